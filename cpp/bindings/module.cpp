@@ -1,0 +1,91 @@
+// The table of contents of fusedstep._core.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "cpu/processors.hpp"
+#include "cpu/targets.hpp"
+#include "cpu/threads.hpp"
+#include "options.hpp"
+#include "plan.hpp"
+
+namespace py = pybind11;
+namespace fs = fusedstep;
+
+namespace {
+
+/// Gradients that were checked once; `step()` finds them in the same arrays.
+struct Bound {
+    py::object owner;
+    std::shared_ptr<fs::bindings::Plan> plan;
+    fs::bindings::Plan::Grads grads;
+
+    void step() { plan->step_bound(owner, grads); }
+};
+
+template <class List, class Keep>
+py::tuple names(const List& targets, Keep&& keep) {
+    py::list found;
+    for (const fs::Target* target : targets)
+        if (keep(*target)) found.append(target->name);
+    return py::tuple(found);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, module) {
+    module.doc() = "The compiled part of fusedstep.";
+    if (!fs::cpu::active_target())
+        throw py::import_error("fusedstep needs a processor with at least the x86-64-v2 instructions (SSE4.2)");
+
+    py::class_<fs::State> state(module, "State");
+    state.def_readonly("name", &fs::State::name)
+        .def_readonly("initial", &fs::State::initial)
+        .def_readonly("planes", &fs::State::planes)
+        .def_property_readonly("kind", [](const fs::State& self) {
+            return self.kind == fs::State::ring ? "ring" : self.kind == fs::State::scalar ? "scalar" : "like_param";
+        });
+
+    using Plan = fs::bindings::Plan;
+    py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan")
+        .def(py::init<std::string, bool>(), py::arg("optimizer"), py::arg("entry_per_group"))
+        .def("add", &Plan::add)
+        .def("refresh", &Plan::refresh)
+        .def("step", &Plan::step)
+        .def("prepare", &Plan::prepare)
+        .def("advance", &Plan::advance)
+        .def("bind",
+             [](const std::shared_ptr<Plan>& plan, const py::object& owner, const py::object& grads) {
+                 return Bound{owner, plan, plan->bind(owner, grads)};
+             })
+        .def("group_structure", &Plan::group_structure)
+        .def("structure", &Plan::structure)
+        .def("names", &Plan::names)
+        .def("arrays", &Plan::arrays)
+        .def("param", &Plan::param)
+        .def("get_step", &Plan::get_step)
+        .def("set_step", &Plan::set_step)
+        .def("get_extent", &Plan::get_extent)
+        .def("set_extent", &Plan::set_extent)
+        .def("invalidate", [](Plan& plan) { ++plan.version; })
+        .def_readwrite("calls", &Plan::calls);
+    py::class_<Bound>(module, "Bound").def("step", &Bound::step, "One step with the bound gradients, in place.");
+
+    module.def("states", [](const std::string& method, const py::dict& options) {
+        return fs::bindings::states_of(fs::bindings::read_group(method, options));
+    });
+    module.def("methods", &fs::bindings::method_names);
+    module.def("built_targets", [] { return names(fs::cpu::built_targets(), [](const fs::Target&) { return true; }); });
+    module.def("available_targets", [] {
+        return names(fs::cpu::built_targets(), [](const fs::Target& target) { return fs::cpu::runs(target); });
+    });
+    module.def("active_target", [] { return fs::cpu::active_target()->name; });
+    module.def("force_target", &fs::cpu::force_target);
+    module.def("thread_count", &fs::cpu::thread_count);
+    module.def("set_thread_count", &fs::cpu::set_thread_count);
+    module.def("default_threads", [] {
+        const auto& found = fs::cpu::default_threads();
+        return py::make_tuple(found.count, found.source);
+    });
+    module.attr("most_threads") = fs::cpu::most_threads;
+    module.attr("compiler") = FUSEDSTEP_COMPILER;
+}

@@ -1,0 +1,103 @@
+#include "structure.hpp"
+
+namespace fusedstep::bindings {
+namespace {
+
+std::string quoted(const std::string& text) { return "'" + text + "'"; }
+
+bool is_list(py::handle object) { return PyList_Check(object.ptr()) || PyTuple_Check(object.ptr()); }
+
+std::string type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name; }
+
+struct Builder {
+    const std::string& optimizer;
+    size_t first;
+    std::vector<Leaf>& leaves;
+
+    std::string key_text(py::handle key, const std::string& path) const {
+        if (!py::isinstance<py::str>(key))
+            throw py::type_error(optimizer + ": params" + path + " must have strings as names, got " +
+                                 py::repr(key).cast<std::string>());
+        const std::string text = key.cast<std::string>();
+        if (text.empty() || text.find('/') != std::string::npos)
+            throw py::value_error(optimizer + ": params" + path +
+                                  " must have names that are not empty and without '/', which joins nested ones, got " +
+                                  quoted(text));
+        return text;
+    }
+};
+
+}  // namespace
+
+Structure Structure::of(const py::object& tree, size_t first, const std::string& optimizer, std::vector<Leaf>& leaves) {
+    const Builder builder{optimizer, first, leaves};
+    const auto build = [&](const auto& self, const py::object& node, const std::string& prefix,
+                           const std::string& path) -> Structure {
+        Structure made;
+        made.path_ = path;
+        const bool top = path.empty();
+        if (py::isinstance<py::dict>(node)) {
+            made.kind_ = Kind::dict;
+            for (const auto& [key, value] : node.cast<py::dict>()) {
+                const std::string name = builder.key_text(key, path);
+                made.keys_.push_back(py::reinterpret_borrow<py::object>(key));
+                made.children_.push_back(self(self, py::reinterpret_borrow<py::object>(value),
+                                              top ? name : prefix + "/" + name, path + "[" + quoted(name) + "]"));
+            }
+        } else if (is_list(node)) {
+            made.kind_ = Kind::list;
+            size_t i = 0;
+            for (const py::handle item : node) {
+                const std::string number = std::to_string(i), name = std::to_string(i + (top ? first : 0));
+                made.children_.push_back(self(self, py::reinterpret_borrow<py::object>(item),
+                                              top ? name : prefix + "/" + name, path + "[" + number + "]"));
+                ++i;
+            }
+        } else {
+            made.leaf_ = leaves.size();
+            leaves.push_back({top ? std::to_string(first) : prefix, path, node});
+        }
+        return made;
+    };
+    return build(build, tree, "", "");
+}
+
+void Structure::check(py::handle grads, const std::string& optimizer) const {
+    const std::string where = optimizer + ": grads" + path_;
+    if (kind_ == Kind::list) {
+        if (!is_list(grads))
+            throw py::type_error(where + " must be a list or a tuple, like params" + path_ + ", got " + type_name(grads));
+        if (py::len(grads) != children_.size())
+            throw py::value_error(where + " must have " + std::to_string(children_.size()) + " entries, one for each of params" +
+                                  path_ + ", got " + std::to_string(py::len(grads)));
+        return;
+    }
+    if (!PyDict_Check(grads.ptr()))
+        throw py::type_error(where + " must be a dict, like params" + path_ + ", got " + type_name(grads));
+    for (const py::object& key : keys_)
+        if (!PyDict_Contains(grads.ptr(), key.ptr()))
+            throw py::value_error(where + " must have every name of params" + path_ + " (None skips one), got none for " +
+                                  py::repr(key).cast<std::string>());
+    if (size_t(PyDict_Size(grads.ptr())) == keys_.size()) return;
+    for (const auto& item : py::reinterpret_borrow<py::dict>(grads)) {
+        bool known = false;
+        for (const py::object& key : keys_) known = known || key.equal(item.first);
+        if (!known)
+            throw py::value_error(where + " must have only the names of params" + path_ + ", got " +
+                                  py::repr(item.first).cast<std::string>());
+    }
+}
+
+py::object Structure::fill(const std::function<py::object(size_t)>& leaf) const {
+    if (kind_ == Kind::leaf) return leaf(leaf_);
+    if (kind_ == Kind::dict) {
+        py::dict made;
+        for (size_t i = 0; i < keys_.size(); ++i) made[keys_[i]] = children_[i].fill(leaf);
+        return std::move(made);
+    }
+    py::list made;
+    for (const Structure& child : children_) made.append(child.fill(leaf));
+    return std::move(made);
+}
+
+}  // namespace fusedstep::bindings

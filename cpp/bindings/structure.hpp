@@ -1,0 +1,54 @@
+// The shape in which parameters are given: an array, a list, a dict, or these nested. Gradients mirror it.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace fusedstep::bindings {
+
+namespace py = pybind11;
+
+struct Leaf {
+    std::string name;  ///< "w", "net/w" or "3"
+    std::string path;  ///< as it stands behind `params` or `grads` in a message: ['net']['w'] or [3] or nothing
+    py::object value;
+};
+
+class Structure {
+public:
+    /// Takes the tree apart. Items of a list at the top are numbered from `first`.
+    static Structure of(const py::object& tree, size_t first, const std::string& optimizer, std::vector<Leaf>& leaves);
+
+    /// Calls visit(leaf number, gradient) for every leaf, in the order of the parameters.
+    template <class Visit>
+    void match(py::handle grads, const std::string& optimizer, Visit&& visit) const {
+        if (kind_ == Kind::leaf) return visit(leaf_, grads);
+        check(grads, optimizer);
+        for (size_t i = 0; i < children_.size(); ++i) children_[i].match(child(grads, i), optimizer, visit);
+    }
+
+    /// The same structure with other leaves.
+    py::object fill(const std::function<py::object(size_t)>& leaf) const;
+
+private:
+    enum class Kind { leaf, list, dict };
+
+    void check(py::handle grads, const std::string& optimizer) const;
+
+    py::handle child(py::handle grads, size_t i) const {
+        if (kind_ == Kind::dict) return PyDict_GetItem(grads.ptr(), keys_[i].ptr());
+        return PyList_Check(grads.ptr()) ? PyList_GET_ITEM(grads.ptr(), py::ssize_t(i))
+                                         : PyTuple_GET_ITEM(grads.ptr(), py::ssize_t(i));
+    }
+
+    Kind kind_ = Kind::leaf;
+    size_t leaf_ = 0;
+    std::string path_;
+    std::vector<py::object> keys_;
+    std::vector<Structure> children_;
+};
+
+}  // namespace fusedstep::bindings

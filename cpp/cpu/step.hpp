@@ -1,0 +1,16 @@
+// One step on the processor: all tensors in one parallel region.
+#pragma once
+
+#include <span>
+
+#include "../kernel/plan.hpp"
+
+namespace fusedstep::cpu {
+
+/// Runs the work in the active target. The result does not depend on the number of threads.
+void run(std::span<const Work> work);
+
+/// Prepares, runs and advances a plan.
+void step(Plan& plan);
+
+}  // namespace fusedstep::cpu

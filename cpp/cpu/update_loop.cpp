@@ -1,0 +1,101 @@
+// The loop: compiled once per target, with that target's instructions and in a namespace of its name.
+//
+// Objects compiled with such flags hold only this table and its loops. Nothing here may leave behind a function that
+// the linker could merge with one compiled for another processor: no standard containers, no inline functions that are
+// not forced into the loop.
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <utility>
+
+#include "../kernel/target.hpp"
+
+#if !defined(FUSEDSTEP_TARGET) || !defined(FUSEDSTEP_TARGET_NAME)
+#error "the build names the target"
+#endif
+
+#if defined(_MSC_VER)
+#define RESTRICT __restrict
+#define INDEPENDENT __pragma(loop(ivdep))
+#elif defined(__clang__)
+#define RESTRICT __restrict__
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define RESTRICT __restrict__
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
+namespace fusedstep::FUSEDSTEP_TARGET {
+namespace {
+
+template <class Rule, class Real, bool coupled, class... State>
+RULE void sweep(const Rule& rule, Real sign, Real decay, int64_t count, Real* RESTRICT param, const Real* RESTRICT grad,
+                State* RESTRICT... state) {
+    INDEPENDENT
+    for (int64_t i = 0; i < count; ++i) {
+        Real p = param[i];
+        Real g = sign * grad[i];
+        if constexpr (coupled)
+            g = g + decay * p;
+        else
+            p = decay * p;
+        rule(p, g, state[i]...);
+        param[i] = p;
+    }
+}
+
+template <class Rule, class Real, bool coupled, size_t... state>
+void loop(const double* numbers, const Border& border, const Buffers& buffers, int64_t begin, int64_t end) {
+    using Typed = In<Rule, Real>;
+    constexpr size_t count = sizeof(Rule) / sizeof(double);
+    static_assert(sizeof(Typed) == count * sizeof(Real), "a rule is an aggregate of numbers");
+    Real rounded[count];
+    for (size_t i = 0; i < count; ++i) rounded[i] = Real(numbers[i]);
+    Typed rule;
+    memcpy(&rule, rounded, sizeof(rule));
+    sweep<Typed, Real, coupled>(rule, Real(border.sign), Real(coupled ? border.coupled : border.shrink), end - begin,
+                                static_cast<Real*>(buffers.param) + begin,
+                                static_cast<const Real*>(buffers.grad) + begin,
+                                (static_cast<Real*>(buffers.state[state]) + begin)...);
+}
+
+template <class Real>
+void fold(const Ring& ring, int64_t begin, int64_t end) {
+    Real* const planes = static_cast<Real*>(ring.data);
+    for (int64_t plane = ring.planes - 2; plane >= 1; --plane) {
+        Real* RESTRICT earlier = planes + plane * ring.stride;
+        const Real* RESTRICT later = earlier + ring.stride;
+        INDEPENDENT
+        for (int64_t i = begin; i < end; ++i) Window<Real>::fold(earlier[i], later[i]);
+    }
+}
+
+template <class Rule, class Real, bool coupled, size_t... state>
+constexpr Loop loop_of(std::index_sequence<state...>) {
+    return loop<Rule, Real, coupled, state...>;
+}
+
+template <class Rule>
+constexpr void enter(Loop (&row)[type_count][2]) {
+    constexpr auto states = std::make_index_sequence<Rule::states>();
+    row[0][0] = loop_of<Rule, float, false>(states);
+    row[0][1] = loop_of<Rule, float, true>(states);
+    row[1][0] = loop_of<Rule, double, false>(states);
+    row[1][1] = loop_of<Rule, double, true>(states);
+}
+
+template <class... Rule>
+constexpr Target table(List<Rule...>) {
+    Target target{FUSEDSTEP_TARGET_NAME, {}, {fold<float>, fold<double>}};
+    int row = 0;
+    (enter<Rule>(target.loops[row++]), ...);
+    return target;
+}
+
+}  // namespace
+
+extern constinit const Target target;
+constinit const Target target = table(Rules());
+
+}  // namespace fusedstep::FUSEDSTEP_TARGET

@@ -1,0 +1,60 @@
+#include "plan.hpp"
+
+namespace fusedstep {
+
+const Plan::Prepared& Plan::prepared(const Tensor& tensor) {
+    const int64_t step = tensor.step + 1;
+    const double carry = tensor.carry ? *tensor.carry : 1;
+    // Tensors that never missed a gradient share one entry; the newest is the likeliest.
+    for (auto entry = updates_.rbegin(); entry != updates_.rend(); ++entry)
+        if (entry->group == tensor.group && entry->step == step && entry->carry == carry) return *entry;
+    const Group& group = groups[tensor.group];
+    const Update update =
+        std::visit([&](const auto& method) { return method.at({step, group.lr, carry}); }, group.method);
+    updates_.push_back({tensor.group, step, carry, update, group.decay.at(group.lr, update.moves)});
+    return updates_.back();
+}
+
+std::span<const Work> Plan::prepare() {
+    updates_.clear();
+    moved_.clear();
+    update_of_.clear();
+    work_.clear();
+    for (size_t i = 0; i < tensors.size(); ++i) {
+        if (!tensors[i].buffers.grad) continue;
+        moved_.push_back(int(i));
+        update_of_.push_back(int(&prepared(tensors[i]) - updates_.data()));
+    }
+    // Only now are the addresses of the updates final.
+    for (size_t i = 0; i < moved_.size(); ++i) {
+        const Tensor& tensor = tensors[moved_[i]];
+        const Prepared& entry = updates_[update_of_[i]];
+        if (tensor.size == 0) continue;
+        Work work{&entry.update, entry.border, tensor.type, tensor.size, tensor.extent.offset, tensor.buffers, {}};
+        if (const int64_t planes = entry.update.window) {
+            // Behind its other states the rule sees two planes of the ring: the one that it writes and the one after it.
+            int next = 0;
+            while (work.buffers.state[next]) ++next;
+            const auto plane = [&](int64_t slot) {
+                return static_cast<char*>(tensor.ring.data) + slot * tensor.ring.stride * size_of(tensor.type);
+            };
+            const int64_t slot = entry.update.slot;
+            work.buffers.state[next] = plane(slot);
+            work.buffers.state[next + 1] = plane((slot + 1) % planes);
+            if (slot + 1 == planes) work.ring = tensor.ring;
+        }
+        work_.push_back(work);
+    }
+    return work_;
+}
+
+void Plan::advance() {
+    for (size_t i = 0; i < moved_.size(); ++i) {
+        Tensor& tensor = tensors[moved_[i]];
+        const Prepared& entry = updates_[update_of_[i]];
+        tensor.step = entry.step;
+        if (tensor.carry) *tensor.carry = entry.update.carry;
+    }
+}
+
+}  // namespace fusedstep

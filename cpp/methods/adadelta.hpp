@@ -1,0 +1,23 @@
+// Adadelta: see rules/adadelta.hpp
+#pragma once
+
+#include "update.hpp"
+
+namespace fusedstep::method {
+
+struct Adadelta {
+    static constexpr const char* name = "Adadelta";
+    double rho = 0.9, eps = 1e-6;
+
+    template <class Reader>
+    void read(Reader& option) {
+        option("rho", rho);
+        option("eps", eps);
+    }
+
+    States states() const { return {{"square_avg"}, {"acc_delta"}}; }
+
+    Update at(const Clock& clock) const { return Update::of(fusedstep::Adadelta<double>{rho, 1 - rho, eps, clock.lr}); }
+};
+
+}  // namespace fusedstep::method

@@ -1,0 +1,90 @@
+// The generic adaptive method: any φ with any ψ (Reddi et al. 2018, Algorithm 1)
+#pragma once
+
+#include "adamax.hpp"
+#include "parts.hpp"
+
+namespace fusedstep::method {
+
+struct Adaptive {
+    enum PhiKind { gradient, heavy_ball, ema, nesterov };
+    enum PsiKind { one, sum, window, ema_square, ema_max, infinity };
+
+    static constexpr const char* name = "Adaptive";
+    PhiKind phi = gradient;
+    PsiKind psi = one;
+    HeavyBall ball;
+    Accumulator accumulator;
+    Recent recent;
+    Largest largest;
+    Power beta1, beta2;
+    bool bias_correction = true;
+    Epsilon epsilon;
+
+    template <class Reader>
+    void read(Reader& option) {
+        option("phi", phi, {"gradient", "heavy_ball", "ema", "nesterov"});
+        option("psi", psi, {"one", "sum", "window", "ema", "ema_max", "infinity"});
+        option("momentum", ball.momentum);
+        option("dampening", ball.dampening);
+        option("buffer", ball.buffer, {"lr_outside", "lr_inside", "ema"});
+        ball.nesterov = phi == nesterov;
+        accumulator.read(option);
+        recent.read(option);
+        largest.read(option);
+        option("betas", beta1, beta2);
+        option("bias_correction", bias_correction);
+        option("eps", epsilon.eps);
+        option("eps_place", epsilon.place, {"outside", "hat", "inside", "max"});
+        option("eps_root", epsilon.eps_root);
+    }
+
+    States states() const {
+        States states;
+        if (phi == ema) states.push_back({"exp_avg"});
+        if (phi == heavy_ball || phi == nesterov) ball.add_states(states);
+        if (psi == sum) accumulator.add_states(states);
+        if (psi == window) recent.add_states(states);
+        if (psi == ema_square || psi == ema_max) states.push_back({"exp_avg_sq"});
+        if (psi == ema_max) states.push_back({"max_exp_avg_sq"});
+        if (psi == infinity) states.push_back({"exp_inf"});
+        return states;
+    }
+
+    Update at(Clock clock) const {
+        const bool averages = psi == ema_square || psi == ema_max;
+        const double correction = averages && bias_correction ? double(beta2.correction(clock.step)) : 1;
+        clock.lr = (psi == sum ? accumulator.lr(clock) : clock.lr) * epsilon.lr_factor(correction);
+        Update update = adaptive(phi_at(clock), psi_at(clock, correction));
+        if (psi == window) {
+            update.window = recent.window;
+            update.slot = recent.slot(clock);
+        }
+        return update;
+    }
+
+private:
+    Phi phi_at(const Clock& clock) const {
+        switch (phi) {
+            case gradient: return Gradient<double>{clock.lr};
+            case ema: {
+                const double correction = bias_correction ? double(beta1.correction(clock.step)) : 1;
+                return Momentum<double>{beta1.beta(), beta1.rest(), clock.lr / correction};
+            }
+            default: return ball.at(clock);
+        }
+    }
+
+    Psi psi_at(const Clock& clock, double correction) const {
+        switch (psi) {
+            case sum: return accumulator.psi(epsilon);
+            case window: return recent.psi(epsilon, clock);
+            case ema_square: return Moment<double>{beta2.beta(), beta2.rest(), epsilon.root(correction)};
+            case ema_max: return largest.psi(beta2, epsilon, correction);
+            case infinity: return Adamax::infinity(beta2, epsilon);
+            default: return One<double>{};
+        }
+    }
+};
+
+}  // namespace fusedstep::method

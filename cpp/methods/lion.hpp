@@ -1,0 +1,24 @@
+// Lion: see rules/lion.hpp
+#pragma once
+
+#include "update.hpp"
+
+namespace fusedstep::method {
+
+struct Lion {
+    static constexpr const char* name = "Lion";
+    double beta1 = 0.9, beta2 = 0.99;
+
+    template <class Reader>
+    void read(Reader& option) {
+        option("betas", beta1, beta2);
+    }
+
+    States states() const { return {{"exp_avg"}}; }
+
+    Update at(const Clock& clock) const {
+        return Update::of(fusedstep::Lion<double>{beta1, 1 - beta1, beta2, 1 - beta2, clock.lr});
+    }
+};
+
+}  // namespace fusedstep::method

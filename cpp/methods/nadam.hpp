@@ -1,0 +1,40 @@
+// NAdam (Dozat 2016, Algorithm 2): Nesterov's momentum with a schedule of its own, divided as in Adam
+#pragma once
+
+#include "parts.hpp"
+
+namespace fusedstep::method {
+
+struct NAdam {
+    static constexpr const char* name = "NAdam";
+    Power beta1, beta2;
+    double momentum_decay = 4e-3;
+    Epsilon epsilon;
+
+    template <class Reader>
+    void read(Reader& option) {
+        option("betas", beta1, beta2);
+        option("eps", epsilon.eps);
+        option("momentum_decay", momentum_decay);
+    }
+
+    States states() const { return {{"exp_avg"}, {"exp_avg_sq"}, {"mu_product", 1, State::scalar}}; }
+
+    Update at(const Clock& clock) const {
+        const double now = mu(clock.step), next = mu(clock.step + 1);
+        const double product = clock.carry * now;
+        const double of_average = clock.lr * next / (1 - product * next);
+        const double of_gradient = clock.lr * (1 - now) / (1 - product);
+        Update update = Update::of(Nesterov<double>{beta1.beta(), beta1.rest(), of_average, of_gradient},
+                                   Moment<double>{beta2.beta(), beta2.rest(),
+                                                  epsilon.root(double(beta2.correction(clock.step)))});
+        update.carry = product;
+        return update;
+    }
+
+private:
+    /// μ_t = β₁(1 − 0.96^{tψ}/2)
+    double mu(int64_t t) const { return beta1.beta() * (1 - 0.5 * std::pow(0.96, double(t) * momentum_decay)); }
+};
+
+}  // namespace fusedstep::method

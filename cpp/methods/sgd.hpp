@@ -1,0 +1,26 @@
+// Stochastic gradient descent, with momentum (Qian 1999) or Nesterov's (Nesterov 1983; Sutskever et al. 2013)
+#pragma once
+
+#include "parts.hpp"
+
+namespace fusedstep::method {
+
+struct SGD {
+    static constexpr const char* name = "SGD";
+    HeavyBall ball;
+
+    template <class Reader>
+    void read(Reader& option) {
+        ball.read(option);
+    }
+
+    States states() const {
+        States states;
+        ball.add_states(states);
+        return states;
+    }
+
+    Update at(const Clock& clock) const { return adaptive(ball.at(clock), One<double>{}); }
+};
+
+}  // namespace fusedstep::method

@@ -1,0 +1,51 @@
+// Every rule that the loops are compiled for. A new formula joins here; a method that only differs in its numbers
+// does not.
+#pragma once
+
+#include "adabelief.hpp"
+#include "adadelta.hpp"
+#include "adaptive.hpp"
+#include "lion.hpp"
+#include "phi.hpp"
+#include "psi.hpp"
+
+namespace fusedstep {
+
+template <class... Rule>
+struct List {
+    static constexpr int size = sizeof...(Rule);
+
+    /// The place of a rule in the list; a rule that is not in it does not compile.
+    template <class Wanted>
+    static constexpr int index() {
+        int place = 0;
+        const bool found = (... || (Same<Wanted, Rule>::value || (++place, false)));
+        return found ? place : throw "this rule is not in the list";
+    }
+
+private:
+    template <class A, class B>
+    struct Same {
+        static constexpr bool value = false;
+    };
+    template <class A>
+    struct Same<A, A> {
+        static constexpr bool value = true;
+    };
+};
+
+template <class... Psi>
+struct EveryPhi {
+    using R = double;
+    template <class... More>
+    using With = List<Adaptive<Gradient<R>, Psi>..., Adaptive<Momentum<R>, Psi>..., Adaptive<Nesterov<R>, Psi>..., More...>;
+};
+
+using Rules = EveryPhi<One<double>, Sum<double>, Moment<double>, Peak<double>, Window<double>, Infinity<double>>::With<
+    Adaptive<Momentum<double>, Observed<Moment<double>>>, Adaptive<Gathered<double>, Observed<Moment<double>>>,
+    Adaptive<Frozen<double>, Observed<Moment<double>>>, Adaptive<Frozen<double>, Observed<Peak<double>>>,
+    Adaptive<Gradient<double>, Centered<double>>, Preconditioned<double, Moment<double>>,
+    Preconditioned<double, Centered<double>>, Adaptive<Momentum<double>, Additive<double>>, Adadelta<double>,
+    Lion<double>, AdaBelief<double>>;
+
+}  // namespace fusedstep

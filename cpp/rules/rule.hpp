@@ -1,0 +1,69 @@
+// The contract of a rule: one formula for one element, and nothing else.
+//
+// A rule is an aggregate of numbers (its coefficients, all of one type) with
+//
+//     static constexpr int states;                      how many state values an element has
+//     void operator()(Real& param, Real grad, Real&... state) const;
+//
+// Only + - * /, square root, comparison and selection may stand in it: IEEE 754 rounds them correctly on every
+// machine, which is what makes the results the same bits everywhere. Coefficients are computed in double and
+// rounded to Real once, so a rule is written for double and `In<Rule, float>` is the same rule in float.
+#pragma once
+
+#include <math.h>
+
+// The element functions leave no symbol behind: objects compiled for different instruction sets can be linked
+// together only if they share no code.
+#ifndef RULE
+#if defined(__CUDACC__)
+#define RULE __host__ __device__ __forceinline__
+#elif defined(_MSC_VER)
+#define RULE __forceinline
+#else
+#define RULE inline __attribute__((always_inline))
+#endif
+#endif
+
+#ifdef _MSC_VER
+#define PART [[msvc::no_unique_address]]
+#else
+#define PART [[no_unique_address]]
+#endif
+
+namespace fusedstep {
+
+RULE float square_root(float x) { return ::sqrtf(x); }
+RULE double square_root(double x) { return ::sqrt(x); }
+
+/// The larger of two; a NaN on either side stays.
+template <class Real>
+RULE Real larger(Real x, Real y) {
+    return x >= y || x != x ? x : y;
+}
+
+template <class Real>
+RULE Real magnitude(Real x) {
+    return x < 0 ? -x : x;
+}
+
+/// -1, 0 or 1; zero and NaN are returned as they came.
+template <class Real>
+RULE Real sign(Real x) {
+    return x > 0 ? Real(1) : x < 0 ? Real(-1) : x;
+}
+
+/// The same rule, its parts and their numbers, with another type of number.
+template <class Rule, class Real>
+struct Rebind;
+template <class Real>
+struct Rebind<double, Real> {
+    using type = Real;
+};
+template <template <class...> class Rule, class... Part, class Real>
+struct Rebind<Rule<Part...>, Real> {
+    using type = Rule<typename Rebind<Part, Real>::type...>;
+};
+template <class Rule, class Real>
+using In = typename Rebind<Rule, Real>::type;
+
+}  // namespace fusedstep

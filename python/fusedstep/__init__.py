@@ -1,0 +1,39 @@
+"""Optimizer updates, fused and in place, on your NumPy arrays.
+
+>>> import numpy as np, fusedstep as fs
+>>> w, b = np.ones((4, 3), np.float32), np.zeros(3, np.float32)
+>>> opt = fs.AdamW({"w": w, "b": b}, lr=1e-3, weight_decay=0.01)
+>>> opt.step({"w": np.ones_like(w), "b": np.ones_like(b)})
+"""
+
+try:
+    from . import _core
+except ModuleNotFoundError as error:
+    if error.name != f"{__name__}._core":
+        raise
+    raise ImportError("fusedstep's compiled part is missing: did you forget `pip install .`?") from error
+
+from . import reference
+from .methods import *
+from .methods import __all__ as _methods
+from .targets import (
+    active_target,
+    available_targets,
+    get_num_threads,
+    set_num_threads,
+    take_environment,
+    use_target,
+)
+
+__version__ = "0.1.0"
+__all__ = [
+    *_methods,
+    "active_target",
+    "available_targets",
+    "get_num_threads",
+    "reference",
+    "set_num_threads",
+    "use_target",
+]
+
+take_environment()

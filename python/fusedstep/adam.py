@@ -1,0 +1,151 @@
+"""Adam, AdamW, Adamax and NAdam."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from .options import Choice, any_number, betas, choice, flag, number, rate, whole
+from .optimizer import Optimizer
+
+
+class Adam(Optimizer):
+    """Adam: exponential averages of the gradient and of its square, with bias correction.
+
+    .. math::
+        m ← β_1 m + (1−β_1) g, \\quad v ← β_2 v + (1−β_2) g², \\quad
+        \\hat m = \\frac{m}{1−β_1^t}, \\quad \\hat v = \\frac{v}{1−β_2^t}
+
+        θ ← θ − η \\frac{\\hat m}{\\sqrt{\\hat v + ε_{root}} + ε} \\quad\\text{(``outside``, Algorithm 1)}
+
+        θ ← θ − η \\frac{\\sqrt{1−β_2^t}}{1−β_1^t} \\frac{m}{\\sqrt{v} + ε} \\quad\\text{(``hat``)} \\qquad
+        θ ← θ − η \\frac{\\hat m}{\\sqrt{\\hat v + ε}} \\quad\\text{(``inside``)}
+
+    AMSGrad divides by the largest v so far, corrected afterwards (``"v"``) or before (``"v_hat"``). For the first
+    ``variance_warmup`` steps only v moves. State: ``exp_avg``, ``exp_avg_sq``, ``max_exp_avg_sq``.
+
+    Args:
+    {arguments}
+
+    >>> import numpy as np, fusedstep as fs
+    >>> w = np.ones(3)
+    >>> opt = fs.Adam(w, lr=0.25)
+    >>> opt.step(np.full(3, 2.0))
+    >>> w.round(6)
+    array([0.75, 0.75, 0.75])
+
+    Source: Kingma & Ba 2015, arXiv:1412.6980; Reddi, Kale & Kumar 2018; the warm-up: Liu et al. 2020 (Adam-2k).
+    As torch.optim.Adam, whose ``decoupled_weight_decay=True`` is taken too.
+    """
+
+    betas = betas(0.9, 0.999)
+    eps = number(1e-8, "ε, keeps the step finite where v is near 0")
+    amsgrad = flag(False, "divide by the largest v so far")
+    amsgrad_order = choice("v", "v_hat", doc="largest v, or largest corrected v")
+    eps_place = choice("outside", "hat", "inside", doc="where ε stands")
+    eps_root = number(0.0, "a second ε, added to v̂ under the root")
+    bias_correction = flag(True, "correct the averages for their start at 0")
+    variance_warmup = whole(0, 0, "for so many steps v moves alone; β₁'s t begins after them")
+
+    takes_decoupled_weight_decay = True
+    conventions: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "keras": {"eps_place": "hat", "eps": 1e-7, "decay": "decoupled"},
+        "sklearn": {"eps_place": "hat"},
+        "optax": {"amsgrad_order": "v_hat"},
+    }
+
+
+class AdamW(Adam):
+    """AdamW: Adam whose weight decay does not pass through the averages.
+
+    .. math::
+        θ ← θ(1 − ηλ), \\quad\\text{then Adam's step with the same gradient}
+
+    State: ``exp_avg``, ``exp_avg_sq``, ``max_exp_avg_sq``.
+
+    Args:
+    {arguments}
+
+    >>> import numpy as np, fusedstep as fs
+    >>> w, b = np.ones((3, 2)), np.zeros(2)
+    >>> opt = fs.AdamW({"w": w, "b": b}, lr=0.1, weight_decay=0.5)
+    >>> opt.step({"w": np.zeros((3, 2)), "b": None})
+    >>> w[0]
+    array([0.95, 0.95])
+
+    Source: Loshchilov & Hutter 2019, arXiv:1711.05101, with λ times η as in torch.optim.AdamW.
+    """
+
+    weight_decay = number(1e-2, "λ of the weight decay")
+    decay = Choice(**{**vars(Optimizer.decay), "default": "decoupled"})
+
+    takes_decoupled_weight_decay = False
+    conventions: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "keras": {"eps_place": "hat", "eps": 1e-7, "weight_decay": 4e-3},
+        "optax": {"amsgrad_order": "v_hat", "weight_decay": 1e-4},
+    }
+
+
+class Adamax(Optimizer):
+    """Adamax: Adam with the infinity norm.
+
+    .. math::
+        m ← β_1 m + (1−β_1) g, \\quad u ← \\max(β_2 u, |g| + ε), \\quad θ ← θ − \\frac{η}{1−β_1^t} \\frac{m}{u}
+
+    With ``eps_place="outside"``: u ← max(β₂u, |g|), and m/(u + ε). State: ``exp_avg``, ``exp_inf``.
+
+    Args:
+    {arguments}
+
+    >>> import numpy as np, fusedstep as fs
+    >>> w = np.ones(3)
+    >>> fs.Adamax(w, lr=0.25).step(np.full(3, 2.0))
+    >>> w.round(6)
+    array([0.75, 0.75, 0.75])
+
+    Source: Kingma & Ba 2015, arXiv:1412.6980, §7.1. As torch.optim.Adamax; ``outside`` as Keras.
+    """
+
+    lr = rate(2e-3)
+    betas = betas(0.9, 0.999, "decay rates β₁ of m and β₂ of u")
+    eps = number(1e-8, "ε, keeps the step finite where u is near 0")
+    eps_place = choice("max", "outside", doc="where ε stands")
+
+    conventions: ClassVar[dict[str, dict[str, Any]]] = {
+        "keras": {"eps_place": "outside", "eps": 1e-7, "lr": 1e-3, "decay": "decoupled"},
+    }
+
+
+class NAdam(Optimizer):
+    """NAdam: Adam with Nesterov's momentum on a schedule of its own.
+
+    .. math::
+        μ_t = β_1 (1 − \\tfrac12 0.96^{tψ}), \\quad Π_t = \\prod_{i≤t} μ_i, \\quad
+        \\hat m = \\frac{μ_{t+1} m}{1 − Π_{t+1}} + \\frac{(1−μ_t) g}{1 − Π_t}
+
+        θ ← θ − η \\frac{\\hat m}{\\sqrt{\\hat v} + ε}
+
+    with m and v̂ as in Adam. State: ``exp_avg``, ``exp_avg_sq``, ``mu_product`` (Π_t, one float64).
+
+    Args:
+    {arguments}
+
+    >>> import numpy as np, fusedstep as fs
+    >>> w = np.ones(3)
+    >>> fs.NAdam(w, lr=0.25).step(np.full(3, 2.0))
+    >>> w.round(4)
+    array([0.7359, 0.7359, 0.7359])
+
+    Source: Dozat 2016. As torch.optim.NAdam, whose ``decoupled_weight_decay=True`` is taken too.
+    """
+
+    lr = rate(2e-3)
+    betas = betas(0.9, 0.999)
+    eps = number(1e-8, "ε, keeps the step finite where v is near 0")
+    momentum_decay = any_number(4e-3, "ψ, how fast μ_t comes to β₁")
+
+    takes_decoupled_weight_decay = True
+    conventions: ClassVar[dict[str, dict[str, Any]]] = {
+        "keras": {"eps": 1e-7, "lr": 1e-3, "momentum_decay": 1.0, "decay": "decoupled"},
+    }

@@ -1,0 +1,112 @@
+"""The generic adaptive method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .options import any_number, betas, choice, flag, number, whole
+from .sgd import Displaced, momentum_conflict
+
+MOMENTUM = ("momentum", "dampening", "buffer")
+PHI = {"gradient": (), "heavy_ball": MOMENTUM, "nesterov": MOMENTUM, "ema": ("betas", "bias_correction")}
+PSI = {
+    "one": (),
+    "sum": ("eps", "eps_place", "eps_root", "initial_accumulator_value", "lr_decay", "zero_at_zero"),
+    "window": ("eps", "eps_place", "eps_root", "window", "reduce"),
+    "ema": ("eps", "eps_place", "eps_root", "betas", "bias_correction"),
+    "ema_max": ("eps", "eps_place", "eps_root", "betas", "bias_correction", "amsgrad_order"),
+    "infinity": ("eps", "eps_place", "betas"),
+}
+
+
+class Adaptive(Displaced):
+    """The generic adaptive method: any φ of the gradients divided by any ψ of their squares.
+
+    .. math::
+        θ ← θ − η \\frac{φ(g_1, …, g_t)}{ψ(g_1, …, g_t)}
+
+    φ is the gradient, a momentum buffer as in SGD (``heavy_ball``, ``nesterov``) or the average m̂ of Adam (``ema``). ψ is
+    1, or the D of Adagrad (``sum``), WindowedAdagrad (``window``), RMSprop and Adam (``ema``), AMSGrad (``ema_max``) or
+    Adamax (``infinity``). Those methods are such pairs, with the same bits. Only the keywords of the parts that are
+    chosen are taken. State: that of the parts.
+
+    Args:
+    {arguments}
+
+    >>> import numpy as np, fusedstep as fs
+    >>> w, same = np.ones(3), np.ones(3)
+    >>> fs.Adaptive(w, phi="ema", psi="ema", betas=(0.9, 0.999)).step(np.full(3, 2.0))
+    >>> fs.Adam(same).step(np.full(3, 2.0))
+    >>> bool((w == same).all())
+    True
+
+    Source: Reddi, Kale & Kumar 2018, Algorithm 1. Torch has none.
+    """
+
+    phi = choice("gradient", "heavy_ball", "ema", "nesterov", doc="the direction")
+    psi = choice("one", "sum", "window", "ema", "ema_max", "infinity", doc="the coordinates' own rates")
+    momentum = number(0.9, "μ of the buffer")
+    dampening = any_number(0.0, "τ of the buffer")
+    buffer = choice("lr_outside", "lr_inside", "ema", doc="what the buffer holds")
+    betas = betas(0.9, 0.999, "decay rates, β₁ of φ and β₂ of ψ")
+    bias_correction = flag(True, "correct the averages for their start at 0")
+    eps = number(1e-8, "ε of the denominator")
+    eps_place = choice("outside", "hat", "inside", "max", doc="where ε stands; ``max`` belongs to ``infinity``")
+    eps_root = number(0.0, "a second ε under the root")
+    initial_accumulator_value = number(0.0, "what the sum starts from")
+    lr_decay = number(0.0, "how fast the sum's η falls")
+    zero_at_zero = flag(False, "the step is 0 where the sum is 0")
+    window = whole(1, 10, "how many gradients count")
+    reduce = choice("sum", "mean", doc="what the window gives")
+    amsgrad_order = choice("v", "v_hat", doc="largest v, or largest corrected v")
+
+    conventions: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    @classmethod
+    def _resolve(cls, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = {key: cls._checked(key, given.get(key, defaults[key])) for key in ("phi", "psi")}
+        parts = {*PHI[chosen["phi"]], *PSI[chosen["psi"]]}
+        optional = {name for names in (*PHI.values(), *PSI.values()) for name in names}
+        taken = {name: value for name, value in defaults.items() if name in parts or name not in optional}
+        taken |= {name: option.default for name, option in cls._options.items() if name in parts - taken.keys()}
+        if chosen["psi"] == "infinity" and defaults.get("psi") != "infinity":
+            taken["eps_place"] = "max"
+        return super()._resolve(given, taken)
+
+    @classmethod
+    def _conflict(cls, options: Mapping[str, Any]) -> str | None:
+        place, psi = options.get("eps_place"), options["psi"]
+        offered = {"infinity": ("max", "outside"), "ema": ("outside", "hat", "inside")}
+        offered |= {"ema_max": offered["ema"], "sum": ("outside", "inside"), "window": ("outside", "inside")}
+        if place is not None and place not in offered[psi]:
+            return f"eps_place must be one of {', '.join(offered[psi])} with psi={psi!r}, got {place!r}"
+        if "momentum" in options:
+            return momentum_conflict(options, options["phi"] == "nesterov")
+        return None
+
+    def lookahead(self) -> Any:
+        """The parameters displaced by the momentum: see `SGD.lookahead`. ψ must be ``"one"``."""
+        if self._defaults["phi"] not in ("heavy_ball", "nesterov") or self._defaults["psi"] != "one":
+            raise TypeError(f"{self._name}: lookahead needs phi='heavy_ball' or 'nesterov' and psi='one'")
+        return super().lookahead()
+
+    def adaptive_rate(self) -> Any:
+        """The learning rate of each coordinate in the last step, η/ψ, as new arrays in the structure of the parameters.
+
+        >>> import numpy as np, fusedstep as fs
+        >>> opt = fs.Adaptive(np.ones(2), lr=1.0, psi="sum", eps=0.0)
+        >>> opt.step(np.array([4.0, 0.5]))
+        >>> opt.adaptive_rate()
+        array([0.25, 2.  ])
+        """
+        from .reference import adaptive_rate
+
+        rates: dict[str, np.ndarray] = {}
+        for group, names in zip(self.param_groups, self._names, strict=True):
+            lr = group["lr"](self._plan.calls - 1) if callable(group["lr"]) else group["lr"]
+            for name in names:
+                rates[name] = adaptive_rate(self._plan.param(name), self.state[name], group, lr)
+        return self._plan.structure(rates)

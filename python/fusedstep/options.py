@@ -1,0 +1,182 @@
+"""What a hyper-parameter may be: its default, its range, and the words for both."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Refused(Exception):
+    """What was expected of a value, and the class of error that says so."""
+
+    def __init__(self, expected: str, error: type[Exception] = ValueError) -> None:
+        super().__init__(expected)
+        self.expected = expected
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Option:
+    """A hyper-parameter: subclasses say what a value may be."""
+
+    default: Any
+    doc: str
+    expected: str = field(default="", kw_only=True)
+    annotation: str = field(default="float", kw_only=True)
+
+    def check(self, value: Any) -> Any:
+        """Return the value as the kernels take it, or raise `Refused`."""
+        raise NotImplementedError
+
+
+def real(value: Any, expected: str) -> float:
+    """A finite float of a Python or NumPy number; a bool, a string or an array is none."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise Refused(expected, TypeError)
+    number = float(value)
+    if not math.isfinite(number):
+        raise Refused(expected)
+    return number
+
+
+@dataclass(frozen=True)
+class Number(Option):
+    """A finite number of at least `low`, and below `below`."""
+
+    low: float = 0.0
+    below: float = math.inf
+
+    def check(self, value: Any) -> float:
+        number = real(value, self.expected)
+        if not self.low <= number < self.below:
+            raise Refused(self.expected)
+        return number
+
+
+@dataclass(frozen=True)
+class Optional(Option):
+    """None, or what another option allows."""
+
+    of: Option = field(kw_only=True)
+
+    def check(self, value: Any) -> Any:
+        return None if value is None else self.of.check(value)
+
+
+@dataclass(frozen=True)
+class Rate(Number):
+    """A learning rate: a number, or a schedule that is called with the number of steps done."""
+
+    def check(self, value: Any) -> float | Callable[[int], float]:
+        return value if callable(value) else super().check(value)
+
+
+@dataclass(frozen=True)
+class Whole(Option):
+    """An integer of at least `low`."""
+
+    low: int = 0
+
+    def check(self, value: Any) -> int:
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+            raise Refused(self.expected, TypeError)
+        if not self.low <= value < 2**63:
+            raise Refused(self.expected)
+        return int(value)
+
+
+@dataclass(frozen=True)
+class Flag(Option):
+    """True or False."""
+
+    def check(self, value: Any) -> bool:
+        if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+            raise Refused(self.expected, TypeError)
+        return bool(value)
+
+
+@dataclass(frozen=True)
+class Choice(Option):
+    """One of several names."""
+
+    names: tuple[str, ...] = ()
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise Refused(self.expected, TypeError)
+        if value not in self.names:
+            raise Refused(self.expected)
+        return value
+
+
+@dataclass(frozen=True)
+class Pair(Option):
+    """Two decay rates."""
+
+    def check(self, value: Any) -> tuple[float, float]:
+        try:
+            first, second = value
+        except (TypeError, ValueError):
+            raise Refused(self.expected, TypeError) from None
+        rates = real(first, self.expected), real(second, self.expected)
+        if not all(0 <= rate < 1 for rate in rates):
+            raise Refused(self.expected)
+        return rates
+
+
+def number(default: float, doc: str) -> Number:
+    return Number(default, doc, expected="a finite number ≥ 0")
+
+
+def positive(default: float, doc: str) -> Number:
+    return Number(default, doc, math.ulp(0.0), expected="a finite number > 0")
+
+
+def at_least(low: float, default: float, doc: str) -> Number:
+    return Number(default, doc, low, expected=f"a finite number ≥ {low:g}")
+
+
+def any_number(default: float, doc: str) -> Number:
+    return Number(default, doc, -math.inf, expected="a finite number")
+
+
+def fraction(default: float, doc: str) -> Number:
+    return Number(default, doc, 0.0, 1.0, expected="a number in [0, 1)")
+
+
+def rate(default: float, doc: str = "learning rate η, or a schedule: step ↦ η") -> Rate:
+    return Rate(
+        default,
+        doc,
+        expected="a finite number ≥ 0 or a schedule (a callable: step -> lr)",
+        annotation="float | Callable[[int], float]",
+    )
+
+
+def whole(low: int, default: int, doc: str) -> Whole:
+    return Whole(default, doc, low, expected=f"an integer ≥ {low}", annotation="int")
+
+
+def optional(of: Option) -> Optional:
+    return Optional(
+        None, of.doc, of=of, expected=f"None or {of.expected}", annotation=f"{of.annotation} | None"
+    )
+
+
+def flag(default: bool, doc: str) -> Flag:
+    return Flag(default, doc, expected="True or False", annotation="bool")
+
+
+def choice(*names: str, doc: str) -> Choice:
+    """The first name is the default."""
+    listed = ", ".join(map(repr, names))
+    return Choice(names[0], doc, names, expected=f"one of {listed}", annotation=f"Literal[{listed}]")
+
+
+def betas(first: float, second: float, doc: str = "decay rates β₁ of m and β₂ of v") -> Pair:
+    return Pair(
+        (first, second), doc, expected="two numbers in [0, 1)", annotation="tuple[float, float]"
+    )

@@ -1,0 +1,103 @@
+"""Loading state: everything is checked before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from .optimizer import FORMAT, TOLERATED, Optimizer
+
+KEYS = ("format", "optimizer", "seed", "calls", "groups", "state")
+
+
+def restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Bring an optimizer to a saved state."""
+    where = optimizer._name
+    _same_keys(saved, KEYS, f"{where}: state_dict")
+    _equal(saved["format"], FORMAT, f"{where}: state_dict['format']")
+    _equal(saved["optimizer"], where, f"{where}: state_dict['optimizer']")
+    for key in ("seed", "calls"):
+        _whole(saved[key], f"{where}: state_dict[{key!r}]")
+    groups = _checked_groups(optimizer, saved["groups"])
+    plan = optimizer._plan
+    names = plan.names()
+    _same_keys(saved["state"], names, f"{where}: state_dict['state']")
+    for index, options in enumerate(groups):
+        specs = _core.states(optimizer._method(), options)
+        for name in optimizer._names[index]:
+            _check_entry(plan.param(name), specs, saved["state"][name], f"{where}: state_dict['state'][{name!r}]")
+
+    for index, options in enumerate(groups):
+        optimizer.param_groups[index].update(options)
+        optimizer._refresh(index)
+    for name in names:
+        entry = saved["state"][name]
+        plan.set_step(name, int(entry["step"]))
+        for key, array in plan.arrays(name).items():
+            array[...] = entry[key]
+    plan.calls = int(saved["calls"])
+    optimizer._seed = int(saved["seed"])
+    plan.invalidate()
+
+
+def _checked_groups(optimizer: Optimizer, saved: Any) -> list[dict[str, Any]]:
+    where = f"{optimizer._name}: state_dict['groups']"
+    if not isinstance(saved, (list, tuple)) or len(saved) != len(optimizer.param_groups):
+        raise ValueError(f"{where} must be a list of {len(optimizer.param_groups)} groups, got {saved!r:.80}")
+    checked = []
+    for index, group in enumerate(saved):
+        live = optimizer.param_groups[index]
+        _same_keys(group, (*(live.keys() - TOLERATED), "params"), f"{where}[{index}]")
+        if list(group["params"]) != optimizer._names[index]:
+            raise ValueError(
+                f"{where}[{index}]['params'] must be {optimizer._names[index]}, got {group['params']!r:.80}"
+            )
+        options = {key: value for key, value in group.items() if key != "params"}
+        if callable(live["lr"]):
+            options["lr"] = live["lr"]
+        elif options["lr"] == "schedule":
+            raise ValueError(
+                f"{where}[{index}]['lr'] must find the schedule that it was saved with in the constructor, got {live['lr']!r}"
+            )
+        checked.append(optimizer._resolve(options, optimizer._defaults))
+    return checked
+
+
+def _check_entry(param: np.ndarray, specs: list[Any], entry: Any, where: str) -> None:
+    _same_keys(entry, ("step", *(spec.name for spec in specs)), where)
+    _whole(entry["step"], f"{where}['step']")
+    for spec in specs:
+        array = entry[spec.name]
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{where}[{spec.name!r}] must be a numpy.ndarray, got {type(array).__name__}")
+        shape = {"scalar": (), "ring": (spec.planes, *param.shape)}.get(spec.kind, param.shape)
+        dtype = np.dtype(np.float64) if spec.kind == "scalar" else param.dtype
+        if array.shape != shape or array.dtype != dtype:
+            raise ValueError(
+                f"{where}[{spec.name!r}] must have shape {shape} and dtype {dtype}, "
+                f"got {array.shape} and {array.dtype}"
+            )
+
+
+def _same_keys(mapping: Any, keys: Any, where: str) -> None:
+    if not isinstance(mapping, Mapping):
+        raise TypeError(f"{where} must be a dict, got {type(mapping).__name__}")
+    missing, foreign = set(keys) - set(mapping), set(mapping) - set(keys)
+    if missing or foreign:
+        raise ValueError(
+            f"{where} must have exactly the keys {sorted(keys)}, got none for {sorted(missing)} "
+            f"and unknown {sorted(map(str, foreign))}"
+        )
+
+
+def _equal(value: Any, expected: Any, where: str) -> None:
+    if type(value) is not type(expected) or value != expected:
+        raise ValueError(f"{where} must be {expected!r}, got {value!r:.80}")
+
+
+def _whole(value: Any, where: str) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise ValueError(f"{where} must be an integer ≥ 0, got {value!r:.80}")

@@ -1,0 +1,86 @@
+"""RMSprop and Adadelta."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from .options import choice, flag, fraction, number, rate
+from .optimizer import Optimizer
+
+
+class RMSprop(Optimizer):
+    """RMSProp: Adagrad whose sum leaks.
+
+    .. math::
+        r ← αr + (1−α)g², \\quad Δ = \\frac{g}{D}, \\quad θ ← θ − ηΔ
+
+        D = \\sqrt{r} + ε \\quad\\text{(``outside``)} \\qquad D = \\sqrt{r + ε} \\quad\\text{(``inside``)}
+
+    Centered, r is lessened by the square of ḡ ← αḡ + (1−α)g (at least 0, where torch gives NaN). With momentum μ:
+    b ← μb + Δ, θ ← θ − ηb, or b ← μb + ηΔ, θ ← θ − b (``momentum_lr="inside"``). State: ``square_avg``,
+    ``momentum_buffer``, ``grad_avg``.
+
+    Args:
+    {arguments}
+
+    >>> import numpy as np, fusedstep as fs
+    >>> w = np.ones(3)
+    >>> fs.RMSprop(w, lr=0.1).step(np.full(3, 2.0))
+    >>> w.round(6)
+    array([0., 0., 0.])
+
+    Source: Tieleman & Hinton 2012; centered: Graves 2013. As torch.optim.RMSprop; Keras and optax put ε and η inside.
+    """
+
+    lr = rate(1e-2)
+    alpha = fraction(0.99, "α, how much of r is kept")
+    eps = number(1e-8, "ε, keeps the step finite where r is near 0")
+    momentum = number(0.0, "μ, how much of the buffer is kept")
+    centered = flag(False, "divide by the deviation rather than by the size of the gradients")
+    eps_place = choice("outside", "inside", doc="where ε stands")
+    momentum_lr = choice("outside", "inside", doc="whether the buffer holds steps with or without η")
+
+    conventions: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"eps_place": "inside", "eps": 1e-8, "lr": 1e-4, "alpha": 0.9},
+        "keras": {
+            "eps_place": "inside",
+            "eps": 1e-7,
+            "lr": 1e-3,
+            "alpha": 0.9,
+            "momentum_lr": "inside",
+            "decay": "decoupled",
+        },
+        "optax": {"eps_place": "inside", "eps": 1e-8, "alpha": 0.9, "momentum_lr": "inside"},
+    }
+
+
+class Adadelta(Optimizer):
+    """Adadelta: steps in the units of the parameters.
+
+    .. math::
+        v ← ρv + (1−ρ)g², \\quad Δ = \\frac{\\sqrt{u + ε}}{\\sqrt{v + ε}} g, \\quad
+        u ← ρu + (1−ρ)Δ², \\quad θ ← θ − ηΔ
+
+    State: ``square_avg`` (v), ``acc_delta`` (u).
+
+    Args:
+    {arguments}
+
+    >>> import numpy as np, fusedstep as fs
+    >>> w = np.ones(3)
+    >>> fs.Adadelta(w, eps=0.1).step(np.full(3, 2.0))
+    >>> w.round(6)
+    array([0.105573, 0.105573, 0.105573])
+
+    Source: Zeiler 2012, arXiv:1212.5701, Algorithm 1. As torch.optim.Adadelta.
+    """
+
+    lr = rate(1.0)
+    rho = fraction(0.9, "ρ, how much of both averages is kept")
+    eps = number(1e-6, "ε, under both roots; the first steps have its size")
+
+    conventions: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"rho": 0.95, "eps": 1e-6},
+        "keras": {"rho": 0.95, "eps": 1e-7, "lr": 1e-3, "decay": "decoupled"},
+        "optax": {},
+    }

@@ -1,0 +1,96 @@
+"""SGD."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import memory
+from .options import any_number, choice, flag, number
+from .optimizer import Optimizer
+
+
+class Displaced(Optimizer):
+    """An optimizer whose momentum buffer says where the parameters are heading."""
+
+    def lookahead(self) -> Any:
+        """The parameters displaced by the momentum, where Nesterov's method takes the gradient.
+
+        θ − μv with ``buffer="lr_inside"``, otherwise θ − ημv, in the structure of the parameters. The arrays are the
+        optimizer's own and are written anew by each call.
+
+        >>> import numpy as np, fusedstep as fs
+        >>> w = np.ones(2)
+        >>> opt = fs.SGD(w, lr=0.1, momentum=0.5)
+        >>> opt.step(np.ones(2))
+        >>> opt.lookahead()
+        array([0.85, 0.85])
+        """
+        ahead: dict[str, np.ndarray] = vars(self).setdefault("_ahead", {})
+        for index, (group, names) in enumerate(zip(self.param_groups, self._names, strict=True)):
+            factor = group["momentum"] * (1.0 if group["buffer"] == "lr_inside" else self._rate(index))
+            for name in names:
+                param, buffer = self._plan.param(name), self._plan.arrays(name).get("momentum_buffer")
+                place = ahead.setdefault(name, memory.like(param))
+                if buffer is None:
+                    np.copyto(place, param)
+                else:
+                    np.multiply(buffer, param.dtype.type(factor), out=place)
+                    np.subtract(param, place, out=place)
+        return self._plan.structure(ahead)
+
+
+
+class SGD(Displaced):
+    """Stochastic gradient descent, with momentum or Nesterov's momentum.
+
+    .. math::
+        v ← μv + (1−τ)g, \\quad θ ← θ − ηv \\quad\\text{(``lr_outside``; the first step takes g undampened)}
+
+        v ← μv + ηg, \\quad θ ← θ − v \\quad\\text{(``lr_inside``)} \\qquad
+        v ← μv + (1−μ)g, \\quad θ ← θ − ηv \\quad\\text{(``ema``)}
+
+    Nesterov's form steps by η(g + μv), μv + ηg and η((1−μ)g + μv). Without momentum, θ ← θ − ηg. State:
+    ``momentum_buffer``.
+
+    Args:
+    {arguments}
+
+    The two places of the learning rate agree only while it is constant.
+
+    >>> import numpy as np, fusedstep as fs
+    >>> w = np.ones(3, np.float32)
+    >>> opt = fs.SGD(w, lr=0.5, momentum=0.9)
+    >>> opt.step(np.ones(3, np.float32))
+    >>> w
+    array([0.5, 0.5, 0.5], dtype=float32)
+
+    Source: Qian 1999; Nesterov 1983; Sutskever et al. 2013. As torch.optim.SGD; ``lr_inside`` as Keras, scikit-learn.
+    """
+
+    momentum = number(0.0, "μ, how much of the buffer is kept")
+    dampening = any_number(0.0, "τ, how much the gradient is damped on its way into the buffer")
+    nesterov = flag(False, "Nesterov's form of the step")
+    buffer = choice("lr_outside", "lr_inside", "ema", doc="what the buffer holds")
+
+    conventions: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"buffer": "lr_inside", "lr": 1e-2},
+        "keras": {"buffer": "lr_inside", "lr": 1e-2, "decay": "decoupled"},
+        "sklearn": {"buffer": "lr_inside", "lr": 1e-3, "momentum": 0.9, "nesterov": True},
+        "optax": {},
+    }
+
+    @classmethod
+    def _conflict(cls, options: Mapping[str, Any]) -> str | None:
+        return momentum_conflict(options, options["nesterov"])
+
+
+def momentum_conflict(options: Mapping[str, Any], nesterov: bool) -> str | None:
+    """What a momentum buffer cannot be asked for."""
+    if options["dampening"] != 0 and options["buffer"] != "lr_outside":
+        return f"dampening must be 0 with buffer={options['buffer']!r}, got {options['dampening']!r}"
+    if nesterov and options["dampening"] != 0:
+        return f"dampening must be 0 with Nesterov's momentum, got {options['dampening']!r}"
+    return None

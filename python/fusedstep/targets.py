@@ -1,0 +1,85 @@
+"""Instruction sets and threads: which are there, which is used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from . import _core
+
+
+def available_targets() -> tuple[str, ...]:
+    """The targets that were built and run on this processor, best first.
+
+    >>> import fusedstep as fs
+    >>> fs.active_target() in fs.available_targets()
+    True
+    """
+    return _core.available_targets()
+
+
+def active_target() -> str:
+    """The target that steps use."""
+    return _core.active_target()
+
+
+@contextmanager
+def use_target(name: str) -> Iterator[None]:
+    """Use a target in a block, for the whole process; results have the same bits with each.
+
+    Raises:
+        ValueError: the target was not built, or does not run on this processor.
+
+    >>> import fusedstep as fs
+    >>> with fs.use_target(fs.available_targets()[-1]):
+    ...     pass
+    """
+    before = _core.active_target()
+    force_target(name)
+    try:
+        yield
+    finally:
+        _core.force_target(before)
+
+
+def force_target(name: str) -> None:
+    if not isinstance(name, str) or not name or not _core.force_target(name):
+        known = ", ".join(map(repr, available_targets()))
+        raise ValueError(f"use_target: name must be a target that runs here, {known}, got {name!r}")
+
+
+def set_num_threads(n: int) -> int:
+    """Set how many threads a step may use, and return the old number.
+
+    Args:
+        n: 1 or more; results have the same bits with any number.
+
+    Raises:
+        TypeError, ValueError: not an integer, or out of range.
+    """
+    if not isinstance(n, int) or isinstance(n, bool):
+        raise TypeError(f"set_num_threads: n must be an integer, got {n!r}")
+    if not 1 <= n <= _core.most_threads:
+        raise ValueError(f"set_num_threads: n must be in 1 … {_core.most_threads}, got {n!r}")
+    before = _core.thread_count()
+    _core.set_thread_count(n)
+    return before
+
+
+def get_num_threads() -> int:
+    """How many threads a step may use.
+
+    From ``FUSEDSTEP_NUM_THREADS``, then ``OMP_NUM_THREADS``, then the affinity mask and the control group's share.
+    """
+    return _core.thread_count()
+
+
+def take_environment() -> None:
+    """Force the target that ``FUSEDSTEP_TARGET`` names."""
+    name = os.environ.get("FUSEDSTEP_TARGET")
+    if name:
+        try:
+            force_target(name)
+        except ValueError as error:
+            raise ImportError(f"FUSEDSTEP_TARGET: {error}") from None
