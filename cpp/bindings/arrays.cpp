@@ -154,9 +154,7 @@ py::array check_scalar(py::handle object, const Where& where) {
 }
 
 bool fits(py::handle object, const Layout& param) {
-    const auto& api = py::detail::npy_api::get();
-    if (!py::detail::npy_api::get().PyArray_Check_(object.ptr()) || Py_TYPE(object.ptr()) != (PyTypeObject*)api.PyArray_Type_)
-        return false;
+    if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_) return false;
     const auto* array = py::detail::array_proxy(object.ptr());
     const size_t ndim = param.shape.size();
     return array->descr == param.dtype.ptr() && size_t(array->nd) == ndim && (array->flags & aligned) &&

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "cpu/step.hpp"
@@ -29,6 +30,13 @@ public:
 
 private:
     Plan& plan_;
+};
+
+/// A flag that is up for a scope.
+struct Plan::Flag {
+    bool& flag;
+    explicit Flag(bool& raised) : flag(raised) { flag = true; }
+    ~Flag() { flag = false; }
 };
 
 Plan::Plan(std::string optimizer, bool entry_per_group)
@@ -77,6 +85,7 @@ void Plan::add(const py::object& params, const std::string& method, const py::di
         entries_.push_back(std::move(entry));
         attach(entries_.size() - 1);
     }
+    for (Entry& entry : entries_) entry.last_grad = nullptr;
     ++version;
 }
 
@@ -85,7 +94,7 @@ std::vector<std::pair<std::string, py::array>> Plan::provide_states(const Entry&
                                                                     std::vector<Span>& claims) const {
     std::vector<std::pair<std::string, py::array>> made;
     for (const State& state : states) {
-        const std::string path = "['" + entry.name + "']['" + state.name + "']";
+        const std::string path = state_path(entry, state.name);
         const Where where{optimizer_, "state", path}, of{optimizer_, "params", entry.path};
         const py::object given = provide(entry.name, entry.param, state);
         py::array array = state.kind == State::scalar ? check_scalar(given, where)
@@ -118,7 +127,9 @@ void Plan::attach(size_t tensor) {
 }
 
 void Plan::refresh(size_t index, const py::function& provide) {
-    Options& options = options_[index];
+    std::optional<Busy> busy;
+    if (!settling_) busy.emplace(*this);
+    Options& options = options_.at(index);
     Group group = read_group(options.method, options.dict);
     const States states = states_of(group);
     const size_t last = index + 1 < options_.size() ? options_[index + 1].first : entries_.size();
@@ -137,7 +148,26 @@ void Plan::refresh(size_t index, const py::function& provide) {
         entries_[i].states = std::move(all[i - options.first]);
         attach(i);
     }
+    survey();
     see(options);
+}
+
+/// Finds out anew which memory is written to, and forgets what was known of gradients.
+void Plan::survey() {
+    std::vector<Span> spans;
+    for (Entry& entry : entries_) {
+        spans.push_back(span_of(entry.param, {optimizer_, "params", entry.path}));
+        for (const auto& [state, array] : entry.states)
+            spans.push_back(span_of(array, {optimizer_, "state", state_path(entry, state)}));
+        entry.last_grad = nullptr;
+    }
+    Territory territory;
+    territory.claim(std::move(spans));
+    territory_ = std::move(territory);
+}
+
+std::string Plan::state_path(const Entry& entry, const std::string& state) {
+    return "['" + entry.name + "']['" + state + "']";
 }
 
 /// Remembers the items of a group's dict: as long as they are the same objects, nothing has changed.
@@ -161,8 +191,11 @@ bool Plan::unchanged(const Options& options) const {
 }
 
 void Plan::settle(const py::object& owner) {
-    for (size_t i = 0; i < options_.size(); ++i)
-        if (!unchanged(options_[i])) owner.attr("_refresh")(i);
+    for (size_t i = 0; i < options_.size(); ++i) {
+        if (unchanged(options_[i])) continue;
+        const Flag settling(settling_);
+        owner.attr("_refresh")(i);
+    }
 }
 
 void Plan::take(size_t tensor, py::handle grad) {
@@ -171,11 +204,9 @@ void Plan::take(size_t tensor, py::handle grad) {
     if (grad.is_none()) return;
     Entry& entry = entries_[tensor];
     const Where where{optimizer_, "grads", entry.path};
-    py::array array;
-    if (fits(grad, entry.layout))
-        array = py::reinterpret_borrow<py::array>(grad);
-    else
-        array = check_like(grad, entry.layout, where, {optimizer_, "params", entry.path});
+    py::array array = fits(grad, entry.layout)
+                          ? py::reinterpret_borrow<py::array>(grad)
+                          : check_like(grad, entry.layout, where, {optimizer_, "params", entry.path});
     if (array.data() != entry.last_grad) {
         territory_.keep_out(array, where);
         entry.last_grad = array.data();

@@ -79,11 +79,14 @@ private:
     };
 
     class Busy;
+    struct Flag;
 
     std::vector<std::pair<std::string, py::array>> provide_states(const Entry& entry, const States& states,
                                                                   const py::function& provide,
                                                                   std::vector<Span>& claims) const;
+    static std::string state_path(const Entry& entry, const std::string& state);
     void attach(size_t tensor);
+    void survey();
     void settle(const py::object& owner);
     void see(Options& options);
     bool unchanged(const Options& options) const;
@@ -102,6 +105,7 @@ private:
     fusedstep::Plan plan_;
     std::vector<py::object> held_;  ///< this step's gradients, kept alive while the interpreter is released
     std::atomic<bool> busy_{false};
+    bool settling_ = false;  ///< the step itself is taking over a changed dict
 };
 
 }  // namespace fusedstep::bindings

@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("fusedstep's compiled part is missing: did you forget `pip install .`?") from error
 
-from . import reference
+from . import functional, reference
 from .methods import *
 from .methods import __all__ as _methods
 from .targets import (
@@ -30,6 +30,7 @@ __all__ = [
     *_methods,
     "active_target",
     "available_targets",
+    "functional",
     "get_num_threads",
     "reference",
     "set_num_threads",

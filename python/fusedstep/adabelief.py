@@ -27,5 +27,7 @@ class AdaBelief(Optimizer):
     Source: Zhuang et al. 2020, arXiv:2010.07468, Algorithm 2. Torch has none.
     """
 
+    state_names = ("exp_avg", "exp_avg_var")
+
     betas = betas(0.9, 0.999, "decay rates β₁ of m and β₂ of s")
     eps = number(1e-16, "ε, added to s at every step and to its root")

@@ -30,6 +30,8 @@ class Adagrad(Optimizer):
     Source: Duchi, Hazan & Singer 2011. As torch.optim.Adagrad; Keras and optax put ε inside and start at 0.1.
     """
 
+    state_names = ("sum",)
+
     lr = rate(1e-2)
     lr_decay = number(0.0, "how fast η_t falls")
     initial_accumulator_value = number(0.0, "what G starts from")
@@ -78,6 +80,8 @@ class WindowedAdagrad(Optimizer):
 
     Source: Duchi, Hazan & Singer 2011; the window as in PyMC's adagrad_window (which puts ε = 0.1 inside). Torch has none.
     """
+
+    state_names = ("sum", "ring")
 
     lr = rate(1e-2)
     window = whole(1, 10, "k, how many gradients count")

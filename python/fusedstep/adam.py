@@ -37,6 +37,8 @@ class Adam(Optimizer):
     As torch.optim.Adam, whose ``decoupled_weight_decay=True`` is taken too.
     """
 
+    state_names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+
     betas = betas(0.9, 0.999)
     eps = number(1e-8, "ε, keeps the step finite where v is near 0")
     amsgrad = flag(False, "divide by the largest v so far")
@@ -107,6 +109,8 @@ class Adamax(Optimizer):
     Source: Kingma & Ba 2015, arXiv:1412.6980, §7.1. As torch.optim.Adamax; ``outside`` as Keras.
     """
 
+    state_names = ("exp_avg", "exp_inf")
+
     lr = rate(2e-3)
     betas = betas(0.9, 0.999, "decay rates β₁ of m and β₂ of u")
     eps = number(1e-8, "ε, keeps the step finite where u is near 0")
@@ -139,6 +143,8 @@ class NAdam(Optimizer):
 
     Source: Dozat 2016. As torch.optim.NAdam, whose ``decoupled_weight_decay=True`` is taken too.
     """
+
+    state_names = ("exp_avg", "exp_avg_sq", "mu_product")
 
     lr = rate(2e-3)
     betas = betas(0.9, 0.999)

@@ -46,6 +46,8 @@ class Adaptive(Displaced):
     Source: Reddi, Kale & Kumar 2018, Algorithm 1. Torch has none.
     """
 
+    state_names = ("momentum_buffer", "exp_avg", "sum", "ring", "exp_avg_sq", "max_exp_avg_sq", "exp_inf")
+
     phi = choice("gradient", "heavy_ball", "ema", "nesterov", doc="the direction")
     psi = choice("one", "sum", "window", "ema", "ema_max", "infinity", doc="the coordinates' own rates")
     momentum = number(0.9, "μ of the buffer")

@@ -28,6 +28,8 @@ class Lion(Optimizer):
     Source: Chen et al. 2023, arXiv:2302.06675, Algorithm 2. Torch has none.
     """
 
+    state_names = ("exp_avg",)
+
     lr = rate(1e-4)
     betas = betas(0.9, 0.99, "β₁ of the step's average and β₂ of the one that is kept")
     decay = Choice(**{**vars(Optimizer.decay), "default": "decoupled"})

@@ -51,6 +51,8 @@ class Optimizer:
 
     #: name -> the defaults that a convention changes
     conventions: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: every state that some options call for, by torch's names
+    state_names: ClassVar[tuple[str, ...]] = ()
     #: torch's spelling of decay="decoupled", where torch has it
     takes_decoupled_weight_decay: ClassVar[bool] = False
 

@@ -34,6 +34,8 @@ class RAdam(Optimizer):
     ``decoupled_weight_decay=True`` is taken too.
     """
 
+    state_names = ("exp_avg", "exp_avg_sq")
+
     betas = betas(0.9, 0.999)
     eps = number(1e-8, "ε, keeps the step finite where v is near 0")
     eps_place = choice("hat", "outside", "inside", doc="where ε stands, as in Adam")

@@ -32,6 +32,8 @@ class RMSprop(Optimizer):
     Source: Tieleman & Hinton 2012; centered: Graves 2013. As torch.optim.RMSprop; Keras and optax put ε and η inside.
     """
 
+    state_names = ("square_avg", "momentum_buffer", "grad_avg")
+
     lr = rate(1e-2)
     alpha = fraction(0.99, "α, how much of r is kept")
     eps = number(1e-8, "ε, keeps the step finite where r is near 0")
@@ -74,6 +76,8 @@ class Adadelta(Optimizer):
 
     Source: Zeiler 2012, arXiv:1212.5701, Algorithm 1. As torch.optim.Adadelta.
     """
+
+    state_names = ("square_avg", "acc_delta")
 
     lr = rate(1.0)
     rho = fraction(0.9, "ρ, how much of both averages is kept")

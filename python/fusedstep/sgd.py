@@ -70,6 +70,8 @@ class SGD(Displaced):
     Source: Qian 1999; Nesterov 1983; Sutskever et al. 2013. As torch.optim.SGD; ``lr_inside`` as Keras, scikit-learn.
     """
 
+    state_names = ("momentum_buffer",)
+
     momentum = number(0.0, "μ, how much of the buffer is kept")
     dampening = any_number(0.0, "τ, how much the gradient is damped on its way into the buffer")
     nesterov = flag(False, "Nesterov's form of the step")

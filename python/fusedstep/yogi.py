@@ -27,6 +27,8 @@ class Yogi(Optimizer):
     Source: Zaheer et al. 2018, Algorithm 2. Torch has none.
     """
 
+    state_names = ("exp_avg", "exp_avg_sq")
+
     lr = rate(1e-2)
     betas = betas(0.9, 0.999)
     eps = number(1e-3, "ε, keeps the step finite where v is near 0")

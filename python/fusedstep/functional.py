@@ -1,0 +1,139 @@
+"""The methods as functions: one update of arrays that the caller keeps, without a class.
+
+For every class there is a function of its name with an underscore, for what it changes in place: ``adam_``, ``sgd_`` …
+
+>>> import numpy as np, fusedstep as fs
+>>> w, m, v = np.ones(3), np.zeros(3), np.zeros(3)
+>>> fs.functional.adam_(w, np.full(3, 2.0), m, v, step=1, lr=0.25)
+>>> w.round(6)
+array([0.75, 0.75, 0.75])
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import _core, methods
+from .optimizer import Optimizer
+
+DOC = """{name}'s update of one array or a list of arrays, in place.
+
+The equations and options are those of `{name}`.
+
+Args:
+    param: parameters, float32 or float64, writeable and dense: an array or a list of arrays.
+    grad: gradients like the parameters; ``None`` in a list skips a parameter.
+    {states}: state like the parameters, which the caller keeps; `None` where the options call for none.
+    step: t of this update, from 1.
+    lr: learning rate η.
+    options: those of `{name}`, and ``convention``.
+
+Raises:
+    TypeError, ValueError: an argument or an array that does not fit. Nothing has changed then.
+"""
+
+
+def name_of(cls: type[Optimizer]) -> str:
+    """adam_ of Adam, windowed_adagrad_ of WindowedAdagrad."""
+    words = cls.__name__.replace("Windowed", "Windowed_")
+    return f"{words.lower()}_"
+
+
+def signature_of(cls: type[Optimizer]) -> inspect.Signature:
+    """Parameters, gradients and states first; states that only some options call for may be left out."""
+    needed = {spec.name for spec in _core.states(cls._method(), cls._preset("torch"))}
+    either, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    states = [
+        inspect.Parameter(name, either, default=inspect.Parameter.empty if name in needed else None)
+        for name in cls.state_names
+    ]
+    options = [
+        inspect.Parameter(name, keyword, default=option.default)
+        for name, option in cls._options.items()
+        if name != "lr"
+    ]
+    return inspect.Signature(
+        [
+            inspect.Parameter("param", either),
+            inspect.Parameter("grad", either),
+            *states,
+            inspect.Parameter("step", keyword),
+            inspect.Parameter("lr", keyword),
+            *options,
+            inspect.Parameter("convention", keyword, default="torch"),
+        ]
+    )
+
+
+def function_of(cls: type[Optimizer]) -> Callable[..., None]:
+    name, signature = name_of(cls), signature_of(cls)
+
+    def update(*args: Any, **kwargs: Any) -> None:
+        unknown = kwargs.keys() - signature.parameters.keys()
+        if unknown:
+            known = ", ".join(sorted(signature.parameters))
+            raise TypeError(f"{name}: arguments must be among {known}, got {min(unknown)!r}")
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from None
+        states = {state: given.pop(state, None) for state in cls.state_names}
+        run(cls, name, states, **given)
+
+    update.__name__ = update.__qualname__ = name
+    update.__module__ = __name__
+    update.__doc__ = DOC.format(name=cls.__name__, states=", ".join(cls.state_names) or "(no states)")
+    update.__signature__ = signature  # type: ignore[attr-defined]
+    return update
+
+
+def run(
+    cls: type[Optimizer],
+    function: str,
+    states: dict[str, Any],
+    param: Any,
+    grad: Any,
+    step: int,
+    lr: float,
+    convention: str = "torch",
+    **given: Any,
+) -> None:
+    """One step of a plan that lives for this call."""
+    if not isinstance(step, (int, np.integer)) or isinstance(step, bool):
+        raise TypeError(f"{function}: step must be an integer ≥ 1, got {step!r}")
+    if not 1 <= step < 2**63:
+        raise ValueError(f"{function}: step must be an integer ≥ 1, got {step!r}")
+    if callable(lr):
+        raise TypeError(f"{function}: lr must be a number, got a schedule")
+    options = cls._resolve({**given, "lr": lr}, cls._preset(convention))
+    needed = {spec.name for spec in _core.states(cls._method(), options)}
+    for name, arrays in states.items():
+        if (arrays is None) == (name in needed):
+            expected = "given with these options" if name in needed else "None with these options"
+            raise TypeError(f"{function}: {name} must be {expected}, got {type(arrays).__name__}")
+        if isinstance(param, (list, tuple)) and name in needed and len(arrays) != len(param):
+            raise ValueError(
+                f"{function}: {name} must have {len(param)} entries, one for each of param, got {len(arrays)}"
+            )
+
+    def provide(name: str, array: np.ndarray, spec: Any) -> Any:
+        arrays = states[spec.name]
+        return arrays[int(name)] if isinstance(param, (list, tuple)) else arrays
+
+    if isinstance(param, dict):
+        raise TypeError(f"{function}: param must be an array or a list of arrays, got a dict")
+    plan = _core.Plan(function, False)
+    plan.add(param, cls._method(), options, provide)
+    for name in plan.names():
+        plan.set_step(name, int(step) - 1)
+    plan.step(None, grad)
+
+
+__all__ = []
+for _cls in (getattr(methods, name) for name in methods.__all__):
+    globals()[name_of(_cls)] = function_of(_cls)
+    __all__.append(name_of(_cls))
