@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 import fusedstep as fs
 
 
 def pytest_report_header() -> str:
-    return f"fusedstep {fs.__version__}: {fs.active_target()} of {fs.available_targets()}, {fs.get_num_threads()} threads"
+    return (
+        f"fusedstep {fs.__version__}: {fs.active_target()} of {fs.available_targets()}, {fs.get_num_threads()} threads"
+    )
 
 
 @pytest.fixture(params=fs.available_targets())

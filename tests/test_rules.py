@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import fusedstep as fs
 from cases import CASES, DTYPES, IDS, SHARED, assert_same_state, pair, random, same_bytes
 
 STEPS = 8

@@ -144,8 +144,8 @@ py::array check_ring(py::handle object, const Layout& param, int64_t planes, con
 
 py::array check_scalar(py::handle object, const Where& where) {
     py::array array = check_array(object, where);
-    const bool fits = array.dtype().kind() == 'f' && array.itemsize() == 8 && array.size() == 1 &&
-                      array.dtype().byteorder() == '=';
+    const bool fits =
+        array.dtype().kind() == 'f' && array.itemsize() == 8 && array.size() == 1 && array.dtype().byteorder() == '=';
     if (!fits)
         refuse(where, "be a float64 array of one element",
                text(array.dtype()) + " of shape " + tuple_text(array.shape(), array.ndim()));

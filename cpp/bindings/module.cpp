@@ -53,10 +53,8 @@ PYBIND11_MODULE(_core, module) {
         .def("step", &Plan::step)
         .def("prepare", &Plan::prepare)
         .def("advance", &Plan::advance)
-        .def("bind",
-             [](const std::shared_ptr<Plan>& plan, const py::object& owner, const py::object& grads) {
-                 return Bound{owner, plan, plan->bind(owner, grads)};
-             })
+        .def("bind", [](const std::shared_ptr<Plan>& plan, const py::object& owner,
+                        const py::object& grads) { return Bound{owner, plan, plan->bind(owner, grads)}; })
         .def("group_structure", &Plan::group_structure)
         .def("structure", &Plan::structure)
         .def("names", &Plan::names)

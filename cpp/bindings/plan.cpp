@@ -285,8 +285,8 @@ Plan::Grads Plan::bind(const py::object& owner, const py::object& grads) {
 void Plan::step_bound(const py::object& owner, const Grads& grads) {
     const Busy busy(*this);
     if (version != grads.version)
-        throw std::runtime_error(optimizer_ +
-                                 ": bound gradients must be bound again after parameters were added or state was loaded");
+        throw std::runtime_error(
+            optimizer_ + ": bound gradients must be bound again after parameters were added or state was loaded");
     settle(owner);
     call_schedules();
     for (size_t i = 0; i < grads.data.size(); ++i) plan_.tensors[i].buffers.grad = grads.data[i];

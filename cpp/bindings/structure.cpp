@@ -66,18 +66,20 @@ void Structure::check(py::handle grads, const std::string& optimizer) const {
     const std::string where = optimizer + ": grads" + path_;
     if (kind_ == Kind::list) {
         if (!is_list(grads))
-            throw py::type_error(where + " must be a list or a tuple, like params" + path_ + ", got " + type_name(grads));
+            throw py::type_error(where + " must be a list or a tuple, like params" + path_ + ", got " +
+                                 type_name(grads));
         if (py::len(grads) != children_.size())
-            throw py::value_error(where + " must have " + std::to_string(children_.size()) + " entries, one for each of params" +
-                                  path_ + ", got " + std::to_string(py::len(grads)));
+            throw py::value_error(where + " must have " + std::to_string(children_.size()) +
+                                  " entries, one for each of params" + path_ + ", got " +
+                                  std::to_string(py::len(grads)));
         return;
     }
     if (!PyDict_Check(grads.ptr()))
         throw py::type_error(where + " must be a dict, like params" + path_ + ", got " + type_name(grads));
     for (const py::object& key : keys_)
         if (!PyDict_Contains(grads.ptr(), key.ptr()))
-            throw py::value_error(where + " must have every name of params" + path_ + " (None skips one), got none for " +
-                                  py::repr(key).cast<std::string>());
+            throw py::value_error(where + " must have every name of params" + path_ +
+                                  " (None skips one), got none for " + py::repr(key).cast<std::string>());
     if (size_t(PyDict_Size(grads.ptr())) == keys_.size()) return;
     for (const auto& item : py::reinterpret_borrow<py::dict>(grads)) {
         bool known = false;

@@ -15,8 +15,8 @@ constexpr int most_threads = 1024;
 int thread_count();
 void set_thread_count(int count);
 
-/// Calls task(0) … task(count − 1), each once and as many at a time as there are threads, and returns when all are done.
-/// The task must not throw.
+/// Calls task(0) … task(count − 1), each once and as many at a time as there are threads, and returns when all are
+/// done. The task must not throw.
 void parallel(int count, const std::function<void(int)>& task);
 
 }  // namespace fusedstep::cpu

@@ -32,7 +32,8 @@ std::span<const Work> Plan::prepare() {
         if (tensor.size == 0) continue;
         Work work{&entry.update, entry.border, tensor.type, tensor.size, tensor.extent.offset, tensor.buffers, {}};
         if (const int64_t planes = entry.update.window) {
-            // Behind its other states the rule sees two planes of the ring: the one that it writes and the one after it.
+            // Behind its other states the rule sees two planes of the ring: the one that it writes and the one after
+            // it.
             int next = 0;
             while (work.buffers.state[next]) ++next;
             const auto plane = [&](int64_t slot) {

@@ -21,7 +21,8 @@ struct AdaBelief {
     Update at(const Clock& clock) const {
         const double step = clock.lr / double(beta1.correction(clock.step));
         const Root<double> root = epsilon.root(double(beta2.correction(clock.step)));
-        return Update::of(fusedstep::AdaBelief<double>{beta1.beta(), beta1.rest(), beta2.beta(), beta2.rest(), epsilon.eps, step, root});
+        return Update::of(fusedstep::AdaBelief<double>{beta1.beta(), beta1.rest(), beta2.beta(), beta2.rest(),
+                                                       epsilon.eps, step, root});
     }
 };
 

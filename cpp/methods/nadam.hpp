@@ -25,9 +25,9 @@ struct NAdam {
         const double product = clock.carry * now;
         const double of_average = clock.lr * next / (1 - product * next);
         const double of_gradient = clock.lr * (1 - now) / (1 - product);
-        Update update = Update::of(Nesterov<double>{beta1.beta(), beta1.rest(), of_average, of_gradient},
-                                   Moment<double>{beta2.beta(), beta2.rest(),
-                                                  epsilon.root(double(beta2.correction(clock.step)))});
+        Update update =
+            Update::of(Nesterov<double>{beta1.beta(), beta1.rest(), of_average, of_gradient},
+                       Moment<double>{beta2.beta(), beta2.rest(), epsilon.root(double(beta2.correction(clock.step)))});
         update.carry = product;
         return update;
     }

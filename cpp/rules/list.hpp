@@ -38,7 +38,8 @@ template <class... Psi>
 struct EveryPhi {
     using R = double;
     template <class... More>
-    using With = List<Adaptive<Gradient<R>, Psi>..., Adaptive<Momentum<R>, Psi>..., Adaptive<Nesterov<R>, Psi>..., More...>;
+    using With =
+        List<Adaptive<Gradient<R>, Psi>..., Adaptive<Momentum<R>, Psi>..., Adaptive<Nesterov<R>, Psi>..., More...>;
 };
 
 using Rules = EveryPhi<One<double>, Sum<double>, Moment<double>, Peak<double>, Window<double>, Infinity<double>>::With<

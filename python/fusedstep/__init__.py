@@ -7,7 +7,7 @@
 """
 
 try:
-    from . import _core
+    from . import _core  # noqa: F401  (a missing one gets a message of its own)
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._core":
         raise

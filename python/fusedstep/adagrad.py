@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .options import choice, flag, number, rate, whole
 from .optimizer import Optimizer
+from .options import choice, flag, number, rate, whole
 
 
 class Adagrad(Optimizer):
@@ -66,8 +66,8 @@ class WindowedAdagrad(Optimizer):
         D = \\sqrt{S} + ε \\quad\\text{(``outside``)} \\qquad D = \\sqrt{S + ε} \\quad\\text{(``inside``)}
 
     With ``reduce="mean"``, S is divided by the number of gradients in it. The sum is kept as suffix sums and a running
-    sum, without subtraction: it is never negative, and a large gradient is forgotten completely. State: ``sum``, ``ring``
-    (``window`` arrays like the parameter).
+    sum, without subtraction: it is never negative, and a large gradient is forgotten completely. State: ``sum``,
+    ``ring`` (``window`` arrays like the parameter).
 
     Args:
     {arguments}
@@ -78,7 +78,8 @@ class WindowedAdagrad(Optimizer):
     >>> w.round(6)
     array([0.5, 0.5, 0.5])
 
-    Source: Duchi, Hazan & Singer 2011; the window as in PyMC's adagrad_window (which puts ε = 0.1 inside). Torch has none.
+    Source: Duchi, Hazan & Singer 2011; the window as in PyMC's adagrad_window (which puts ε = 0.1 inside). Torch has
+    none.
     """
 
     state_names = ("sum", "ring")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .options import Choice, any_number, betas, choice, flag, number, rate, whole
 from .optimizer import Optimizer
+from .options import Choice, any_number, betas, choice, flag, number, rate, whole
 
 
 class Adam(Optimizer):

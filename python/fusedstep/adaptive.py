@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .formulas import adaptive_rate
 from .options import any_number, betas, choice, flag, number, whole
 from .sgd import Displaced, momentum_conflict
 
@@ -28,10 +29,10 @@ class Adaptive(Displaced):
     .. math::
         θ ← θ − η \\frac{φ(g_1, …, g_t)}{ψ(g_1, …, g_t)}
 
-    φ is the gradient, a momentum buffer as in SGD (``heavy_ball``, ``nesterov``) or the average m̂ of Adam (``ema``). ψ is
-    1, or the D of Adagrad (``sum``), WindowedAdagrad (``window``), RMSprop and Adam (``ema``), AMSGrad (``ema_max``) or
-    Adamax (``infinity``). Those methods are such pairs, with the same bits. Only the keywords of the parts that are
-    chosen are taken. State: that of the parts.
+    φ is the gradient, a momentum buffer as in SGD (``heavy_ball``, ``nesterov``) or the average m̂ of Adam (``ema``).
+    ψ is 1, or the D of Adagrad (``sum``), WindowedAdagrad (``window``), RMSprop and Adam (``ema``), AMSGrad
+    (``ema_max``) or Adamax (``infinity``). Those methods are such pairs, with the same bits. Only the keywords of the
+    parts that are chosen are taken. State: that of the parts.
 
     Args:
     {arguments}
@@ -104,8 +105,6 @@ class Adaptive(Displaced):
         >>> opt.adaptive_rate()
         array([0.25, 2.  ])
         """
-        from .reference import adaptive_rate
-
         rates: dict[str, np.ndarray] = {}
         for group, names in zip(self.param_groups, self._names, strict=True):
             lr = group["lr"](self._plan.calls - 1) if callable(group["lr"]) else group["lr"]

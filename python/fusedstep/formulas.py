@@ -1,7 +1,8 @@
 """Every formula in NumPy, operation by operation: this is what the kernels' results mean.
 
-A formula takes the parameter, the gradient (after its sign and the coupled decay), the state by name, t, η and the options;
-it updates parameter and state in place. Numbers are computed as Python floats and rounded to the arrays' type once.
+A formula takes the parameter, the gradient (after its sign and the coupled decay), the state by name, t, η and the
+options; it updates parameter and state in place. Numbers are computed as Python floats and rounded to the arrays' type
+once.
 """
 
 from __future__ import annotations
@@ -288,6 +289,30 @@ def adaptive_lr(lr: float, t: int, o: Options) -> float:
 def second_correction(t: int, o: Options) -> float:
     averages = o["psi"] in ("ema", "ema_max")
     return correction(o["betas"][1], t) if averages and o["bias_correction"] else 1.0
+
+
+def adaptive_rate(param: Array, state: State, o: Options, lr: float) -> Array:
+    """η/ψ of `Adaptive` after a step, from its state."""
+    t, psi = state["step"], o["psi"]
+    if t == 0:
+        raise ValueError("Adaptive: adaptive_rate needs a step, got none so far")
+    if psi == "one":
+        return np.full_like(param, lr)
+    with np.errstate(all="ignore"):
+        if psi == "sum":
+            D = total_root(state["sum"], o)
+        elif psi == "window":
+            ring, slot = state["ring"], (t - 1) % o["window"]
+            closed = slot == o["window"] - 1
+            squares = ring[: 2 if slot else 1].sum(axis=0) if closed else state["sum"] + ring[slot + 1]
+            D = window_root(squares, t, o)
+        elif psi == "infinity":
+            D = state["exp_inf"] + param.dtype.type(o["eps"] if o["eps_place"] == "outside" else 0)
+        else:
+            of_hat = psi == "ema_max" and o["amsgrad_order"] == "v_hat"
+            v = state["max_exp_avg_sq" if psi == "ema_max" else "exp_avg_sq"]
+            D = root(v, o, 1.0 if of_hat else second_correction(t, o))
+        return rounded(param, adaptive_lr(lr, t, o))[0] / D
 
 
 #: By the kernels' names.

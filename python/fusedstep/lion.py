@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .options import Choice, betas, rate
 from .optimizer import Optimizer
+from .options import Choice, betas, rate
 
 
 class Lion(Optimizer):

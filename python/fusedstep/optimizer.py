@@ -61,26 +61,23 @@ class Optimizer:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Option)}
-        if cls._options:
-            cls._options = cls._options | own
-        else:
-            shared = {name: value for name, value in vars(Optimizer).items() if isinstance(value, Option)}
-            cls._options = {"lr": shared["lr"], **own, **shared} | own
+        known = cls._options or {name: value for name, value in vars(Optimizer).items() if isinstance(value, Option)}
+        new = {name: value for name, value in own.items() if name not in known}
+        cls._options = {"lr": known["lr"], **new, **known} | own
         for name in own:
             delattr(cls, name)
-        cls.__signature__ = inspect.Signature(list(cls._parameters()))
+        cls.__signature__ = inspect.Signature(list(cls._parameters()))  # type: ignore[attr-defined]
         if cls.__doc__ and "{arguments}" in cls.__doc__:
             cls.__doc__ = cls.__doc__.replace("{arguments}", cls._arguments())
 
     @classmethod
     def _parameters(cls) -> Iterator[inspect.Parameter]:
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        yield inspect.Parameter("params", kind)
+        either, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+        yield inspect.Parameter("params", either)
         for name, option in cls._options.items():
-            yield inspect.Parameter(name, kind, default=option.default)
-            kind = inspect.Parameter.KEYWORD_ONLY
+            yield inspect.Parameter(name, either if name == "lr" else keyword, default=option.default)
         for name, default in {"convention": "torch", "seed": 0, "memory": None, "extents": None}.items():
-            yield inspect.Parameter(name, kind, default=default)
+            yield inspect.Parameter(name, keyword, default=default)
 
     @classmethod
     def _arguments(cls) -> str:
@@ -156,9 +153,7 @@ class Optimizer:
         given = dict(given)
         if cls.takes_decoupled_weight_decay and "decoupled_weight_decay" in given:
             if "decay" in given:
-                raise ValueError(
-                    f"{cls.__name__}: decay must be given once, got decay and decoupled_weight_decay"
-                )
+                raise ValueError(f"{cls.__name__}: decay must be given once, got decay and decoupled_weight_decay")
             given["decay"] = "decoupled" if given.pop("decoupled_weight_decay") else "coupled"
         for name in given:
             if name not in defaults:
@@ -169,9 +164,7 @@ class Optimizer:
             lr = options["lr"]
             first = lr(0) if callable(lr) else lr
             if not first > 0:
-                raise ValueError(
-                    f"{cls.__name__}: max_lr must be given where the first learning rate is 0, got None"
-                )
+                raise ValueError(f"{cls.__name__}: max_lr must be given where the first learning rate is 0, got None")
             options["max_lr"] = first
         problem = cls._conflict(options)
         if problem:
@@ -323,7 +316,7 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on bit for bit, as plain data and copies of arrays."""
-        groups = []
+        plan, groups = self._plan, []
         for group, names in zip(self.param_groups, self._names, strict=True):
             options = {name: group[name] for name in self._options if name in group}
             if callable(options["lr"]):
@@ -333,11 +326,12 @@ class Optimizer:
             "format": FORMAT,
             "optimizer": self._name,
             "seed": self._seed,
-            "calls": self._plan.calls,
+            "calls": plan.calls,
             "groups": groups,
             "state": {
-                name: {key: value.copy(order="K") if isinstance(value, np.ndarray) else value for key, value in entry.items()}
-                for name, entry in self.state.items()
+                name: {"step": plan.get_step(name)}
+                | {key: array.copy(order="K") for key, array in plan.arrays(name).items()}
+                for name in plan.names()
             },
         }
 
@@ -403,4 +397,3 @@ class State(Mapping[str, dict[str, Any]]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +48,7 @@ class Number(Option):
     low: float = 0.0
     below: float = math.inf
 
-    def check(self, value: Any) -> float:
+    def check(self, value: Any) -> Any:
         number = real(value, self.expected)
         if not self.low <= number < self.below:
             raise Refused(self.expected)
@@ -70,7 +69,7 @@ class Optional(Option):
 class Rate(Number):
     """A learning rate: a number, or a schedule that is called with the number of steps done."""
 
-    def check(self, value: Any) -> float | Callable[[int], float]:
+    def check(self, value: Any) -> Any:
         return value if callable(value) else super().check(value)
 
 
@@ -83,9 +82,10 @@ class Whole(Option):
     def check(self, value: Any) -> int:
         if not isinstance(value, numbers.Integral) or isinstance(value, bool):
             raise Refused(self.expected, TypeError)
-        if not self.low <= value < 2**63:
+        integer = int(value)
+        if not self.low <= integer < 2**63:
             raise Refused(self.expected)
-        return int(value)
+        return integer
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,7 @@ def whole(low: int, default: int, doc: str) -> Whole:
 
 
 def optional(of: Option) -> Optional:
-    return Optional(
-        None, of.doc, of=of, expected=f"None or {of.expected}", annotation=f"{of.annotation} | None"
-    )
+    return Optional(None, of.doc, of=of, expected=f"None or {of.expected}", annotation=f"{of.annotation} | None")
 
 
 def flag(default: bool, doc: str) -> Flag:
@@ -177,6 +175,4 @@ def choice(*names: str, doc: str) -> Choice:
 
 
 def betas(first: float, second: float, doc: str = "decay rates β₁ of m and β₂ of v") -> Pair:
-    return Pair(
-        (first, second), doc, expected="two numbers in [0, 1)", annotation="tuple[float, float]"
-    )
+    return Pair((first, second), doc, expected="two numbers in [0, 1)", annotation="tuple[float, float]")

@@ -60,7 +60,8 @@ def _checked_groups(optimizer: Optimizer, saved: Any) -> list[dict[str, Any]]:
             options["lr"] = live["lr"]
         elif options["lr"] == "schedule":
             raise ValueError(
-                f"{where}[{index}]['lr'] must find the schedule that it was saved with in the constructor, got {live['lr']!r}"
+                f"{where}[{index}]['lr'] was saved with a schedule and must find one in the constructor, "
+                f"got {live['lr']!r}"
             )
         checked.append(optimizer._resolve(options, optimizer._defaults))
     return checked
@@ -77,8 +78,7 @@ def _check_entry(param: np.ndarray, specs: list[Any], entry: Any, where: str) ->
         dtype = np.dtype(np.float64) if spec.kind == "scalar" else param.dtype
         if array.shape != shape or array.dtype != dtype:
             raise ValueError(
-                f"{where}[{spec.name!r}] must have shape {shape} and dtype {dtype}, "
-                f"got {array.shape} and {array.dtype}"
+                f"{where}[{spec.name!r}] must have shape {shape} and dtype {dtype}, got {array.shape} and {array.dtype}"
             )
 
 

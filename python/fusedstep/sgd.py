@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import memory
-from .options import any_number, choice, flag, number
 from .optimizer import Optimizer
+from .options import any_number, choice, flag, number
 
 
 class Displaced(Optimizer):
@@ -40,7 +40,6 @@ class Displaced(Optimizer):
                     np.multiply(buffer, param.dtype.type(factor), out=place)
                     np.subtract(param, place, out=place)
         return self._plan.structure(ahead)
-
 
 
 class SGD(Displaced):
