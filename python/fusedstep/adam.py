@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
+from .configured import Configured
 from .optimizer import Optimizer
-from .options import Choice, any_number, betas, choice, flag, number, rate, whole
+from .options import any_number, betas, choice, flag, number, rate, whole
 
 
 class Adam(Optimizer):
@@ -79,7 +81,7 @@ class AdamW(Adam):
     """
 
     weight_decay = number(1e-2, "λ of the weight decay")
-    decay = Choice(**{**vars(Optimizer.decay), "default": "decoupled"})
+    decay = replace(Configured.decay, default="decoupled")
 
     takes_decoupled_weight_decay = False
     conventions: ClassVar[dict[str, dict[str, Any]]] = {

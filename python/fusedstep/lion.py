@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
+from .configured import Configured
 from .optimizer import Optimizer
-from .options import Choice, betas, rate
+from .options import betas, rate
 
 
 class Lion(Optimizer):
@@ -32,6 +34,6 @@ class Lion(Optimizer):
 
     lr = rate(1e-4)
     betas = betas(0.9, 0.99, "β₁ of the step's average and β₂ of the one that is kept")
-    decay = Choice(**{**vars(Optimizer.decay), "default": "decoupled"})
+    decay = replace(Configured.decay, default="decoupled")
 
     conventions: ClassVar[dict[str, dict[str, Any]]] = {"keras": {"lr": 1e-3}}

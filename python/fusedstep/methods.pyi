@@ -11,19 +11,19 @@ Params: TypeAlias = Array | Sequence[Any] | Mapping[str, Any]
 
 __all__ = [
     "SGD",
-    "Adagrad",
-    "WindowedAdagrad",
-    "RMSprop",
+    "AdaBelief",
     "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
-    "RAdam",
-    "NAdam",
     "Adamax",
-    "Lion",
-    "AdaBelief",
-    "Yogi",
     "Adaptive",
+    "Lion",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "WindowedAdagrad",
+    "Yogi",
 ]
 
 class SGD(Optimizer):
@@ -46,59 +46,14 @@ class SGD(Optimizer):
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
 
-class Adagrad(Optimizer):
+class AdaBelief(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float | Callable[[int], float] = 0.01,
+        lr: float | Callable[[int], float] = 0.001,
         *,
-        lr_decay: float = 0.0,
-        initial_accumulator_value: float = 0.0,
-        eps: float = 1e-10,
-        eps_place: Literal["outside", "inside"] = "outside",
-        zero_at_zero: bool = False,
-        weight_decay: float = 0.0,
-        decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
-        max_lr: float | None = None,
-        maximize: bool = False,
-        convention: str = "torch",
-        seed: int = 0,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
-    ) -> None: ...
-
-class WindowedAdagrad(Optimizer):
-    def __init__(
-        self,
-        params: Params,
-        lr: float | Callable[[int], float] = 0.01,
-        *,
-        window: int = 10,
-        reduce: Literal["sum", "mean"] = "sum",
-        eps: float = 1e-10,
-        eps_place: Literal["outside", "inside"] = "outside",
-        weight_decay: float = 0.0,
-        decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
-        max_lr: float | None = None,
-        maximize: bool = False,
-        convention: str = "torch",
-        seed: int = 0,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
-    ) -> None: ...
-
-class RMSprop(Optimizer):
-    def __init__(
-        self,
-        params: Params,
-        lr: float | Callable[[int], float] = 0.01,
-        *,
-        alpha: float = 0.99,
-        eps: float = 1e-08,
-        momentum: float = 0.0,
-        centered: bool = False,
-        eps_place: Literal["outside", "inside"] = "outside",
-        momentum_lr: Literal["outside", "inside"] = "outside",
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-16,
         weight_decay: float = 0.0,
         decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
         max_lr: float | None = None,
@@ -117,6 +72,27 @@ class Adadelta(Optimizer):
         *,
         rho: float = 0.9,
         eps: float = 1e-06,
+        weight_decay: float = 0.0,
+        decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
+        max_lr: float | None = None,
+        maximize: bool = False,
+        convention: str = "torch",
+        seed: int = 0,
+        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        extents: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None: ...
+
+class Adagrad(Optimizer):
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Callable[[int], float] = 0.01,
+        *,
+        lr_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        eps_place: Literal["outside", "inside"] = "outside",
+        zero_at_zero: bool = False,
         weight_decay: float = 0.0,
         decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
         max_lr: float | None = None,
@@ -176,49 +152,6 @@ class AdamW(Optimizer):
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
 
-class RAdam(Optimizer):
-    def __init__(
-        self,
-        params: Params,
-        lr: float | Callable[[int], float] = 0.001,
-        *,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-08,
-        eps_place: Literal["hat", "outside", "inside"] = "hat",
-        rectify_above: float = 5.0,
-        rectify_after: int | None = None,
-        below: Literal["sgd", "skip"] = "sgd",
-        weight_decay: float = 0.0,
-        decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
-        max_lr: float | None = None,
-        maximize: bool = False,
-        decoupled_weight_decay: bool = ...,
-        convention: str = "torch",
-        seed: int = 0,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
-    ) -> None: ...
-
-class NAdam(Optimizer):
-    def __init__(
-        self,
-        params: Params,
-        lr: float | Callable[[int], float] = 0.002,
-        *,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-08,
-        momentum_decay: float = 0.004,
-        weight_decay: float = 0.0,
-        decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
-        max_lr: float | None = None,
-        maximize: bool = False,
-        decoupled_weight_decay: bool = ...,
-        convention: str = "torch",
-        seed: int = 0,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
-    ) -> None: ...
-
 class Adamax(Optimizer):
     def __init__(
         self,
@@ -228,60 +161,6 @@ class Adamax(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-08,
         eps_place: Literal["max", "outside"] = "max",
-        weight_decay: float = 0.0,
-        decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
-        max_lr: float | None = None,
-        maximize: bool = False,
-        convention: str = "torch",
-        seed: int = 0,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
-    ) -> None: ...
-
-class Lion(Optimizer):
-    def __init__(
-        self,
-        params: Params,
-        lr: float | Callable[[int], float] = 0.0001,
-        *,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
-        decay: Literal["coupled", "decoupled", "fully_decoupled"] = "decoupled",
-        max_lr: float | None = None,
-        maximize: bool = False,
-        convention: str = "torch",
-        seed: int = 0,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
-    ) -> None: ...
-
-class AdaBelief(Optimizer):
-    def __init__(
-        self,
-        params: Params,
-        lr: float | Callable[[int], float] = 0.001,
-        *,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-16,
-        weight_decay: float = 0.0,
-        decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
-        max_lr: float | None = None,
-        maximize: bool = False,
-        convention: str = "torch",
-        seed: int = 0,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
-    ) -> None: ...
-
-class Yogi(Optimizer):
-    def __init__(
-        self,
-        params: Params,
-        lr: float | Callable[[int], float] = 0.01,
-        *,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 0.001,
-        initial_accumulator_value: float = 1e-06,
         weight_decay: float = 0.0,
         decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
         max_lr: float | None = None,
@@ -324,3 +203,124 @@ class Adaptive(Optimizer):
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
     def adaptive_rate(self) -> Any: ...
+
+class Lion(Optimizer):
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Callable[[int], float] = 0.0001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        decay: Literal["coupled", "decoupled", "fully_decoupled"] = "decoupled",
+        max_lr: float | None = None,
+        maximize: bool = False,
+        convention: str = "torch",
+        seed: int = 0,
+        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        extents: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None: ...
+
+class NAdam(Optimizer):
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Callable[[int], float] = 0.002,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        momentum_decay: float = 0.004,
+        weight_decay: float = 0.0,
+        decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
+        max_lr: float | None = None,
+        maximize: bool = False,
+        decoupled_weight_decay: bool = ...,
+        convention: str = "torch",
+        seed: int = 0,
+        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        extents: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None: ...
+
+class RAdam(Optimizer):
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Callable[[int], float] = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        eps_place: Literal["hat", "outside", "inside"] = "hat",
+        rectify_above: float = 5.0,
+        rectify_after: int | None = None,
+        below: Literal["sgd", "skip"] = "sgd",
+        weight_decay: float = 0.0,
+        decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
+        max_lr: float | None = None,
+        maximize: bool = False,
+        decoupled_weight_decay: bool = ...,
+        convention: str = "torch",
+        seed: int = 0,
+        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        extents: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None: ...
+
+class RMSprop(Optimizer):
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Callable[[int], float] = 0.01,
+        *,
+        alpha: float = 0.99,
+        eps: float = 1e-08,
+        momentum: float = 0.0,
+        centered: bool = False,
+        eps_place: Literal["outside", "inside"] = "outside",
+        momentum_lr: Literal["outside", "inside"] = "outside",
+        weight_decay: float = 0.0,
+        decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
+        max_lr: float | None = None,
+        maximize: bool = False,
+        convention: str = "torch",
+        seed: int = 0,
+        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        extents: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None: ...
+
+class WindowedAdagrad(Optimizer):
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Callable[[int], float] = 0.01,
+        *,
+        window: int = 10,
+        reduce: Literal["sum", "mean"] = "sum",
+        eps: float = 1e-10,
+        eps_place: Literal["outside", "inside"] = "outside",
+        weight_decay: float = 0.0,
+        decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
+        max_lr: float | None = None,
+        maximize: bool = False,
+        convention: str = "torch",
+        seed: int = 0,
+        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        extents: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None: ...
+
+class Yogi(Optimizer):
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Callable[[int], float] = 0.01,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 0.001,
+        initial_accumulator_value: float = 1e-06,
+        weight_decay: float = 0.0,
+        decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
+        max_lr: float | None = None,
+        maximize: bool = False,
+        convention: str = "torch",
+        seed: int = 0,
+        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        extents: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None: ...

@@ -1,0 +1,129 @@
+"""What the options of a class make of it: its signature, its documentation, its presets."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from .options import Option, Refused, choice, flag, number, optional, positive, rate
+
+SHARED_ARGUMENTS = """
+    params: what is updated, in place: float32 or float64 arrays (writeable, dense, in any order of axes), as an array,
+        a list, a dict (nested dicts join names with ``/``), or a list of groups ``{{"params": …, "lr": …}}``.
+{options}
+    convention: whose defaults and forms of the equations hold: {conventions}. An explicit argument wins.
+    seed: for random rounding.
+    memory: state memory of the caller, ``{{name: {{state: array}}}}``, with the parameters' shapes, dtypes and strides;
+        it is overwritten with the initial state.
+    extents: for parameters that are shards, ``{{name: (offset, size of the whole)}}`` in elements.
+
+Raises:
+    TypeError: an argument, or an array, of the wrong type.
+    ValueError: a hyper-parameter out of range, arrays that overlap, are read-only or not dense, or an unknown name.
+        Nothing has changed then.
+"""
+
+
+class Configured:
+    """Options that every method has. A subclass names its own as class attributes; they become its keywords."""
+
+    lr = rate(1e-3)
+    weight_decay = number(0.0, "λ of the weight decay")
+    decay = choice(
+        "coupled",
+        "decoupled",
+        "fully_decoupled",
+        doc="where it acts: g + λθ, or θ·(1 − ηλ), or θ·(1 − λη/max_lr)",
+    )
+    max_lr = optional(positive(1.0, "η that `fully_decoupled` counts as 1; the first learning rate"))
+    maximize = flag(False, "ascend instead: the gradient's sign is turned")
+
+    #: name -> the defaults that a convention changes
+    conventions: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: every state that some options call for, by torch's names
+    state_names: ClassVar[tuple[str, ...]] = ()
+    #: torch's spelling of decay="decoupled", where torch has it
+    takes_decoupled_weight_decay: ClassVar[bool] = False
+
+    _options: ClassVar[dict[str, Option]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, Option)}
+        known = cls._options or {name: value for name, value in vars(Configured).items() if isinstance(value, Option)}
+        new = {name: value for name, value in own.items() if name not in known}
+        cls._options = {"lr": known["lr"], **new, **known} | own
+        for name in own:
+            delattr(cls, name)
+        cls.__signature__ = inspect.Signature(list(cls._parameters()))  # type: ignore[attr-defined]
+        if cls.__doc__ and "{arguments}" in cls.__doc__:
+            cls.__doc__ = cls.__doc__.replace("{arguments}", cls._arguments())
+
+    @classmethod
+    def _parameters(cls) -> Iterator[inspect.Parameter]:
+        either, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+        yield inspect.Parameter("params", either)
+        for name, option in cls._options.items():
+            yield inspect.Parameter(name, either if name == "lr" else keyword, default=option.default)
+        for name, default in {"convention": "torch", "seed": 0, "memory": None, "extents": None}.items():
+            yield inspect.Parameter(name, keyword, default=default)
+
+    @classmethod
+    def _arguments(cls) -> str:
+        lines = [
+            f"    {name}: {option.doc} ({option.expected}; default {option.default!r})."
+            for name, option in cls._options.items()
+        ]
+        conventions = ", ".join(["``torch``", *(f"``{name}``" for name in cls.conventions)])
+        return SHARED_ARGUMENTS.strip("\n").format(options="\n".join(lines), conventions=conventions)
+
+    @classmethod
+    def _preset(cls, convention: str) -> dict[str, Any]:
+        defaults = {name: option.default for name, option in cls._options.items()}
+        if convention == "torch":
+            return defaults
+        if convention not in cls.conventions:
+            known = ", ".join(map(repr, ["torch", *cls.conventions]))
+            raise ValueError(
+                f"{cls.__name__}: convention must be one that has this method, {known}, got {convention!r}"
+            )
+        return defaults | cls.conventions[convention]
+
+    @classmethod
+    def _resolve(cls, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """The options in force: checked, complete, and possible together."""
+        given = dict(given)
+        if cls.takes_decoupled_weight_decay and "decoupled_weight_decay" in given:
+            if "decay" in given:
+                raise ValueError(f"{cls.__name__}: decay must be given once, got decay and decoupled_weight_decay")
+            given["decay"] = "decoupled" if given.pop("decoupled_weight_decay") else "coupled"
+        for name in given:
+            if name not in defaults:
+                known = ", ".join(sorted(defaults))
+                raise TypeError(f"{cls.__name__}: options must be among {known}, got {name!r}")
+        options = {name: cls._checked(name, value) for name, value in (dict(defaults) | given).items()}
+        if options["decay"] == "fully_decoupled" and options["max_lr"] is None:
+            lr = options["lr"]
+            first = lr(0) if callable(lr) else lr
+            if not first > 0:
+                raise ValueError(f"{cls.__name__}: max_lr must be given where the first learning rate is 0, got None")
+            options["max_lr"] = first
+        problem = cls._conflict(options)
+        if problem:
+            raise ValueError(f"{cls.__name__}: {problem}")
+        return options
+
+    @classmethod
+    def _checked(cls, name: str, value: Any) -> Any:
+        option = cls._options[name]
+        try:
+            return option.check(value)
+        except Refused as refused:
+            message = f"{cls.__name__}: {name} must be {refused.expected}, got {value!r}"
+            raise refused.error(message) from None
+
+    @classmethod
+    def _conflict(cls, options: Mapping[str, Any]) -> str | None:
+        """What is wrong with options that are right one by one."""
+        return None
