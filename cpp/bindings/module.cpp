@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "collectable.hpp"
 #include "cpu/processors.hpp"
 #include "cpu/targets.hpp"
 #include "cpu/threads.hpp"
@@ -19,7 +20,16 @@ struct Bound {
     std::shared_ptr<fs::bindings::Plan> plan;
     fs::bindings::Plan::Grads grads;
 
-    void step() { plan->step_bound(owner, grads); }
+    void step() {
+        if (!owner) throw std::runtime_error("bound gradients must have their optimizer, got one that was collected");
+        plan->step_bound(owner, grads);
+    }
+
+    template <class Visit>
+    void each_object(const Visit& visit) const {
+        visit(owner);
+    }
+    void forget() { owner = py::object(); }
 };
 
 template <class List, class Keep>
@@ -46,7 +56,7 @@ PYBIND11_MODULE(_core, module) {
         });
 
     using Plan = fs::bindings::Plan;
-    py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan")
+    py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan", fs::bindings::collectable<Plan>())
         .def(py::init<std::string, bool>(), py::arg("optimizer"), py::arg("entry_per_group"))
         .def("add", &Plan::add)
         .def("refresh", &Plan::refresh)
@@ -66,7 +76,8 @@ PYBIND11_MODULE(_core, module) {
         .def("set_extent", &Plan::set_extent)
         .def("invalidate", [](Plan& plan) { ++plan.version; })
         .def_readwrite("calls", &Plan::calls);
-    py::class_<Bound>(module, "Bound").def("step", &Bound::step, "One step with the bound gradients, in place.");
+    py::class_<Bound>(module, "Bound", fs::bindings::collectable<Bound>())
+        .def("step", &Bound::step, "One step with the bound gradients, in place.");
 
     module.def("states", [](const std::string& method, const py::dict& options) {
         return fs::bindings::states_of(fs::bindings::read_group(method, options));

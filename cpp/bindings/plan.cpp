@@ -317,6 +317,14 @@ void Plan::advance() {
     release();
 }
 
+void Plan::forget() {
+    entries_.clear();
+    options_.clear();
+    held_.clear();
+    plan_ = {};
+    ++version;
+}
+
 size_t Plan::find(const std::string& name) const {
     for (size_t i = 0; i < entries_.size(); ++i)
         if (entries_[i].name == name) return i;

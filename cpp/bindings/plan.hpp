@@ -54,6 +54,20 @@ public:
     std::pair<int64_t, int64_t> get_extent(const std::string& name) const;
     void set_extent(const std::string& name, int64_t offset, int64_t whole);
 
+    /// For the collector: everything that a cycle could run through.
+    template <class Visit>
+    void each_object(const Visit& visit) const {
+        for (const Options& group : options_) {
+            visit(group.dict);
+            visit(group.schedule);
+            for (const auto& [key, value] : group.seen) {
+                visit(key);
+                visit(value);
+            }
+        }
+    }
+    void forget();
+
     /// Changes whenever bound gradients become invalid.
     int64_t version = 0;
 
