@@ -73,12 +73,18 @@ PYBIND11_MODULE(_core, module) {
         .def("get_step", &Plan::get_step)
         .def("set_step", &Plan::set_step)
         .def("get_extent", &Plan::get_extent)
-        .def("set_extent", &Plan::set_extent)
         .def("invalidate", [](Plan& plan) { ++plan.version; })
         .def_readwrite("calls", &Plan::calls);
     py::class_<Bound>(module, "Bound", fs::bindings::collectable<Bound>())
         .def("step", &Bound::step, "One step with the bound gradients, in place.");
 
+    module.def("names", [](const std::string& optimizer, const py::object& params, size_t first) {
+        std::vector<fs::bindings::Leaf> leaves;
+        fs::bindings::Structure::of(params, first, optimizer, leaves);
+        std::vector<std::string> names;
+        for (const auto& leaf : leaves) names.push_back(leaf.name);
+        return names;
+    });
     module.def("states", [](const std::string& method, const py::dict& options) {
         return fs::bindings::states_of(fs::bindings::read_group(method, options));
     });

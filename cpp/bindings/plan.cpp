@@ -43,7 +43,7 @@ Plan::Plan(std::string optimizer, bool entry_per_group)
     : optimizer_(std::move(optimizer)), entry_per_group_(entry_per_group) {}
 
 void Plan::add(const py::object& params, const std::string& method, const py::dict& options,
-               const py::function& provide) {
+               const py::function& provide, const py::dict& extents) {
     const Busy busy(*this);
     std::vector<Leaf> leaves;
     Structure structure = Structure::of(params, entries_.size(), optimizer_, leaves);
@@ -52,14 +52,14 @@ void Plan::add(const py::object& params, const std::string& method, const py::di
 
     std::vector<Entry> added;
     std::vector<Span> claims;
+    auto places = places_;
     for (const Leaf& leaf : leaves) {
         const Where where{optimizer_, "params", leaf.path};
-        const auto same_name = [&](const Entry& other) { return other.name == leaf.name; };
-        if (std::any_of(entries_.begin(), entries_.end(), same_name) ||
-            std::any_of(added.begin(), added.end(), same_name))
+        if (!places.emplace(leaf.name, entries_.size() + added.size()).second)
             throw py::value_error(where.text() + " must have a name of its own, got '" + leaf.name + "' a second time");
         py::array array = check_param(leaf.value, where);
-        added.push_back({leaf.name, leaf.path, array, Layout(array), {}});
+        added.push_back(
+            {leaf.name, leaf.path, array, Layout(array), read_extent(leaf.name, array.size(), extents), {}});
         claims.push_back(span_of(array, where));
     }
     {
@@ -69,6 +69,7 @@ void Plan::add(const py::object& params, const std::string& method, const py::di
     }
     for (Entry& entry : added) entry.states = provide_states(entry, states, provide, claims);
     territory_.claim(std::move(claims));
+    places_ = std::move(places);
 
     const size_t first = entries_.size();
     plan_.groups.push_back(std::move(group));
@@ -79,7 +80,7 @@ void Plan::add(const py::object& params, const std::string& method, const py::di
         tensor.group = int(plan_.groups.size()) - 1;
         tensor.type = entry.layout.type;
         tensor.size = entry.layout.size;
-        tensor.extent = {0, tensor.size};
+        tensor.extent = entry.extent;
         tensor.buffers.param = entry.param.mutable_data();
         plan_.tensors.push_back(tensor);
         entries_.push_back(std::move(entry));
@@ -319,6 +320,7 @@ void Plan::advance() {
 
 void Plan::forget() {
     entries_.clear();
+    places_.clear();
     options_.clear();
     held_.clear();
     plan_ = {};
@@ -326,9 +328,9 @@ void Plan::forget() {
 }
 
 size_t Plan::find(const std::string& name) const {
-    for (size_t i = 0; i < entries_.size(); ++i)
-        if (entries_[i].name == name) return i;
-    throw py::key_error(name);
+    const auto found = places_.find(name);
+    if (found == places_.end()) throw py::key_error(name);
+    return found->second;
 }
 
 py::object Plan::group_structure(size_t index) const {
@@ -366,13 +368,19 @@ std::pair<int64_t, int64_t> Plan::get_extent(const std::string& name) const {
     return {extent.offset, extent.whole};
 }
 
-void Plan::set_extent(const std::string& name, int64_t offset, int64_t whole) {
-    Tensor& tensor = plan_.tensors[find(name)];
-    if (offset < 0 || whole < offset + tensor.size)
-        throw py::value_error(optimizer_ + ": extents['" + name + "'] must hold the " + std::to_string(tensor.size) +
-                              " elements of the parameter, got offset " + std::to_string(offset) + " of " +
-                              std::to_string(whole));
-    tensor.extent = {offset, whole};
+Extent Plan::read_extent(const std::string& name, int64_t size, const py::dict& extents) const {
+    if (!extents.contains(name.c_str())) return {0, size};
+    const py::object given = extents[name.c_str()];
+    if (PyTuple_Check(given.ptr()) && py::len(given) == 2) {
+        const py::handle offset = PyTuple_GET_ITEM(given.ptr(), 0), whole = PyTuple_GET_ITEM(given.ptr(), 1);
+        if (PyLong_Check(offset.ptr()) && PyLong_Check(whole.ptr())) {
+            const Extent extent{offset.cast<int64_t>(), whole.cast<int64_t>()};
+            if (extent.offset >= 0 && size <= extent.whole && extent.offset <= extent.whole - size) return extent;
+        }
+    }
+    throw py::value_error(optimizer_ + ": extents['" + name +
+                          "'] must be (offset, size of the whole), which holds the " + std::to_string(size) +
+                          " elements of the parameter, got " + py::repr(given).cast<std::string>());
 }
 
 }  // namespace fusedstep::bindings

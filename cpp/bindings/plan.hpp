@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "arrays.hpp"
@@ -18,7 +19,9 @@ public:
     Plan(std::string optimizer, bool entry_per_group);
 
     /// Adds a group, or nothing if anything is wrong. `provide(name, param, state)` gives the array of each state.
-    void add(const py::object& params, const std::string& method, const py::dict& options, const py::function& provide);
+    /// `extents` holds (offset, size of the whole) by name, for parameters that are shards.
+    void add(const py::object& params, const std::string& method, const py::dict& options, const py::function& provide,
+             const py::dict& extents);
 
     /// Takes the options of a group from its dict anew. States that they call for are added, others are dropped.
     void refresh(size_t group, const py::function& provide);
@@ -52,7 +55,6 @@ public:
     int64_t get_step(const std::string& name) const;
     void set_step(const std::string& name, int64_t step);
     std::pair<int64_t, int64_t> get_extent(const std::string& name) const;
-    void set_extent(const std::string& name, int64_t offset, int64_t whole);
 
     /// For the collector: everything that a cycle could run through.
     template <class Visit>
@@ -79,6 +81,7 @@ private:
         std::string name, path;
         py::array param;
         Layout layout;
+        Extent extent;
         std::vector<std::pair<std::string, py::array>> states;
         const void* last_grad = nullptr;  ///< known not to overlap anything that is written
     };
@@ -98,6 +101,7 @@ private:
     std::vector<std::pair<std::string, py::array>> provide_states(const Entry& entry, const States& states,
                                                                   const py::function& provide,
                                                                   std::vector<Span>& claims) const;
+    Extent read_extent(const std::string& name, int64_t size, const py::dict& extents) const;
     static std::string state_path(const Entry& entry, const std::string& state);
     void attach(size_t tensor);
     void survey();
@@ -114,6 +118,7 @@ private:
     std::string optimizer_;
     bool entry_per_group_;
     std::vector<Entry> entries_;
+    std::unordered_map<std::string, size_t> places_;  ///< of the entries, by name
     std::vector<Options> options_;
     Territory territory_;
     fusedstep::Plan plan_;

@@ -45,7 +45,7 @@ def name_of(cls: type[Optimizer]) -> str:
 
 def signature_of(cls: type[Optimizer]) -> inspect.Signature:
     """Parameters, gradients and states first; states that only some options call for may be left out."""
-    needed = {spec.name for spec in _core.states(cls._method(), cls._preset("torch"))}
+    needed = {spec.name for spec in _core.states(cls._method, cls._preset("torch"))}
     either, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     states = [
         inspect.Parameter(name, either, default=inspect.Parameter.empty if name in needed else None)
@@ -110,7 +110,7 @@ def run(
     if callable(lr):
         raise TypeError(f"{function}: lr must be a number, got a schedule")
     options = cls._resolve({**given, "lr": lr}, cls._preset(convention))
-    needed = {spec.name for spec in _core.states(cls._method(), options)}
+    needed = {spec.name for spec in _core.states(cls._method, options)}
     for name, arrays in states.items():
         if (arrays is None) == (name in needed):
             expected = "given with these options" if name in needed else "None with these options"
@@ -127,7 +127,7 @@ def run(
     if isinstance(param, dict):
         raise TypeError(f"{function}: param must be an array or a list of arrays, got a dict")
     plan = _core.Plan(function, False)
-    plan.add(param, cls._method(), options, provide)
+    plan.add(param, cls._method, options, provide, {})
     for name in plan.names():
         plan.set_step(name, int(step) - 1)
     plan.step(None, grad)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,14 @@ TOLERATED = frozenset({"initial_lr"})
 
 class Optimizer(Configured):
     """What every method has: parameters in groups, state, and steps."""
+
+    #: the kernels' name of the method
+    _method: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__name__ in _core.methods():
+            cls._method = cls.__name__
 
     def __init__(
         self,
@@ -44,12 +52,7 @@ class Optimizer(Configured):
         )
         self._start(entry_per_group=groups)
         entries = [self._group_entry(i, item) for i, item in enumerate(params)] if groups else [(params, {})]
-        for tree, options in entries:
-            self._add(tree, options, memory or {}, extents or {})
-        for argument, named in (("memory", memory), ("extents", extents)):
-            for name in named or {}:
-                if name not in self._plan.names():
-                    raise ValueError(f"{self._name}: {argument} must name parameters, got {name!r}")
+        self._extend(entries, memory or {}, extents or {})
 
     def _start(self, entry_per_group: bool) -> None:
         self._entry_per_group = entry_per_group
@@ -60,11 +63,6 @@ class Optimizer(Configured):
     @property
     def _name(self) -> str:
         return type(self).__name__
-
-    @classmethod
-    def _method(cls) -> str:
-        """The kernels' name of the method."""
-        return cls.__name__
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._options:
@@ -98,17 +96,42 @@ class Optimizer(Configured):
         >>> opt.add({"b": np.ones(2)}, lr=0.2)
         >>> opt.step([{"w": np.ones(3)}, {"b": np.ones(2)}])
         """
-        self._add(params, options, memory or {}, extents or {})
+        self._extend([(params, options)], memory or {}, extents or {})
+
+    def _extend(
+        self,
+        entries: list[tuple[Any, dict[str, Any]]],
+        owned: Mapping[str, Mapping[str, np.ndarray]],
+        extents: Mapping[str, tuple[int, int]],
+    ) -> None:
+        groups = [(tree, self._resolve(given, self._defaults)) for tree, given in entries]
+        known, new = len(self._plan.names()), set[str]()
+        for tree, options in groups:
+            names = _core.names(self._name, tree, known + len(new))
+            states = {spec.name for spec in _core.states(self._method, options)}
+            for name in names:
+                for state in owned.get(name, {}).keys() - states:
+                    raise ValueError(
+                        f"{self._name}: memory[{name!r}] must name states among {sorted(states)}, got {state!r}"
+                    )
+            new.update(names)
+        for argument, named in (("memory", owned), ("extents", extents)):
+            for name in named.keys() - new:
+                raise ValueError(f"{self._name}: {argument} must name the parameters that are added, got {name!r}")
+        fresh = [array for tree, options in groups for array in self._add(tree, options, owned, extents)]
+        # The caller's memory is written to only when nothing can be refused any more.
+        for array, value in fresh:
+            array[...] = value
 
     def _add(
         self,
         tree: Any,
-        given: Mapping[str, Any],
+        options: dict[str, Any],
         owned: Mapping[str, Mapping[str, np.ndarray]],
         extents: Mapping[str, tuple[int, int]],
-    ) -> None:
-        options = self._resolve(given, self._defaults)
-        initial: list[tuple[np.ndarray, float]] = []
+    ) -> list[tuple[np.ndarray, float]]:
+        """Add a group; what is returned is to be filled with its initial values."""
+        unfilled: list[tuple[np.ndarray, float]] = []
 
         def provide(name: str, param: np.ndarray, spec: Any) -> np.ndarray:
             array = owned.get(name, {}).get(spec.name)
@@ -116,20 +139,14 @@ class Optimizer(Configured):
                 array = memory.for_state(param, spec)
                 if spec.initial == 0:
                     return array
-            initial.append((array, spec.initial))
+            unfilled.append((array, spec.initial))
             return array
 
         known = len(self._plan.names())
-        group = dict(options)
-        self._plan.add(tree, self._method(), group, provide)
-        for array, value in initial:
-            array[...] = value
-        names = self._plan.names()[known:]
-        for name in names:
-            if name in extents:
-                self._plan.set_extent(name, *extents[name])
-        self.param_groups.append(group)
-        self._names.append(names)
+        self._plan.add(tree, self._method, options, provide, dict(extents))
+        self.param_groups.append(options)
+        self._names.append(self._plan.names()[known:])
+        return unfilled
 
     def _refresh(self, index: int) -> None:
         """Take over a group's dict that was changed since the last step."""

@@ -35,7 +35,7 @@ class InNumPy:
         plan = self._plan
         for name, group, t, lr, grad in plan.prepare(self, grads):
             options = self.param_groups[group]
-            apply(self._method(), plan.param(name), grad, plan.arrays(name), t, lr, options)
+            apply(self._method, plan.param(name), grad, plan.arrays(name), t, lr, options)
         plan.advance()
 
     def bind(self: Any, grads: Any) -> Bound:

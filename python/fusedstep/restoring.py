@@ -26,7 +26,7 @@ def restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     names = plan.names()
     _same_keys(saved["state"], names, f"{where}: state_dict['state']")
     for index, options in enumerate(groups):
-        specs = _core.states(optimizer._method(), options)
+        specs = _core.states(optimizer._method, options)
         for name in optimizer._names[index]:
             _check_entry(plan.param(name), specs, saved["state"][name], f"{where}: state_dict['state'][{name!r}]")
 
