@@ -237,8 +237,9 @@ void Plan::call_schedules() {
     for (size_t i = 0; i < options_.size(); ++i) {
         if (!options_[i].schedule) continue;
         const py::object given = options_[i].schedule(calls);
-        const double lr = PyFloat_AsDouble(given.ptr());
-        if (PyErr_Occurred()) throw py::error_already_set();
+        const bool number = PyNumber_Check(given.ptr()) && !PyBool_Check(given.ptr());
+        const double lr = number ? PyFloat_AsDouble(given.ptr()) : -1;
+        PyErr_Clear();
         if (!std::isfinite(lr) || lr < 0)
             throw py::value_error(optimizer_ + ": lr must be a schedule of finite numbers that are not negative, got " +
                                   py::repr(given).cast<std::string>() + " at step " + std::to_string(calls));

@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("fusedstep's compiled part is missing: did you forget `pip install .`?") from error
 
-from . import functional, reference
+from . import functional, reference, schedules
 from .methods import *
 from .methods import __all__ as _methods
 from .targets import (
@@ -33,6 +33,7 @@ __all__ = [
     "functional",
     "get_num_threads",
     "reference",
+    "schedules",
     "set_num_threads",
     "use_target",
 ]

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from .options import Option, Refused, choice, flag, number, optional, positive, rate
+from .options import Option, choice, flag, number, optional, positive, rate
 
 SHARED_ARGUMENTS = """
     params: what is updated, in place: float32 or float64 arrays (writeable, dense, in any order of axes), as an array,
@@ -116,12 +116,7 @@ class Configured:
 
     @classmethod
     def _checked(cls, name: str, value: Any) -> Any:
-        option = cls._options[name]
-        try:
-            return option.check(value)
-        except Refused as refused:
-            message = f"{cls.__name__}: {name} must be {refused.expected}, got {value!r}"
-            raise refused.error(message) from None
+        return cls._options[name].take(cls.__name__, name, value)
 
     @classmethod
     def _conflict(cls, options: Mapping[str, Any]) -> str | None:

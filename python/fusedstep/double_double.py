@@ -1,4 +1,4 @@
-"""Powers βᵗ in double-double arithmetic, for the reference: the unevaluated sum of two floats, about 104 bits."""
+"""Powers βᵗ in double-double arithmetic: the unevaluated sum of two floats, about 104 bits."""
 
 from __future__ import annotations
 

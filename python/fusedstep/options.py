@@ -30,12 +30,22 @@ class Option:
         """Return the value as the kernels take it, or raise `Refused`."""
         raise NotImplementedError
 
+    def take(self, owner: str, name: str, value: Any) -> Any:
+        """The same, or the error with its three facts: the argument, what was expected, what came."""
+        try:
+            return self.check(value)
+        except Refused as refused:
+            raise refused.error(f"{owner}: {name} must be {refused.expected}, got {value!r}") from None
+
 
 def real(value: Any, expected: str) -> float:
     """A finite float of a Python or NumPy number; a bool, a string or an array is none."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise Refused(expected, TypeError)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise Refused(expected) from None
     if not math.isfinite(number):
         raise Refused(expected)
     return number
