@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
 import fusedstep as fs
+
+#: Orders of the axes in memory that are dense without being C's alone.
+LAYOUTS = ("C", "Fortran", "permuted")
 
 
 def pytest_report_header() -> str:
@@ -19,3 +25,29 @@ def target(request):
     with fs.use_target(request.param):
         assert fs.active_target() == request.param
         yield request.param
+
+
+@pytest.fixture
+def set_threads():
+    """Sets the number of threads; the number before the test comes back after it."""
+    before = fs.get_num_threads()
+    yield fs.set_num_threads
+    fs.set_num_threads(before)
+
+
+def laid_out(values: np.ndarray, layout: str) -> np.ndarray:
+    """A copy whose axes lie in memory as the layout says: permuted has the first axis innermost, the others as in C."""
+    axes = list(range(values.ndim))
+    axes = {"C": axes, "Fortran": axes[::-1], "permuted": axes[1:] + axes[:1]}[layout]
+    return values.transpose(axes).copy(order="C").transpose(np.argsort(axes).astype(int))
+
+
+def frozen(value: Any) -> Any:
+    """A value that == compares: arrays by their bytes, dicts and lists item by item, in any order of a dict."""
+    if isinstance(value, np.ndarray):
+        return type(value), value.dtype, value.shape, value.tobytes()
+    if isinstance(value, dict):
+        return {key: frozen(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [frozen(item) for item in value]
+    return value

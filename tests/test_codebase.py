@@ -64,7 +64,8 @@ def test_stubs_are_current():
 def test_files_are_short_and_finished():
     for path in SOURCES:
         text = path.read_text()
-        assert text.count("\n") < 400, f"{path} is long: is it still one noun?"
+        # Tests are tables of cases, which do not get simpler by being cut.
+        assert text.count("\n") < 450 or path.parent.name == "tests", f"{path} is long: is it still one noun?"
         assert not re.search(r"\b(TO" + r"DO|FIX" + r"ME|XXX)\b", text), path
 
 

@@ -88,10 +88,9 @@ void check_memory(const py::array& array, const Where& where, bool written) {
 
 void check_same(const py::array& array, const Layout& param, const Where& where, const Where& of) {
     if (!array.dtype().equal(param.dtype))
-        refuse_type(where, "have the dtype of " + std::string(of.argument) + of.path + ", " + text(param.dtype),
-                    text(array.dtype()));
+        refuse_type(where, "have the dtype of " + of.name() + ", " + text(param.dtype), text(array.dtype()));
     const auto ndim = py::ssize_t(param.shape.size());
-    const std::string whose = std::string(of.argument) + of.path + ", ";
+    const std::string whose = of.name() + ", ";
     if (array.ndim() != ndim || !std::equal(param.shape.begin(), param.shape.end(), array.shape()))
         refuse(where, "have the shape of " + whose + tuple_text(param.shape.data(), ndim),
                tuple_text(array.shape(), array.ndim()));
@@ -145,9 +144,9 @@ py::array check_ring(py::handle object, const Layout& param, int64_t planes, con
 py::array check_scalar(py::handle object, const Where& where) {
     py::array array = check_array(object, where);
     const bool fits =
-        array.dtype().kind() == 'f' && array.itemsize() == 8 && array.size() == 1 && array.dtype().byteorder() == '=';
+        array.dtype().kind() == 'f' && array.itemsize() == 8 && array.ndim() == 0 && array.dtype().byteorder() == '=';
     if (!fits)
-        refuse(where, "be a float64 array of one element",
+        refuse(where, "be a float64 array of shape ()",
                text(array.dtype()) + " of shape " + tuple_text(array.shape(), array.ndim()));
     check_memory(array, where, true);
     return array;
@@ -164,17 +163,17 @@ bool fits(py::handle object, const Layout& param) {
 
 Span span_of(const py::array& array, const Where& where) {
     const char* begin = static_cast<const char*>(array.data());
-    return {begin, begin + array.nbytes(), where.argument + where.path};
+    return {begin, begin + array.nbytes(), where.name()};
 }
 
-void Territory::claim(std::vector<Span> spans) {
+void Territory::claim(std::vector<Span> spans, const std::string& optimizer) {
     std::vector<Span> all = spans_;
     for (Span& span : spans)
         if (span.begin != span.end) all.push_back(std::move(span));
     std::sort(all.begin(), all.end(), [](const Span& a, const Span& b) { return a.begin < b.begin; });
     for (size_t i = 1; i < all.size(); ++i)
         if (all[i].begin < all[i - 1].end)
-            throw py::value_error(all[i - 1].owner + " and " + all[i].owner +
+            throw py::value_error(optimizer + ": " + all[i - 1].owner + " and " + all[i].owner +
                                   " must not overlap in memory, got arrays that share " +
                                   std::to_string(std::min(all[i - 1].end, all[i].end) - all[i].begin) + " bytes");
     spans_ = std::move(all);

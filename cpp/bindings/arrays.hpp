@@ -15,10 +15,12 @@ namespace py = pybind11;
 /// Names an argument in a message: the optimizer, the argument, and its place, as in `Adam: grads[3]`.
 struct Where {
     const std::string& optimizer;
-    const char* argument;
+    const std::string& argument;
+    const std::string& place;  ///< of the group, where there are several
     const std::string& path;
 
-    std::string text() const { return optimizer + ": " + argument + path; }
+    std::string name() const { return argument + place + path; }
+    std::string text() const { return optimizer + ": " + name(); }
 };
 
 /// What an array must have in common with its parameter.
@@ -60,7 +62,7 @@ bool fits(py::handle object, const Layout& param);
 class Territory {
 public:
     /// Adds stretches, all or none.
-    void claim(std::vector<Span> spans);
+    void claim(std::vector<Span> spans, const std::string& optimizer);
 
     /// Throws if something that is only read lies in it.
     void keep_out(const py::array& array, const Where& where) const;

@@ -18,10 +18,11 @@ namespace {
 struct Bound {
     py::object owner;
     std::shared_ptr<fs::bindings::Plan> plan;
-    fs::bindings::Plan::Grads grads;
+    fs::bindings::Plan::Bound grads;
 
-    void step() {
-        if (!owner) throw std::runtime_error("bound gradients must have their optimizer, got one that was collected");
+    void check() const { plan->check_bound(grads); }
+    void step() const {
+        if (owner.is_none()) throw std::runtime_error("bound gradients must have their optimizer, got a collected one");
         plan->step_bound(owner, grads);
     }
 
@@ -29,7 +30,7 @@ struct Bound {
     void each_object(const Visit& visit) const {
         visit(owner);
     }
-    void forget() { owner = py::object(); }
+    void forget() { owner = py::none(); }
 };
 
 template <class List, class Keep>
@@ -57,12 +58,15 @@ PYBIND11_MODULE(_core, module) {
 
     using Plan = fs::bindings::Plan;
     py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan", fs::bindings::collectable<Plan>())
-        .def(py::init<std::string, bool>(), py::arg("optimizer"), py::arg("entry_per_group"))
+        .def(py::init<std::string, py::list, bool>())
+        .def_readwrite("state_argument", &Plan::state_argument)
         .def("add", &Plan::add)
         .def("refresh", &Plan::refresh)
         .def("step", &Plan::step)
         .def("prepare", &Plan::prepare)
         .def("advance", &Plan::advance)
+        .def("check_idle", &Plan::check_idle)
+        .def("take_changes", &Plan::take_changes)
         .def("bind", [](const std::shared_ptr<Plan>& plan, const py::object& owner,
                         const py::object& grads) { return Bound{owner, plan, plan->bind(owner, grads)}; })
         .def("group_structure", &Plan::group_structure)
@@ -76,15 +80,17 @@ PYBIND11_MODULE(_core, module) {
         .def("invalidate", [](Plan& plan) { ++plan.version; })
         .def_readwrite("calls", &Plan::calls);
     py::class_<Bound>(module, "Bound", fs::bindings::collectable<Bound>())
+        .def("check", &Bound::check)
         .def("step", &Bound::step, "One step with the bound gradients, in place.");
 
-    module.def("names", [](const std::string& optimizer, const py::object& params, size_t first) {
-        std::vector<fs::bindings::Leaf> leaves;
-        fs::bindings::Structure::of(params, first, optimizer, leaves);
-        std::vector<std::string> names;
-        for (const auto& leaf : leaves) names.push_back(leaf.name);
-        return names;
-    });
+    module.def("names",
+               [](const std::string& optimizer, const py::object& params, const std::string& place, size_t first) {
+                   std::vector<fs::bindings::Leaf> leaves;
+                   fs::bindings::Structure::of(params, first, optimizer, place, leaves);
+                   std::vector<std::string> names;
+                   for (const auto& leaf : leaves) names.push_back(leaf.name);
+                   return names;
+               });
     module.def("states", [](const std::string& method, const py::dict& options) {
         return fs::bindings::states_of(fs::bindings::read_group(method, options));
     });

@@ -1,52 +1,26 @@
 #include "plan.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <utility>
 
-#include "cpu/step.hpp"
 #include "options.hpp"
 
 namespace fusedstep::bindings {
 namespace {
 
-/// Below this, a step is over before another thread could use the interpreter.
-constexpr int64_t worth_releasing = 32768;
+const std::string nowhere;
 
 }  // namespace
 
-/// Marks the plan as in use. Two steps at a time on one optimizer would race for its counters and its state.
-class Plan::Busy {
-public:
-    explicit Busy(Plan& plan) : plan_(plan) {
-        if (plan_.busy_.exchange(true))
-            throw std::runtime_error(plan_.optimizer_ +
-                                     ": a step must be over before the next begins, got a second call during one");
-    }
-    ~Busy() { plan_.busy_.store(false); }
-    Busy(const Busy&) = delete;
-    Busy& operator=(const Busy&) = delete;
+Plan::Plan(std::string optimizer, py::list groups, bool entry_per_group)
+    : optimizer_(std::move(optimizer)), groups_(std::move(groups)), entry_per_group_(entry_per_group) {}
 
-private:
-    Plan& plan_;
-};
-
-/// A flag that is up for a scope.
-struct Plan::Flag {
-    bool& flag;
-    explicit Flag(bool& raised) : flag(raised) { flag = true; }
-    ~Flag() { flag = false; }
-};
-
-Plan::Plan(std::string optimizer, bool entry_per_group)
-    : optimizer_(std::move(optimizer)), entry_per_group_(entry_per_group) {}
-
-void Plan::add(const py::object& params, const std::string& method, const py::dict& options,
+void Plan::add(const py::object& params, const std::string& place, const std::string& method, const py::dict& options,
                const py::function& provide, const py::dict& extents) {
-    const Busy busy(*this);
+    const Busy busy(busy_, optimizer_);
     std::vector<Leaf> leaves;
-    Structure structure = Structure::of(params, entries_.size(), optimizer_, leaves);
+    Structure structure = Structure::of(params, entries_.size(), optimizer_, place, leaves);
     Group group = read_group(method, options);
     const States states = states_of(group);
 
@@ -54,27 +28,31 @@ void Plan::add(const py::object& params, const std::string& method, const py::di
     std::vector<Span> claims;
     auto places = places_;
     for (const Leaf& leaf : leaves) {
-        const Where where{optimizer_, "params", leaf.path};
+        const Where where{optimizer_, params_, place, leaf.path};
         if (!places.emplace(leaf.name, entries_.size() + added.size()).second)
             throw py::value_error(where.text() + " must have a name of its own, got '" + leaf.name + "' a second time");
         py::array array = check_param(leaf.value, where);
-        added.push_back(
-            {leaf.name, leaf.path, array, Layout(array), read_extent(leaf.name, array.size(), extents), {}});
+        const Extent extent = read_extent(leaf.name, array.size(), extents);
         claims.push_back(span_of(array, where));
+        added.push_back({leaf.name, leaf.path, array, Layout(array), extent, {}});
     }
     {
         // Parameters that overlap are refused before any state is made for them.
         Territory trial = territory_;
-        trial.claim(claims);
+        trial.claim(claims, optimizer_);
     }
-    for (Entry& entry : added) entry.states = provide_states(entry, states, provide, claims);
-    territory_.claim(std::move(claims));
+    claims.clear();
+    for (Entry& entry : added) {
+        entry.states = provide_states(entry, {optimizer_, params_, place, entry.path}, states, provide);
+        for (Span& span : spans(entry, place)) claims.push_back(std::move(span));
+    }
+    territory_.claim(std::move(claims), optimizer_);
     places_ = std::move(places);
 
-    const size_t first = entries_.size();
+    const std::string own_place = "[" + std::to_string(options_.size()) + "]";
+    options_.push_back({method, Watch(options), std::move(structure), entries_.size(), own_place});
     plan_.groups.push_back(std::move(group));
-    options_.push_back({method, options, {}, {}, std::move(structure), first});
-    see(options_.back());
+    groups_.append(options);
     for (Entry& entry : added) {
         Tensor tensor;
         tensor.group = int(plan_.groups.size()) - 1;
@@ -90,18 +68,35 @@ void Plan::add(const py::object& params, const std::string& method, const py::di
     ++version;
 }
 
-std::vector<std::pair<std::string, py::array>> Plan::provide_states(const Entry& entry, const States& states,
-                                                                    const py::function& provide,
-                                                                    std::vector<Span>& claims) const {
-    std::vector<std::pair<std::string, py::array>> made;
+Extent Plan::read_extent(const std::string& name, int64_t size, const py::dict& extents) const {
+    if (!extents.contains(name.c_str())) return {0, size};
+    const py::object given = extents[name.c_str()];
+    if (PyTuple_Check(given.ptr()) && py::len(given) == 2) {
+        PyObject* const offset = PyTuple_GET_ITEM(given.ptr(), 0);
+        PyObject* const whole = PyTuple_GET_ITEM(given.ptr(), 1);
+        if (PyLong_CheckExact(offset) && PyLong_CheckExact(whole)) {
+            const Extent extent{PyLong_AsLongLong(offset), PyLong_AsLongLong(whole)};
+            const bool too_large = PyErr_Occurred();
+            PyErr_Clear();
+            if (!too_large && extent.offset >= 0 && size <= extent.whole && extent.offset <= extent.whole - size)
+                return extent;
+        }
+    }
+    throw py::value_error(optimizer_ + ": extents['" + name +
+                          "'] must be (offset, size of the whole), which holds the " + std::to_string(size) +
+                          " elements of the parameter, got " + py::repr(given).cast<std::string>());
+}
+
+Plan::NamedStates Plan::provide_states(const Entry& entry, const Where& of, const States& states,
+                                       const py::function& provide) const {
+    NamedStates made;
     for (const State& state : states) {
-        const std::string path = state_path(entry, state.name);
-        const Where where{optimizer_, "state", path}, of{optimizer_, "params", entry.path};
+        const std::string path = "['" + entry.name + "']['" + state.name + "']";
+        const Where where{optimizer_, state_argument, nowhere, path};
         const py::object given = provide(entry.name, entry.param, state);
         py::array array = state.kind == State::scalar ? check_scalar(given, where)
                           : state.kind == State::ring ? check_ring(given, entry.layout, state.planes, where, of)
                                                       : check_state(given, entry.layout, where, of);
-        claims.push_back(span_of(array, where));
         made.emplace_back(state.name, std::move(array));
     }
     return made;
@@ -127,202 +122,63 @@ void Plan::attach(size_t tensor) {
     }
 }
 
-void Plan::refresh(size_t index, const py::function& provide) {
-    std::optional<Busy> busy;
-    if (!settling_) busy.emplace(*this);
-    Options& options = options_.at(index);
-    Group group = read_group(options.method, options.dict);
-    const States states = states_of(group);
-    const size_t last = index + 1 < options_.size() ? options_[index + 1].first : entries_.size();
-    std::vector<std::vector<std::pair<std::string, py::array>>> all;
-    std::vector<Span> ignored;
-    for (size_t i = options.first; i < last; ++i) {
-        const auto keep = py::cpp_function([&](const std::string& name, const py::array& param, const State& state) {
-            for (const auto& [known, array] : entries_[i].states)
-                if (known == state.name) return py::object(array);
-            return provide(name, param, state);
-        });
-        all.push_back(provide_states(entries_[i], states, py::function(keep), ignored));
+/// The memory that a step of this tensor writes to.
+std::vector<Span> Plan::spans(const Entry& entry, const std::string& place) const {
+    std::vector<Span> spans{span_of(entry.param, {optimizer_, params_, place, entry.path})};
+    for (const auto& [state, array] : entry.states) {
+        const std::string path = "['" + entry.name + "']['" + state + "']";
+        spans.push_back(span_of(array, {optimizer_, state_, nowhere, path}));
     }
-    plan_.groups[index] = std::move(group);
-    for (size_t i = options.first; i < last; ++i) {
-        entries_[i].states = std::move(all[i - options.first]);
-        attach(i);
+    return spans;
+}
+
+void Plan::refresh(const std::vector<size_t>& groups, const py::function& provide) {
+    std::optional<Busy> busy;
+    if (!settling_) busy.emplace(busy_, optimizer_);
+    std::vector<Group> fresh;
+    std::vector<NamedStates> states;
+    for (const size_t index : groups) {
+        fresh.push_back(read_group(options_.at(index).method, groups_[index]));
+        for (size_t i = options_[index].first; i < end_of(index); ++i) {
+            const auto keep = [&](const std::string& name, const py::array& param, const State& state) -> py::object {
+                for (const auto& [known, array] : entries_[i].states)
+                    if (known == state.name && (state.kind != State::ring || array.shape(0) == state.planes))
+                        return array;
+                return provide(name, param, state);
+            };
+            states.push_back(
+                provide_states(entries_[i], where(params_, i), states_of(fresh.back()), py::cpp_function(keep)));
+        }
+    }
+    auto next = states.begin();
+    for (size_t i = 0; i < groups.size(); ++i) {
+        plan_.groups[groups[i]] = std::move(fresh[i]);
+        options_[groups[i]].watch.see(groups_[groups[i]]);
+        for (size_t tensor = options_[groups[i]].first; tensor < end_of(groups[i]); ++tensor) {
+            entries_[tensor].states = std::move(*next++);
+            attach(tensor);
+        }
     }
     survey();
-    see(options);
 }
 
 /// Finds out anew which memory is written to, and forgets what was known of gradients.
 void Plan::survey() {
-    std::vector<Span> spans;
-    for (Entry& entry : entries_) {
-        spans.push_back(span_of(entry.param, {optimizer_, "params", entry.path}));
-        for (const auto& [state, array] : entry.states)
-            spans.push_back(span_of(array, {optimizer_, "state", state_path(entry, state)}));
-        entry.last_grad = nullptr;
+    std::vector<Span> all;
+    for (size_t i = 0; i < entries_.size(); ++i) {
+        for (Span& span : spans(entries_[i], place_of(size_t(plan_.tensors[i].group)))) all.push_back(std::move(span));
+        entries_[i].last_grad = nullptr;
     }
     Territory territory;
-    territory.claim(std::move(spans));
+    territory.claim(std::move(all), optimizer_);
     territory_ = std::move(territory);
-}
-
-std::string Plan::state_path(const Entry& entry, const std::string& state) {
-    return "['" + entry.name + "']['" + state + "']";
-}
-
-/// Remembers the items of a group's dict: as long as they are the same objects, nothing has changed.
-void Plan::see(Options& options) {
-    options.seen.clear();
-    for (const auto& [key, value] : options.dict)
-        options.seen.emplace_back(py::reinterpret_borrow<py::object>(key), py::reinterpret_borrow<py::object>(value));
-    const py::object lr = options.dict["lr"];
-    options.schedule = PyCallable_Check(lr.ptr()) ? lr : py::object();
-}
-
-bool Plan::unchanged(const Options& options) const {
-    if (size_t(PyDict_Size(options.dict.ptr())) != options.seen.size()) return false;
-    Py_ssize_t position = 0;
-    PyObject *key, *value;
-    for (const auto& [seen_key, seen_value] : options.seen)
-        if (!PyDict_Next(options.dict.ptr(), &position, &key, &value) || key != seen_key.ptr() ||
-            value != seen_value.ptr())
-            return false;
-    return true;
-}
-
-void Plan::settle(const py::object& owner) {
-    for (size_t i = 0; i < options_.size(); ++i) {
-        if (unchanged(options_[i])) continue;
-        const Flag settling(settling_);
-        owner.attr("_refresh")(i);
-    }
-}
-
-void Plan::take(size_t tensor, py::handle grad) {
-    Tensor& target = plan_.tensors[tensor];
-    target.buffers.grad = nullptr;
-    if (grad.is_none()) return;
-    Entry& entry = entries_[tensor];
-    const Where where{optimizer_, "grads", entry.path};
-    py::array array = fits(grad, entry.layout)
-                          ? py::reinterpret_borrow<py::array>(grad)
-                          : check_like(grad, entry.layout, where, {optimizer_, "params", entry.path});
-    if (array.data() != entry.last_grad) {
-        territory_.keep_out(array, where);
-        entry.last_grad = array.data();
-    }
-    static const char nothing = 0;  // an empty array may have no address, and still takes part
-    target.buffers.grad = array.size() ? array.data() : &nothing;
-    held_.push_back(std::move(array));
-}
-
-void Plan::match(const py::object& grads) {
-    held_.clear();
-    const auto one = [&](const Options& group, py::handle entry) {
-        group.structure.match(entry, optimizer_, [&](size_t leaf, py::handle grad) { take(group.first + leaf, grad); });
-    };
-    if (options_.size() == 1 && !entry_per_group_) return one(options_[0], grads);
-    if (!PyList_Check(grads.ptr()) && !PyTuple_Check(grads.ptr()))
-        throw py::type_error(optimizer_ + ": grads must be a list with one entry for each group, got " +
-                             Py_TYPE(grads.ptr())->tp_name);
-    if (py::len(grads) != options_.size())
-        throw py::value_error(optimizer_ + ": grads must have " + std::to_string(options_.size()) +
-                              " entries, one for each group, got " + std::to_string(py::len(grads)));
-    const py::sequence entries = py::reinterpret_borrow<py::sequence>(grads);
-    for (size_t i = 0; i < options_.size(); ++i) one(options_[i], entries[i]);
-}
-
-void Plan::call_schedules() {
-    for (size_t i = 0; i < options_.size(); ++i) {
-        if (!options_[i].schedule) continue;
-        const py::object given = options_[i].schedule(calls);
-        const bool number = PyNumber_Check(given.ptr()) && !PyBool_Check(given.ptr());
-        const double lr = number ? PyFloat_AsDouble(given.ptr()) : -1;
-        PyErr_Clear();
-        if (!std::isfinite(lr) || lr < 0)
-            throw py::value_error(optimizer_ + ": lr must be a schedule of finite numbers that are not negative, got " +
-                                  py::repr(given).cast<std::string>() + " at step " + std::to_string(calls));
-        plan_.groups[i].lr = lr;
-    }
-}
-
-void Plan::release() {
-    for (Tensor& tensor : plan_.tensors) tensor.buffers.grad = nullptr;
-    held_.clear();
-}
-
-void Plan::run() {
-    int64_t total = 0;
-    for (const Tensor& tensor : plan_.tensors)
-        if (tensor.buffers.grad) total += tensor.size;
-    if (total < worth_releasing) {
-        cpu::step(plan_);
-    } else {
-        const py::gil_scoped_release released;
-        cpu::step(plan_);
-    }
-    ++calls;
-}
-
-void Plan::step(const py::object& owner, const py::object& grads) {
-    const Busy busy(*this);
-    settle(owner);
-    match(grads);
-    call_schedules();
-    run();
-    release();
-}
-
-Plan::Grads Plan::bind(const py::object& owner, const py::object& grads) {
-    const Busy busy(*this);
-    settle(owner);
-    match(grads);
-    Grads bound{version, std::move(held_), {}};
-    for (const Tensor& tensor : plan_.tensors) bound.data.push_back(tensor.buffers.grad);
-    release();
-    return bound;
-}
-
-void Plan::step_bound(const py::object& owner, const Grads& grads) {
-    const Busy busy(*this);
-    if (version != grads.version)
-        throw std::runtime_error(
-            optimizer_ + ": bound gradients must be bound again after parameters were added or state was loaded");
-    settle(owner);
-    call_schedules();
-    for (size_t i = 0; i < grads.data.size(); ++i) plan_.tensors[i].buffers.grad = grads.data[i];
-    run();
-    release();
-}
-
-py::list Plan::prepare(const py::object& owner, const py::object& grads) {
-    const Busy busy(*this);
-    settle(owner);
-    match(grads);
-    call_schedules();
-    py::list work;
-    size_t next = 0;
-    for (size_t i = 0; i < entries_.size(); ++i) {
-        const Tensor& tensor = plan_.tensors[i];
-        if (!tensor.buffers.grad) continue;
-        work.append(py::make_tuple(entries_[i].name, tensor.group, tensor.step + 1,
-                                   plan_.groups[size_t(tensor.group)].lr, held_[next++]));
-    }
-    return work;
-}
-
-void Plan::advance() {
-    for (Tensor& tensor : plan_.tensors)
-        if (tensor.buffers.grad) ++tensor.step;
-    ++calls;
-    release();
 }
 
 void Plan::forget() {
     entries_.clear();
     places_.clear();
     options_.clear();
+    groups_ = py::list();
     held_.clear();
     plan_ = {};
     ++version;
@@ -332,6 +188,18 @@ size_t Plan::find(const std::string& name) const {
     const auto found = places_.find(name);
     if (found == places_.end()) throw py::key_error(name);
     return found->second;
+}
+
+size_t Plan::end_of(size_t group) const {
+    return group + 1 < options_.size() ? options_[group + 1].first : entries_.size();
+}
+
+const std::string& Plan::place_of(size_t group) const {
+    return options_.size() == 1 && !entry_per_group_ ? nowhere : options_[group].place;
+}
+
+Where Plan::where(const std::string& argument, size_t tensor) const {
+    return {optimizer_, argument, place_of(size_t(plan_.tensors[tensor].group)), entries_[tensor].path};
 }
 
 py::object Plan::group_structure(size_t index) const {
@@ -367,21 +235,6 @@ void Plan::set_step(const std::string& name, int64_t step) { plan_.tensors[find(
 std::pair<int64_t, int64_t> Plan::get_extent(const std::string& name) const {
     const Extent& extent = plan_.tensors[find(name)].extent;
     return {extent.offset, extent.whole};
-}
-
-Extent Plan::read_extent(const std::string& name, int64_t size, const py::dict& extents) const {
-    if (!extents.contains(name.c_str())) return {0, size};
-    const py::object given = extents[name.c_str()];
-    if (PyTuple_Check(given.ptr()) && py::len(given) == 2) {
-        const py::handle offset = PyTuple_GET_ITEM(given.ptr(), 0), whole = PyTuple_GET_ITEM(given.ptr(), 1);
-        if (PyLong_Check(offset.ptr()) && PyLong_Check(whole.ptr())) {
-            const Extent extent{offset.cast<int64_t>(), whole.cast<int64_t>()};
-            if (extent.offset >= 0 && size <= extent.whole && extent.offset <= extent.whole - size) return extent;
-        }
-    }
-    throw py::value_error(optimizer_ + ": extents['" + name +
-                          "'] must be (offset, size of the whole), which holds the " + std::to_string(size) +
-                          " elements of the parameter, got " + py::repr(given).cast<std::string>());
 }
 
 }  // namespace fusedstep::bindings

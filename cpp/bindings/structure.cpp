@@ -5,16 +5,19 @@ namespace {
 
 std::string quoted(const std::string& text) { return "'" + text + "'"; }
 
+/// Deeper trees are taken for ones that hold themselves.
+constexpr int most_depth = 100;
+
 bool is_list(py::handle object) { return PyList_Check(object.ptr()) || PyTuple_Check(object.ptr()); }
 
 std::string type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name; }
 
 struct Builder {
     const std::string& optimizer;
-    size_t first;
-    std::vector<Leaf>& leaves;
+    const std::string& place;
 
-    std::string key_text(py::handle key, const std::string& path) const {
+    std::string key_text(py::handle key, const std::string& within) const {
+        const std::string path = place + within;
         if (!py::isinstance<py::str>(key))
             throw py::type_error(optimizer + ": params" + path + " must have strings as names, got " +
                                  py::repr(key).cast<std::string>());
@@ -29,20 +32,25 @@ struct Builder {
 
 }  // namespace
 
-Structure Structure::of(const py::object& tree, size_t first, const std::string& optimizer, std::vector<Leaf>& leaves) {
-    const Builder builder{optimizer, first, leaves};
-    const auto build = [&](const auto& self, const py::object& node, const std::string& prefix,
-                           const std::string& path) -> Structure {
+Structure Structure::of(const py::object& tree, size_t first, const std::string& optimizer, const std::string& place,
+                        std::vector<Leaf>& leaves) {
+    const Builder builder{optimizer, place};
+    const auto build = [&](const auto& self, const py::object& node, const std::string& prefix, const std::string& path,
+                           int depth) -> Structure {
+        if (depth > most_depth)
+            throw py::value_error(optimizer + ": params" + place + " must be nested at most " +
+                                  std::to_string(most_depth) + " deep, got a structure that is deeper");
         Structure made;
         made.path_ = path;
-        const bool top = path.empty();
+        const bool top = depth == 0;
         if (py::isinstance<py::dict>(node)) {
             made.kind_ = Kind::dict;
             for (const auto& [key, value] : node.cast<py::dict>()) {
                 const std::string name = builder.key_text(key, path);
                 made.keys_.push_back(py::reinterpret_borrow<py::object>(key));
                 made.children_.push_back(self(self, py::reinterpret_borrow<py::object>(value),
-                                              top ? name : prefix + "/" + name, path + "[" + quoted(name) + "]"));
+                                              top ? name : prefix + "/" + name, path + "[" + quoted(name) + "]",
+                                              depth + 1));
             }
         } else if (is_list(node)) {
             made.kind_ = Kind::list;
@@ -50,7 +58,7 @@ Structure Structure::of(const py::object& tree, size_t first, const std::string&
             for (const py::handle item : node) {
                 const std::string number = std::to_string(i), name = std::to_string(i + (top ? first : 0));
                 made.children_.push_back(self(self, py::reinterpret_borrow<py::object>(item),
-                                              top ? name : prefix + "/" + name, path + "[" + number + "]"));
+                                              top ? name : prefix + "/" + name, path + "[" + number + "]", depth + 1));
                 ++i;
             }
         } else {
@@ -59,33 +67,33 @@ Structure Structure::of(const py::object& tree, size_t first, const std::string&
         }
         return made;
     };
-    return build(build, tree, "", "");
+    return build(build, tree, "", "", 0);
 }
 
-void Structure::check(py::handle grads, const std::string& optimizer) const {
-    const std::string where = optimizer + ": grads" + path_;
+void Structure::check(py::handle grads, const std::string& optimizer, const std::string& place) const {
+    const std::string path = place + path_, where = optimizer + ": grads" + path;
     if (kind_ == Kind::list) {
         if (!is_list(grads))
-            throw py::type_error(where + " must be a list or a tuple, like params" + path_ + ", got " +
+            throw py::type_error(where + " must be a list or a tuple, like params" + path + ", got " +
                                  type_name(grads));
         if (py::len(grads) != children_.size())
             throw py::value_error(where + " must have " + std::to_string(children_.size()) +
-                                  " entries, one for each of params" + path_ + ", got " +
+                                  " entries, one for each of params" + path + ", got " +
                                   std::to_string(py::len(grads)));
         return;
     }
     if (!PyDict_Check(grads.ptr()))
-        throw py::type_error(where + " must be a dict, like params" + path_ + ", got " + type_name(grads));
+        throw py::type_error(where + " must be a dict, like params" + path + ", got " + type_name(grads));
     for (const py::object& key : keys_)
         if (!PyDict_Contains(grads.ptr(), key.ptr()))
-            throw py::value_error(where + " must have every name of params" + path_ +
+            throw py::value_error(where + " must have every name of params" + path +
                                   " (None skips one), got none for " + py::repr(key).cast<std::string>());
     if (size_t(PyDict_Size(grads.ptr())) == keys_.size()) return;
     for (const auto& item : py::reinterpret_borrow<py::dict>(grads)) {
         bool known = false;
         for (const py::object& key : keys_) known = known || key.equal(item.first);
         if (!known)
-            throw py::value_error(where + " must have only the names of params" + path_ + ", got " +
+            throw py::value_error(where + " must have only the names of params" + path + ", got " +
                                   py::repr(item.first).cast<std::string>());
     }
 }

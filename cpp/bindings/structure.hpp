@@ -19,15 +19,17 @@ struct Leaf {
 
 class Structure {
 public:
-    /// Takes the tree apart. Items of a list at the top are numbered from `first`.
-    static Structure of(const py::object& tree, size_t first, const std::string& optimizer, std::vector<Leaf>& leaves);
+    /// Takes the tree apart. Items of a list at the top are numbered from `first`; `place` is the tree's own place in
+    /// the argument, [1] of the second group.
+    static Structure of(const py::object& tree, size_t first, const std::string& optimizer, const std::string& place,
+                        std::vector<Leaf>& leaves);
 
     /// Calls visit(leaf number, gradient) for every leaf, in the order of the parameters.
     template <class Visit>
-    void match(py::handle grads, const std::string& optimizer, Visit&& visit) const {
+    void match(py::handle grads, const std::string& optimizer, const std::string& place, Visit&& visit) const {
         if (kind_ == Kind::leaf) return visit(leaf_, grads);
-        check(grads, optimizer);
-        for (size_t i = 0; i < children_.size(); ++i) children_[i].match(child(grads, i), optimizer, visit);
+        check(grads, optimizer, place);
+        for (size_t i = 0; i < children_.size(); ++i) children_[i].match(child(grads, i), optimizer, place, visit);
     }
 
     /// The same structure with other leaves.
@@ -36,7 +38,7 @@ public:
 private:
     enum class Kind { leaf, list, dict };
 
-    void check(py::handle grads, const std::string& optimizer) const;
+    void check(py::handle grads, const std::string& optimizer, const std::string& place) const;
 
     py::handle child(py::handle grads, size_t i) const {
         if (kind_ == Kind::dict) return PyDict_GetItem(grads.ptr(), keys_[i].ptr());

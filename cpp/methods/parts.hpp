@@ -66,6 +66,12 @@ struct Epsilon {
             default: return {eps_root * correction, q, eps};
         }
     }
+    /// The same for a v that is corrected already: `hat` puts back what its learning rate takes.
+    Root<double> root_of_corrected(double correction) const {
+        Root<double> made = root(1);
+        if (place == hat) made.q = std::sqrt(correction);
+        return made;
+    }
     double lr_factor(double correction) const { return place == hat ? std::sqrt(correction) : 1; }
 };
 
@@ -128,8 +134,8 @@ struct Largest {
     }
 
     Peak<double> psi(const Power& beta, const Epsilon& epsilon, double correction) const {
-        const bool corrected = order == v_hat;
-        return {beta.beta(), beta.rest(), corrected ? 1 / correction : 1, epsilon.root(corrected ? 1 : correction)};
+        if (order == v) return {beta.beta(), beta.rest(), 1, epsilon.root(correction)};
+        return {beta.beta(), beta.rest(), 1 / correction, epsilon.root_of_corrected(correction)};
     }
 };
 

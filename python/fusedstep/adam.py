@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from .configured import Configured
 from .optimizer import Optimizer
-from .options import any_number, betas, choice, flag, number, rate, whole
+from .options import betas, choice, flag, number, rate, whole
 
 
 class Adam(Optimizer):
@@ -151,7 +151,7 @@ class NAdam(Optimizer):
     lr = rate(2e-3)
     betas = betas(0.9, 0.999)
     eps = number(1e-8, "ε, keeps the step finite where v is near 0")
-    momentum_decay = any_number(4e-3, "ψ, how fast μ_t comes to β₁")
+    momentum_decay = number(4e-3, "ψ, how fast μ_t comes to β₁")
 
     takes_decoupled_weight_decay = True
     conventions: ClassVar[dict[str, dict[str, Any]]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +20,15 @@ PSI = {
     "ema": ("eps", "eps_place", "eps_root", "betas", "bias_correction"),
     "ema_max": ("eps", "eps_place", "eps_root", "betas", "bias_correction", "amsgrad_order"),
     "infinity": ("eps", "eps_place", "betas"),
+}
+
+#: ψ -> where its ε may stand, the default first
+PLACES = {
+    "sum": ("outside", "inside"),
+    "window": ("outside", "inside"),
+    "ema": ("outside", "hat", "inside"),
+    "ema_max": ("outside", "hat", "inside"),
+    "infinity": ("max", "outside"),
 }
 
 
@@ -69,23 +78,26 @@ class Adaptive(Displaced):
     conventions: ClassVar[dict[str, dict[str, Any]]] = {}
 
     @classmethod
-    def _resolve(cls, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    def _resolve(
+        cls, given: Mapping[str, Any], defaults: Mapping[str, Any], others: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """Only the options of the parts that are chosen; what a group's own parts lack comes from the class."""
         chosen = {key: cls._checked(key, given.get(key, defaults[key])) for key in ("phi", "psi")}
         parts = {*PHI[chosen["phi"]], *PSI[chosen["psi"]]}
         optional = {name for names in (*PHI.values(), *PSI.values()) for name in names}
         taken = {name: value for name, value in defaults.items() if name in parts or name not in optional}
         taken |= {name: option.default for name, option in cls._options.items() if name in parts - taken.keys()}
-        if chosen["psi"] == "infinity" and defaults.get("psi") != "infinity":
-            taken["eps_place"] = "max"
-        return super()._resolve(given, taken)
+        if "eps_place" in taken and taken["eps_place"] not in PLACES[chosen["psi"]]:
+            taken["eps_place"] = PLACES[chosen["psi"]][0]
+        elif chosen["psi"] == "infinity" and defaults["psi"] != "infinity":
+            taken["eps_place"] = PLACES["infinity"][0]
+        return super()._resolve(given, taken, others)
 
     @classmethod
     def _conflict(cls, options: Mapping[str, Any]) -> str | None:
-        place, psi = options.get("eps_place"), options["psi"]
-        offered = {"infinity": ("max", "outside"), "ema": ("outside", "hat", "inside")}
-        offered |= {"ema_max": offered["ema"], "sum": ("outside", "inside"), "window": ("outside", "inside")}
-        if place is not None and place not in offered[psi]:
-            return f"eps_place must be one of {', '.join(offered[psi])} with psi={psi!r}, got {place!r}"
+        psi = options["psi"]
+        if "eps_place" in options and options["eps_place"] not in PLACES[psi]:
+            return f"eps_place must be one of {', '.join(PLACES[psi])} with psi={psi!r}, got {options['eps_place']!r}"
         if "momentum" in options:
             return momentum_conflict(options, options["phi"] == "nesterov")
         return None

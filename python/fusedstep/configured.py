@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from .options import Option, choice, flag, number, optional, positive, rate
@@ -25,6 +25,12 @@ Raises:
 """
 
 
+#: The keywords of a constructor that are no options of a group.
+ONCE = {"convention": "torch", "seed": 0, "memory": None, "extents": None}
+
+DECOUPLED = flag(False, "torch's spelling of decay='decoupled'")
+
+
 class Configured:
     """Options that every method has. A subclass names its own as class attributes; they become its keywords."""
 
@@ -36,7 +42,9 @@ class Configured:
         "fully_decoupled",
         doc="where it acts: g + λθ, or θ·(1 − ηλ), or θ·(1 − λη/max_lr)",
     )
-    max_lr = optional(positive(1.0, "η that `fully_decoupled` counts as 1; the first learning rate"))
+    max_lr = optional(
+        positive(1.0, "η that `fully_decoupled` counts as 1; the group's first learning rate (give it with a warm-up)")
+    )
     maximize = flag(False, "ascend instead: the gradient's sign is turned")
 
     #: name -> the defaults that a convention changes
@@ -66,7 +74,7 @@ class Configured:
         yield inspect.Parameter("params", either)
         for name, option in cls._options.items():
             yield inspect.Parameter(name, either if name == "lr" else keyword, default=option.default)
-        for name, default in {"convention": "torch", "seed": 0, "memory": None, "extents": None}.items():
+        for name, default in ONCE.items():
             yield inspect.Parameter(name, keyword, default=default)
 
     @classmethod
@@ -81,37 +89,48 @@ class Configured:
     @classmethod
     def _preset(cls, convention: str) -> dict[str, Any]:
         defaults = {name: option.default for name, option in cls._options.items()}
-        if convention == "torch":
-            return defaults
-        if convention not in cls.conventions:
-            known = ", ".join(map(repr, ["torch", *cls.conventions]))
-            raise ValueError(
-                f"{cls.__name__}: convention must be one that has this method, {known}, got {convention!r}"
-            )
-        return defaults | cls.conventions[convention]
+        names = ["torch", *cls.conventions]
+        choice(*names, doc="").take(cls.__name__, "convention", convention)
+        return defaults | cls.conventions.get(convention, {})
 
     @classmethod
-    def _resolve(cls, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """The options in force: checked, complete, and possible together."""
+    def _given(
+        cls, given: Mapping[str, Any], defaults: Mapping[str, Any], others: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """Options that are known by name, in our spelling."""
         given = dict(given)
         if cls.takes_decoupled_weight_decay and "decoupled_weight_decay" in given:
             if "decay" in given:
                 raise ValueError(f"{cls.__name__}: decay must be given once, got decay and decoupled_weight_decay")
-            given["decay"] = "decoupled" if given.pop("decoupled_weight_decay") else "coupled"
+            decoupled = DECOUPLED.take(cls.__name__, "decoupled_weight_decay", given.pop("decoupled_weight_decay"))
+            given["decay"] = "decoupled" if decoupled else "coupled"
         for name in given:
             if name not in defaults:
-                known = ", ".join(sorted(defaults))
+                known = ", ".join(sorted({*defaults, *others}))
                 raise TypeError(f"{cls.__name__}: options must be among {known}, got {name!r}")
-        options = {name: cls._checked(name, value) for name, value in (dict(defaults) | given).items()}
+        return given
+
+    @classmethod
+    def _resolve(
+        cls, given: Mapping[str, Any], defaults: Mapping[str, Any], others: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """The options in force: checked, and possible together."""
+        merged = dict(defaults) | cls._given(given, defaults, others)
+        options = {name: cls._checked(name, value) for name, value in merged.items()}
+        problem = cls._conflict(options)
+        if problem:
+            raise ValueError(f"{cls.__name__}: {problem}")
+        return options
+
+    @classmethod
+    def _complete(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """The options of a group, whose first learning rate is known."""
         if options["decay"] == "fully_decoupled" and options["max_lr"] is None:
             lr = options["lr"]
             first = lr(0) if callable(lr) else lr
             if not first > 0:
                 raise ValueError(f"{cls.__name__}: max_lr must be given where the first learning rate is 0, got None")
-            options["max_lr"] = first
-        problem = cls._conflict(options)
-        if problem:
-            raise ValueError(f"{cls.__name__}: {problem}")
+            return options | {"max_lr": float(first)}
         return options
 
     @classmethod

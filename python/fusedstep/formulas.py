@@ -128,7 +128,17 @@ def second_moment(g: Array, state: State, beta: float, o: Options, corrected: fl
     of_hat = o["amsgrad_order"] == "v_hat"
     largest = state["max_exp_avg_sq"]
     largest[...] = larger(largest, rounded(v, 1 / corrected if of_hat else 1.0)[0] * v)
-    return root(largest, o, 1.0 if of_hat else corrected)
+    return largest_root(largest, o, corrected)
+
+
+def largest_root(largest: Array, o: Options, corrected: float) -> Array:
+    if o["amsgrad_order"] == "v":
+        return root(largest, o, corrected)
+    if o["eps_place"] != "hat":
+        return root(largest, o)
+    # What is largest is corrected already; q puts back what the learning rate of this form takes.
+    inside, q, outside = rounded(largest, o["eps_root"], math.sqrt(corrected), o["eps"])
+    return np.sqrt(largest + inside) * q + outside
 
 
 def infinity(g: Array, state: State, beta: float, o: Options) -> Array:
@@ -309,9 +319,11 @@ def adaptive_rate(param: Array, state: State, o: Options, lr: float) -> Array:
         elif psi == "infinity":
             D = state["exp_inf"] + param.dtype.type(o["eps"] if o["eps_place"] == "outside" else 0)
         else:
-            of_hat = psi == "ema_max" and o["amsgrad_order"] == "v_hat"
-            v = state["max_exp_avg_sq" if psi == "ema_max" else "exp_avg_sq"]
-            D = root(v, o, 1.0 if of_hat else second_correction(t, o))
+            corrected = second_correction(t, o)
+            if psi == "ema_max":
+                D = largest_root(state["max_exp_avg_sq"], o, corrected)
+            else:
+                D = root(state["exp_avg_sq"], o, corrected)
         return rounded(param, adaptive_lr(lr, t, o))[0] / D
 
 

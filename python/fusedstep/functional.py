@@ -109,7 +109,7 @@ def run(
         raise ValueError(f"{function}: step must be an integer ≥ 1, got {step!r}")
     if callable(lr):
         raise TypeError(f"{function}: lr must be a number, got a schedule")
-    options = cls._resolve({**given, "lr": lr}, cls._preset(convention))
+    options = cls._complete(cls._resolve({**given, "lr": lr}, cls._preset(convention)))
     needed = {spec.name for spec in _core.states(cls._method, options)}
     for name, arrays in states.items():
         if (arrays is None) == (name in needed):
@@ -126,8 +126,9 @@ def run(
 
     if isinstance(param, dict):
         raise TypeError(f"{function}: param must be an array or a list of arrays, got a dict")
-    plan = _core.Plan(function, False)
-    plan.add(param, cls._method, options, provide, {})
+    plan = _core.Plan(function, [], False)
+    plan.state_argument = "state"
+    plan.add(param, "", cls._method, options, provide, {})
     for name in plan.names():
         plan.set_step(name, int(step) - 1)
     plan.step(None, grad)

@@ -26,6 +26,12 @@ def like(param: np.ndarray, planes: int | None = None) -> np.ndarray:
     return dense.transpose(list(range(len(lead))) + order)
 
 
+def fill(array: np.ndarray, value: float) -> None:
+    """Set every element; a value beyond the type becomes infinite, like every number of a step."""
+    with np.errstate(over="ignore"):
+        array[...] = value
+
+
 def for_state(param: np.ndarray, spec: Any) -> np.ndarray:
     """The array that a method's state asks for, still zero."""
     if spec.kind == "scalar":

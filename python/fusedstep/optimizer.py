@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from . import _core, memory
-from .configured import Configured
+from . import _core
+from .configured import ONCE, Configured
+from .memory import fill, for_state
+from .options import Whole
 
 FORMAT = 1
+
+SEED = Whole(0, "for random rounding", expected="an integer in [0, 2**63)", annotation="int")
 
 UNSET: Any = object()
 
@@ -42,22 +46,20 @@ class Optimizer(Configured):
     ) -> None:
         if lr is not UNSET:
             given["lr"] = lr
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-            raise ValueError(f"{self._name}: seed must be an integer in [0, 2**63), got {seed!r}")
-        self._seed = seed
+        self._seed = SEED.take(self._name, "seed", seed)
         self._convention = convention
-        self._defaults = self._resolve(given, self._preset(convention))
+        self._defaults = self._resolve(given, self._preset(convention), ONCE)
         groups = isinstance(params, (list, tuple)) and any(
             isinstance(item, dict) and "params" in item for item in params
         )
         self._start(entry_per_group=groups)
-        entries = [self._group_entry(i, item) for i, item in enumerate(params)] if groups else [(params, {})]
-        self._extend(entries, memory or {}, extents or {})
+        entries = [self._group_entry(i, item) for i, item in enumerate(params)] if groups else [("", params, {})]
+        self._extend(entries, memory, extents)
 
     def _start(self, entry_per_group: bool) -> None:
         self._entry_per_group = entry_per_group
-        self._plan = _core.Plan(self._name, entry_per_group)
         self.param_groups: list[dict[str, Any]] = []
+        self._plan = _core.Plan(self._name, self.param_groups, entry_per_group)
         self._names: list[list[str]] = []
 
     @property
@@ -67,17 +69,19 @@ class Optimizer(Configured):
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._options:
             raise AttributeError(f"{self._name}: {name} must be set in param_groups, got {name} = {value!r}")
+        if name == "param_groups" and hasattr(self, name):
+            raise AttributeError(f"{self._name}: param_groups must be changed in place, got a new list")
         super().__setattr__(name, value)
 
     # Groups
 
-    def _group_entry(self, index: int, item: Any) -> tuple[Any, dict[str, Any]]:
+    def _group_entry(self, index: int, item: Any) -> tuple[str, Any, dict[str, Any]]:
         if not isinstance(item, dict) or "params" not in item:
             raise TypeError(
                 f"{self._name}: params[{index}] must be a group like the others, a dict with 'params', "
                 f"got {type(item).__name__}"
             )
-        return item["params"], {key: value for key, value in item.items() if key != "params"}
+        return f"[{index}]", item["params"], {key: value for key, value in item.items() if key != "params"}
 
     def add(
         self,
@@ -96,35 +100,48 @@ class Optimizer(Configured):
         >>> opt.add({"b": np.ones(2)}, lr=0.2)
         >>> opt.step([{"w": np.ones(3)}, {"b": np.ones(2)}])
         """
-        self._extend([(params, options)], memory or {}, extents or {})
+        self._extend([("", params, options)], memory, extents)
 
     def _extend(
         self,
-        entries: list[tuple[Any, dict[str, Any]]],
-        owned: Mapping[str, Mapping[str, np.ndarray]],
-        extents: Mapping[str, tuple[int, int]],
+        entries: list[tuple[str, Any, dict[str, Any]]],
+        memory: Mapping[str, Mapping[str, np.ndarray]] | None,
+        extents: Mapping[str, tuple[int, int]] | None,
     ) -> None:
-        groups = [(tree, self._resolve(given, self._defaults)) for tree, given in entries]
+        self._plan.check_idle()
+        owned, parts = self._named("memory", memory), self._named("extents", extents)
+        groups = [
+            (place, tree, self._complete(self._resolve(given, self._defaults, ("memory", "extents"))))
+            for place, tree, given in entries
+        ]
         known, new = len(self._plan.names()), set[str]()
-        for tree, options in groups:
-            names = _core.names(self._name, tree, known + len(new))
+        for place, tree, options in groups:
+            names = _core.names(self._name, tree, place, known + len(new))
             states = {spec.name for spec in _core.states(self._method, options)}
             for name in names:
-                for state in owned.get(name, {}).keys() - states:
+                for state in self._named(f"memory[{name!r}]", owned.get(name)).keys() - states:
                     raise ValueError(
                         f"{self._name}: memory[{name!r}] must name states among {sorted(states)}, got {state!r}"
                     )
             new.update(names)
-        for argument, named in (("memory", owned), ("extents", extents)):
+        for argument, named in (("memory", owned), ("extents", parts)):
             for name in named.keys() - new:
                 raise ValueError(f"{self._name}: {argument} must name the parameters that are added, got {name!r}")
-        fresh = [array for tree, options in groups for array in self._add(tree, options, owned, extents)]
+        fresh = [state for place, tree, options in groups for state in self._add(place, tree, options, owned, parts)]
         # The caller's memory is written to only when nothing can be refused any more.
         for array, value in fresh:
-            array[...] = value
+            fill(array, value)
+
+    def _named(self, argument: str, given: Any) -> Mapping[str, Any]:
+        if given is None:
+            return {}
+        if not isinstance(given, Mapping):
+            raise TypeError(f"{self._name}: {argument} must be a dict by name, got {type(given).__name__}")
+        return given
 
     def _add(
         self,
+        place: str,
         tree: Any,
         options: dict[str, Any],
         owned: Mapping[str, Mapping[str, np.ndarray]],
@@ -136,37 +153,48 @@ class Optimizer(Configured):
         def provide(name: str, param: np.ndarray, spec: Any) -> np.ndarray:
             array = owned.get(name, {}).get(spec.name)
             if array is None:
-                array = memory.for_state(param, spec)
+                array = for_state(param, spec)
                 if spec.initial == 0:
                     return array
             unfilled.append((array, spec.initial))
             return array
 
         known = len(self._plan.names())
-        self._plan.add(tree, self._method, options, provide, dict(extents))
-        self.param_groups.append(options)
+        self._plan.add(tree, place, self._method, options, provide, dict(extents))
         self._names.append(self._plan.names()[known:])
         return unfilled
 
-    def _refresh(self, index: int) -> None:
-        """Take over a group's dict that was changed since the last step."""
-        group = self.param_groups[index]
-        given = {key: value for key, value in group.items() if key not in TOLERATED}
-        options = self._resolve(given, self._defaults)
-        missing = options.keys() - group.keys()
-        if missing:
-            raise ValueError(
-                f"{self._name}: param_groups[{index}] must keep all its options, got none for "
-                f"{', '.join(sorted(missing))}"
-            )
-        group.update(options)
+    def _refresh(self, indices: Iterable[int], new_windows: bool = False) -> None:
+        """Take over groups' dicts that were changed since the last step: all or none."""
+        indices = list(indices)
+        resolved = [self._changed(index, new_windows) for index in indices]
+        for index, options in zip(indices, resolved, strict=True):
+            self.param_groups[index].update(options)
 
         def provide(name: str, param: np.ndarray, spec: Any) -> np.ndarray:
-            array = memory.for_state(param, spec)
-            array[...] = spec.initial
+            array = for_state(param, spec)
+            fill(array, spec.initial)
             return array
 
-        self._plan.refresh(index, provide)
+        self._plan.refresh(indices, provide)
+
+    def _changed(self, index: int, new_windows: bool) -> dict[str, Any]:
+        group, where = self.param_groups[index], f"{self._name}: param_groups[{index}]"
+        if not isinstance(group, dict):
+            raise TypeError(f"{where} must be a dict, got {type(group).__name__}")
+        given = {key: value for key, value in group.items() if key not in TOLERATED}
+        options = self._complete(self._resolve(given, self._defaults))
+        missing = options.keys() - group.keys()
+        if missing:
+            raise ValueError(f"{where} must keep all its options, got none for {', '.join(sorted(missing))}")
+        for spec in _core.states(self._method, options):
+            for name in self._names[index] if spec.kind == "ring" and not new_windows else ():
+                planes = len(self._plan.arrays(name).get(spec.name, range(spec.planes)))
+                if planes != spec.planes:
+                    raise ValueError(
+                        f"{self._name}: window must stay {planes}, which its ring was made for, got {spec.planes}"
+                    )
+        return options
 
     # Steps
 
@@ -254,6 +282,7 @@ class Optimizer(Configured):
     # Copies
 
     def __getstate__(self) -> dict[str, Any]:
+        self._plan.take_changes(self)
         return {
             "seed": self._seed,
             "convention": self._convention,
@@ -274,7 +303,7 @@ class Optimizer(Configured):
         self._start(saved["entry_per_group"])
         for tree, group in saved["groups"]:
             foreign = {key: group.pop(key) for key in TOLERATED & group.keys()}
-            self._add(tree, group, {}, saved["extents"])
+            self._add("", tree, group, {}, saved["extents"])
             self.param_groups[-1].update(foreign)
         for name, entry in saved["state"].items():
             self._plan.set_step(name, entry["step"])

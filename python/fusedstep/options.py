@@ -72,7 +72,12 @@ class Optional(Option):
     of: Option = field(kw_only=True)
 
     def check(self, value: Any) -> Any:
-        return None if value is None else self.of.check(value)
+        if value is None:
+            return None
+        try:
+            return self.of.check(value)
+        except Refused as refused:
+            raise Refused(self.expected, refused.error) from None
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,33 @@ class Pair(Option):
         if not all(0 <= rate < 1 for rate in rates):
             raise Refused(self.expected)
         return rates
+
+
+@dataclass(frozen=True)
+class Function(Option):
+    """A callable."""
+
+    def check(self, value: Any) -> Any:
+        if not callable(value):
+            raise Refused(self.expected, TypeError)
+        return value
+
+
+@dataclass(frozen=True)
+class Each(Option):
+    """A tuple of what another option allows."""
+
+    of: Option = field(kw_only=True)
+
+    def check(self, value: Any) -> tuple[Any, ...]:
+        try:
+            items = tuple(value)
+        except TypeError:
+            raise Refused(self.expected, TypeError) from None
+        try:
+            return tuple(self.of.check(item) for item in items)
+        except Refused as refused:
+            raise Refused(self.expected, refused.error) from None
 
 
 def number(default: float, doc: str) -> Number:

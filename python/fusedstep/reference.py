@@ -22,9 +22,11 @@ class Bound:
     def __init__(self, optimizer: Optimizer, grads: Any) -> None:
         self.optimizer = optimizer
         self.grads = grads
+        self.checked = optimizer._plan.bind(optimizer, grads)
 
     def step(self) -> None:
         """One step with the bound gradients, in place."""
+        self.checked.check()
         self.optimizer.step(self.grads)
 
 
@@ -39,7 +41,6 @@ class InNumPy:
         plan.advance()
 
     def bind(self: Any, grads: Any) -> Bound:
-        self._plan.bind(self, grads)
         return Bound(self, grads)
 
 

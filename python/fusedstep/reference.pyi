@@ -1,11 +1,11 @@
 from .methods import SGD as SGD
+from .methods import AdaBelief as AdaBelief
 from .methods import Adadelta as Adadelta
 from .methods import Adagrad as Adagrad
 from .methods import Adam as Adam
 from .methods import Adamax as Adamax
 from .methods import AdamW as AdamW
 from .methods import Adaptive as Adaptive
-from .methods import AdaBelief as AdaBelief
 from .methods import Lion as Lion
 from .methods import NAdam as NAdam
 from .methods import RAdam as RAdam

@@ -30,9 +30,10 @@ def restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
         for name in optimizer._names[index]:
             _check_entry(plan.param(name), specs, saved["state"][name], f"{where}: state_dict['state'][{name!r}]")
 
+    plan.check_idle()
     for index, options in enumerate(groups):
         optimizer.param_groups[index].update(options)
-        optimizer._refresh(index)
+    optimizer._refresh(range(len(groups)), new_windows=True)
     for name in names:
         entry = saved["state"][name]
         plan.set_step(name, int(entry["step"]))
@@ -51,10 +52,9 @@ def _checked_groups(optimizer: Optimizer, saved: Any) -> list[dict[str, Any]]:
     for index, group in enumerate(saved):
         live = optimizer.param_groups[index]
         _same_keys(group, (*(live.keys() - TOLERATED), "params"), f"{where}[{index}]")
-        if list(group["params"]) != optimizer._names[index]:
-            raise ValueError(
-                f"{where}[{index}]['params'] must be {optimizer._names[index]}, got {group['params']!r:.80}"
-            )
+        names = group["params"]
+        if not isinstance(names, (list, tuple)) or sorted(map(str, names)) != sorted(optimizer._names[index]):
+            raise ValueError(f"{where}[{index}]['params'] must name {optimizer._names[index]}, got {names!r:.80}")
         options = {key: value for key, value in group.items() if key != "params"}
         if callable(live["lr"]):
             options["lr"] = live["lr"]
@@ -63,7 +63,7 @@ def _checked_groups(optimizer: Optimizer, saved: Any) -> list[dict[str, Any]]:
                 f"{where}[{index}]['lr'] was saved with a schedule and must find one in the constructor, "
                 f"got {live['lr']!r}"
             )
-        checked.append(optimizer._resolve(options, optimizer._defaults))
+        checked.append(optimizer._complete(optimizer._resolve(options, optimizer._defaults)))
     return checked
 
 

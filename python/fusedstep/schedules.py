@@ -24,11 +24,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_type_hints
 
 from .double_double import multiply, power
-from .options import Option, Refused, at_least, choice, fraction, number, positive, rate, whole
+from .options import Each, Function, at_least, choice, fraction, number, positive, rate, whole
 
 __all__ = [
     "cosine",
@@ -48,33 +48,6 @@ ERRORS = """
         TypeError: an argument, or a step, of the wrong type.
         ValueError: one out of range, NaN or infinite.
     """
-
-
-@dataclass(frozen=True)
-class Function(Option):
-    """A callable."""
-
-    def check(self, value: Any) -> Any:
-        if not callable(value):
-            raise Refused(self.expected, TypeError)
-        return value
-
-
-@dataclass(frozen=True)
-class Each(Option):
-    """A tuple of what another option allows."""
-
-    of: Option = field(kw_only=True)
-
-    def check(self, value: Any) -> tuple[Any, ...]:
-        try:
-            items = tuple(value)
-        except TypeError:
-            raise Refused(self.expected, TypeError) from None
-        try:
-            return tuple(self.of.check(item) for item in items)
-        except Refused as refused:
-            raise Refused(self.expected, refused.error) from None
 
 
 # What an argument may be; its default and its words stand with the schedule.

@@ -30,7 +30,8 @@ class Displaced(Optimizer):
         """
         ahead: dict[str, np.ndarray] = vars(self).setdefault("_ahead", {})
         for index, (group, names) in enumerate(zip(self.param_groups, self._names, strict=True)):
-            factor = group["momentum"] * (1.0 if group["buffer"] == "lr_inside" else self._rate(index))
+            inside = group.get("buffer") == "lr_inside"
+            factor = group.get("momentum", 0.0) * (1.0 if inside else self._rate(index))
             for name in names:
                 param, buffer = self._plan.param(name), self._plan.arrays(name).get("momentum_buffer")
                 place = ahead.setdefault(name, memory.like(param))

@@ -1,0 +1,164 @@
+"""The bit contract: the methods, options and numbers that it is checked with, and what "the same bits" means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Options = dict[str, Any]
+
+#: Method -> keyword sets. Together the sets of a method use every keyword that it has; a new method or option is a row.
+OPTIONS: dict[str, list[Options]] = {
+    "SGD": [
+        {},
+        {"momentum": 0.9},
+        {"momentum": 0.9, "dampening": 0.3},
+        {"momentum": 0.9, "nesterov": True},
+        {"momentum": 0.9, "buffer": "lr_inside"},
+        {"momentum": 0.9, "buffer": "lr_inside", "nesterov": True},
+        {"momentum": 0.9, "buffer": "ema"},
+        {"momentum": 0.9, "buffer": "ema", "nesterov": True},
+    ],
+    "Adagrad": [
+        {},
+        {"eps_place": "inside", "initial_accumulator_value": 0.1},
+        {"lr_decay": 0.1, "zero_at_zero": True, "eps": 0.1},
+    ],
+    "WindowedAdagrad": [
+        {"window": 1},
+        {"window": 2},
+        {"window": 3, "reduce": "mean", "eps": 0.1, "eps_place": "inside"},
+        {},
+    ],
+    "RMSprop": [
+        {},
+        {"eps": 0.1, "eps_place": "inside", "alpha": 0.5},
+        {"momentum": 0.9},
+        {"momentum": 0.9, "momentum_lr": "inside"},
+        {"centered": True},
+        {"centered": True, "momentum": 0.5, "eps_place": "inside"},
+    ],
+    "Adadelta": [{}, {"rho": 0.5, "eps": 0.1}],
+    "Adam": [
+        {},
+        {"eps_place": "hat", "eps": 0.1},
+        {"eps_place": "inside", "eps_root": 0.1},
+        {"eps_root": 0.01, "eps": 0.1},
+        {"eps_place": "hat", "eps_root": 0.01},
+        {"amsgrad": True},
+        {"amsgrad": True, "amsgrad_order": "v_hat", "betas": (0.5, 0.9)},
+        {"bias_correction": False},
+        {"variance_warmup": 3},
+        {"variance_warmup": 2, "amsgrad": True},
+    ],
+    "AdamW": [
+        {},
+        {"amsgrad": True},
+        {"eps_place": "hat", "eps_root": 0.01, "eps": 0.1},
+        {"amsgrad": True, "amsgrad_order": "v_hat", "betas": (0.5, 0.9), "variance_warmup": 2},
+        {"bias_correction": False},
+    ],
+    "RAdam": [
+        {},
+        {"rectify_above": 4.0, "eps_place": "outside", "eps": 0.1},
+        {"rectify_after": 6, "eps_place": "inside"},
+        {"below": "skip", "betas": (0.5, 0.99)},
+        {"betas": (0.9, 0.5)},
+    ],
+    "NAdam": [{}, {"momentum_decay": 1.0, "betas": (0.5, 0.9), "eps": 0.1}],
+    "Adamax": [{}, {"eps_place": "outside", "eps": 0.1, "betas": (0.5, 0.9)}],
+    "Lion": [{}, {"betas": (0.5, 0.5)}],
+    "AdaBelief": [{}, {"eps": 0.01, "betas": (0.5, 0.9)}],
+    "Yogi": [{}, {"eps": 0.1, "betas": (0.5, 0.9), "initial_accumulator_value": 0.1}],
+    "Adaptive": [
+        *(
+            {"phi": phi, "psi": psi}
+            for phi in ("gradient", "heavy_ball", "ema", "nesterov")
+            for psi in ("one", "sum", "window", "ema", "ema_max", "infinity")
+        ),
+        {"phi": "heavy_ball", "psi": "one", "momentum": 0.0},
+        {
+            "phi": "heavy_ball",
+            "psi": "sum",
+            "dampening": 0.3,
+            "lr_decay": 0.1,
+            "zero_at_zero": True,
+            "eps": 0.1,
+        },
+        {
+            "phi": "heavy_ball",
+            "psi": "window",
+            "buffer": "ema",
+            "window": 3,
+            "reduce": "mean",
+            "eps_place": "inside",
+        },
+        {
+            "phi": "nesterov",
+            "psi": "sum",
+            "buffer": "lr_inside",
+            "eps_root": 0.01,
+            "initial_accumulator_value": 0.1,
+        },
+        {"phi": "nesterov", "psi": "ema", "buffer": "ema", "momentum": 0.5, "eps_place": "hat"},
+        {"phi": "ema", "psi": "ema", "bias_correction": False, "eps_place": "inside", "eps_root": 0.1},
+        {"phi": "ema", "psi": "ema_max", "amsgrad_order": "v_hat", "betas": (0.5, 0.9)},
+        {"phi": "ema", "psi": "infinity", "eps_place": "outside", "eps": 0.1, "betas": (0.5, 0.9)},
+    ],
+}
+
+#: What every method has, each with numbers that show.
+SHARED: list[Options] = [
+    {},
+    {"weight_decay": 0.1, "decay": "coupled"},
+    {"weight_decay": 0.1, "decay": "decoupled", "maximize": True},
+    {"weight_decay": 0.1, "decay": "fully_decoupled", "max_lr": 0.5},
+    {"maximize": True, "weight_decay": 0.3, "decay": "coupled"},
+]
+
+#: Every method with every one of its keyword sets.
+CASES: list[tuple[str, Options]] = [(name, options) for name, sets in OPTIONS.items() for options in sets]
+
+DTYPES = (np.float32, np.float64)
+
+
+def random(rng: np.random.Generator, shape: Any, dtype: Any) -> np.ndarray:
+    """Normal numbers over several magnitudes, none of them zero."""
+    values = rng.standard_normal(shape) * np.exp(rng.uniform(-3, 3, shape))
+    return np.where(np.abs(values) < 1e-3, 1e-3, values).astype(dtype)
+
+
+def extreme(rng: np.random.Generator, shape: Any, dtype: Any) -> np.ndarray:
+    """Random numbers, a few of which are zeros, subnormal, tiny, huge, infinite or NaN."""
+    limits = np.finfo(dtype)
+    least, tiny, most = (float(x) for x in (limits.smallest_subnormal, limits.smallest_normal, limits.max))
+    sizes = [0.0, least, 12345 * least, tiny, tiny**0.5, 1.5 * tiny**0.5, 0.5 * most**0.5, most, np.inf]
+    special = np.array([np.nan, *(sign * size for size in sizes for sign in (1, -1))], dtype)
+    # Rare, because what is once NaN stays NaN and shows no difference any more.
+    return np.where(rng.random(shape) < 1 / 32, rng.choice(special, shape), random(rng, shape, dtype))
+
+
+def differing(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Where two arrays of one shape and dtype differ in a bit; NaN is NaN whatever its payload."""
+    bits = f"u{actual.itemsize}"
+    unequal = actual.view(bits) != expected.view(bits)
+    return unequal & ~(np.isnan(actual) & np.isnan(expected)) if unequal.any() else unequal
+
+
+def same_bytes(actual: np.ndarray, expected: np.ndarray) -> bool:
+    """Equal dtype, shape and bits, where NaN is NaN whatever its payload."""
+    if actual.dtype != expected.dtype or actual.shape != expected.shape:
+        return False
+    return not differing(actual, expected).any()
+
+
+def with_bits(value: Any) -> str:
+    """A number and its bit pattern.
+
+    >>> import numpy as np
+    >>> with_bits(np.float32(0.5))
+    '0.5 (0x3f000000)'
+    """
+    digits = 2 * value.itemsize
+    return f"{value!s} (0x{int(value.view(f'u{value.itemsize}')):0{digits}x})"
