@@ -139,7 +139,6 @@ WRONG_TYPES = [
     ("complex64", lambda a: a.astype(np.complex64), TypeError, "dtype float32 or float64", "complex64"),
     ("complex128", lambda a: a.astype(complex), TypeError, "dtype float32 or float64", "complex128"),
     ("float16", lambda a: a.astype(np.float16), TypeError, "dtype float32 or float64", "float16"),
-    ("longdouble", lambda a: a.astype(LONG), TypeError, "dtype float32 or float64", str(LONG)),
     ("byte-swapped", lambda a: a.astype(SWAPPED), TypeError, "native byte order", str(SWAPPED)),
     ("structured", lambda a: a.view([("x", np.float32)]), TypeError, "dtype float32 or float64", "[('x', '<f4')]"),
     ("record", lambda a: a.view([("x", np.float32)]).view(np.recarray), TypeError, "float32", "'x', '<f4'"),
@@ -155,6 +154,9 @@ WRONG_TYPES = [
     ("masked", lambda a: np.ma.masked_greater(a, 0), TypeError, "be a plain numpy.ndarray", "MaskedArray"),
     ("unmasked", lambda a: np.ma.masked_array(a), TypeError, "be a plain numpy.ndarray", "MaskedArray"),
 ]
+
+if LONG.itemsize > 8:  # elsewhere it is float64
+    WRONG_TYPES.append(("longdouble", lambda a: a.astype(LONG), TypeError, "dtype float32 or float64", str(LONG)))
 
 #: Parameters, and state memory, must be dense and writeable.
 WRONG_MEMORY = [

@@ -52,6 +52,7 @@ PYBIND11_MODULE(_core, module) {
     state.def_readonly("name", &fs::State::name)
         .def_readonly("initial", &fs::State::initial)
         .def_readonly("planes", &fs::State::planes)
+        .def_readonly("place", &fs::State::place)
         .def_property_readonly("kind", [](const fs::State& self) {
             return self.kind == fs::State::ring ? "ring" : self.kind == fs::State::scalar ? "scalar" : "like_param";
         });

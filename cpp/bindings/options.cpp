@@ -87,7 +87,9 @@ Group read_group(const std::string& method, const py::dict& options) {
 }
 
 States states_of(const Group& group) {
-    return std::visit([](const auto& method) { return method.states(); }, group.method);
+    States states = std::visit([](const auto& method) { return method.states(); }, group.method);
+    for (size_t i = 0; i < states.size(); ++i) states[i].place = int(i);
+    return states;
 }
 
 py::tuple method_names() {

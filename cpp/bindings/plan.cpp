@@ -69,8 +69,9 @@ void Plan::add(const py::object& params, const std::string& place, const std::st
 }
 
 Extent Plan::read_extent(const std::string& name, int64_t size, const py::dict& extents) const {
-    if (!extents.contains(name.c_str())) return {0, size};
-    const py::object given = extents[name.c_str()];
+    const py::str key(name);
+    if (!extents.contains(key)) return {0, size};
+    const py::object given = extents[key];
     if (PyTuple_Check(given.ptr()) && py::len(given) == 2) {
         PyObject* const offset = PyTuple_GET_ITEM(given.ptr(), 0);
         PyObject* const whole = PyTuple_GET_ITEM(given.ptr(), 1);

@@ -3,7 +3,9 @@
 
 #include <pybind11/stl.h>
 
+#include <chrono>
 #include <cmath>
+#include <thread>
 
 #include "plan.hpp"
 
@@ -13,16 +15,34 @@ namespace {
 /// Below this, a step is over before another thread could use the interpreter.
 constexpr int64_t worth_releasing = 32768;
 
+/// Lets other threads have the interpreter for a scope.
+class Released {
+public:
+    Released() : thread_(PyEval_SaveThread()) {}
+    ~Released() {
+        try {
+            PyEval_RestoreThread(thread_);
+        } catch (...) {
+            // The interpreter is ending, and ends its daemon threads by unwinding them. What would be unwound here are
+            // owners of its objects, so this thread waits for the process to end.
+            for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+        }
+    }
+    Released(const Released&) = delete;
+    Released& operator=(const Released&) = delete;
+
+private:
+    PyThreadState* thread_;
+};
+
 }  // namespace
 
 /// Gradients that a step has taken: let go at its end, however it ends.
 class Plan::Taken {
 public:
-    explicit Taken(Plan& plan) : plan_(&plan) {}
+    explicit Taken(Plan& plan) : plan_(&plan) { let_go(); }
     ~Taken() {
-        if (!plan_) return;
-        for (Tensor& tensor : plan_->plan_.tensors) tensor.buffers.grad = nullptr;
-        plan_->held_.clear();
+        if (plan_) let_go();
     }
     Taken(const Taken&) = delete;
     Taken& operator=(const Taken&) = delete;
@@ -30,6 +50,11 @@ public:
     void keep() { plan_ = nullptr; }
 
 private:
+    void let_go() {
+        for (Tensor& tensor : plan_->plan_.tensors) tensor.buffers.grad = nullptr;
+        plan_->held_.clear();
+    }
+
     Plan* plan_;
 };
 
@@ -106,7 +131,7 @@ void Plan::run() {
     if (total < worth_releasing) {
         cpu::step(plan_);
     } else {
-        const py::gil_scoped_release released;
+        const Released released;
         cpu::step(plan_);
     }
     ++calls;
@@ -168,10 +193,10 @@ py::list Plan::prepare(const py::object& owner, const py::object& grads) {
 }
 
 void Plan::advance() {
-    const Taken taken(*this);
     for (Tensor& tensor : plan_.tensors)
         if (tensor.buffers.grad) ++tensor.step;
     ++calls;
+    const Taken over(*this);
 }
 
 void Plan::take_changes(const py::object& owner) {

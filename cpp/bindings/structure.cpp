@@ -21,11 +21,14 @@ struct Builder {
         if (!py::isinstance<py::str>(key))
             throw py::type_error(optimizer + ": params" + path + " must have strings as names, got " +
                                  py::repr(key).cast<std::string>());
-        const std::string text = key.cast<std::string>();
+        Py_ssize_t size = 0;
+        const char* const utf8 = PyUnicode_AsUTF8AndSize(key.ptr(), &size);
+        PyErr_Clear();
+        const std::string text = utf8 ? std::string(utf8, size_t(size)) : "";
         if (text.empty() || text.find('/') != std::string::npos)
             throw py::value_error(optimizer + ": params" + path +
                                   " must have names that are not empty and without '/', which joins nested ones, got " +
-                                  quoted(text));
+                                  py::repr(key).cast<std::string>());
         return text;
     }
 };

@@ -1,6 +1,8 @@
 #include "step.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <vector>
 
 #include "float_mode.hpp"
 #include "targets.hpp"
@@ -14,6 +16,9 @@ constexpr int64_t block = 4096;
 
 /// Elements that pay for a parallel region (about 1 us when the threads are awake, 10 us when they sleep).
 constexpr int64_t worth_a_thread = 32768;
+
+/// A share is taken in so many stretches, so that a thread that was held up holds up no other for long.
+constexpr int64_t stretches = 16, least_stretch = 2 * block;
 
 /// A ring's planes are folded while they are still in the cache.
 constexpr int64_t fold_stretch = 4096;
@@ -32,34 +37,66 @@ void run_part(const Target& target, const Work& work, int64_t begin, int64_t end
 /// Where a cut through this tensor near element `at` falls.
 int64_t cut(const Work& work, int64_t at) {
     if (at <= 0) return 0;
+    if (at >= work.size) return work.size;
     const int64_t aligned = (work.offset + at) / block * block - work.offset;
-    return std::clamp<int64_t>(aligned, 0, work.size);
+    return std::max<int64_t>(aligned, 0);
 }
+
+/// All elements of a step in one row, tensor behind tensor.
+class Row {
+public:
+    explicit Row(std::span<const Work> work) : work_(work) {
+        int64_t end = 0;
+        for (const Work& one : work) ends_.push_back(end += one.size);
+    }
+
+    /// Runs the elements between two places of the row, each moved to a cut.
+    void run(const Target& target, int64_t begin, int64_t end) const {
+        const auto first = std::upper_bound(ends_.begin(), ends_.end(), begin);
+        for (size_t i = size_t(first - ends_.begin()); i < work_.size(); ++i) {
+            const int64_t start = ends_[i] - work_[i].size;
+            if (start >= end) break;
+            const int64_t from = cut(work_[i], begin - start), to = cut(work_[i], end - start);
+            if (from < to) run_part(target, work_[i], from, to);
+        }
+    }
+
+private:
+    std::span<const Work> work_;
+    std::vector<int64_t> ends_;
+};
+
+/// A thread's part of the row. Others help when they are through with their own.
+struct alignas(64) Share {
+    std::atomic<int64_t> next;
+    int64_t end;
+};
 
 }  // namespace
 
 void run(std::span<const Work> work) {
     const Target& target = *active_target();
-    int64_t total = 0;
-    for (const Work& one : work) total += one.size;
-    const int64_t parts = std::clamp<int64_t>(total / worth_a_thread, 1, thread_count());
+    int64_t size = 0;
+    for (const Work& one : work) size += one.size;
+    const int64_t parts = std::clamp<int64_t>(size / worth_a_thread, 1, thread_count());
     if (parts == 1) {
         const FloatMode mode;
         for (const Work& one : work) run_part(target, one, 0, one.size);
         return;
     }
-    parallel(int(parts), [&](int part) {
+    const Row row(work);
+    const int64_t part = size / parts, stretch = std::max(part / stretches, least_stretch);
+    std::vector<Share> shares = std::vector<Share>(size_t(parts));
+    for (int64_t i = 0; i < parts; ++i) {
+        shares[i].next = part * i;
+        shares[i].end = i + 1 == parts ? size : part * (i + 1);
+    }
+    together(int(parts), [&](int own) {
         const FloatMode mode;
-        const int64_t begin = total / parts * part, end = part + 1 == parts ? total : total / parts * (part + 1);
-        int64_t first = 0;
-        for (const Work& one : work) {
-            if (first >= end) break;
-            const int64_t last = first + one.size;
-            if (last > begin) {
-                const int64_t from = cut(one, begin - first), to = end >= last ? one.size : cut(one, end - first);
-                if (from < to) run_part(target, one, from, to);
-            }
-            first = last;
+        for (int64_t i = 0; i < parts; ++i) {
+            Share& share = shares[(own + i) % parts];
+            for (int64_t from; (from = share.next.fetch_add(stretch, std::memory_order_relaxed)) < share.end;)
+                row.run(target, from, std::min(from + stretch, share.end));
         }
     });
 }

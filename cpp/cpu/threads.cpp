@@ -1,7 +1,7 @@
 #include "threads.hpp"
 
+#include <algorithm>
 #include <atomic>
-#include <cstdint>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -10,6 +10,7 @@
 
 #if !defined(_WIN32)
 #include <pthread.h>
+#include <signal.h>
 #endif
 
 namespace fusedstep::cpu {
@@ -28,10 +29,9 @@ inline void pause() {
 #endif
 }
 
-template <class T>
-T await_change(const std::atomic<T>& value, T old) {
+int await_change(const std::atomic<int>& value, int old) {
     for (int i = 0; i < looks; ++i) {
-        const T now = value.load(std::memory_order_acquire);
+        const int now = value.load(std::memory_order_acquire);
         if (now != old) return now;
         pause();
     }
@@ -39,32 +39,53 @@ T await_change(const std::atomic<T>& value, T old) {
     return value.load(std::memory_order_acquire);
 }
 
+/// Signals are the program's: threads that are started in this scope leave them to its own.
+class SignalsBlocked {
+public:
+#if defined(_WIN32)
+    SignalsBlocked() = default;
+#else
+    SignalsBlocked() {
+        sigset_t all;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before_);
+    }
+    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+#endif
+    SignalsBlocked(const SignalsBlocked&) = delete;
+    SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+private:
+#if !defined(_WIN32)
+    sigset_t before_;
+#endif
+};
+
 class Pool {
 public:
-    void run(int count, const std::function<void(int)>& task) {
+    void run(int count, const std::function<void(int)>& help) {
         const std::unique_lock region(region_, std::try_to_lock);
-        const int helpers = region.owns_lock() ? grow(count - 1) : 0;
-        if (helpers > 0) {
-            task_ = &task;
-            pending_.store(helpers, std::memory_order_relaxed);
-            order_.store((order_.load(std::memory_order_relaxed) / radix + 1) * radix + helpers,
-                         std::memory_order_release);
-            order_.notify_all();
-        }
-        task(0);
-        for (int i = helpers + 1; i < count; ++i) task(i);
-        if (helpers > 0)
-            for (int left = pending_.load(std::memory_order_acquire); left > 0;) left = await_change(pending_, left);
+        const int invited = region.owns_lock() ? grow(count - 1) : 0;
+        if (invited == 0) return help(0);
+        help_ = &help;
+        done_.store(0, std::memory_order_relaxed);
+        places_.store(invited, std::memory_order_release);
+        regions_.fetch_add(1, std::memory_order_release);
+        regions_.notify_all();
+        help(0);
+        // From here on nobody can begin. Threads that came late have left the number below 0.
+        const int began = invited - std::max(0, places_.exchange(0, std::memory_order_acq_rel));
+        for (int over = done_.load(std::memory_order_acquire); over != began;) over = await_change(done_, over);
     }
 
 private:
-    static constexpr int64_t radix = most_threads;
-
     /// Starts threads until there are `wanted` and returns how many of those there are: a system may give fewer.
     int grow(int wanted) {
+        if (threads_ >= wanted) return wanted;
+        const SignalsBlocked blocked;
         while (threads_ < wanted) {
             try {
-                std::thread(&Pool::serve, this, threads_ + 1, order_.load(std::memory_order_relaxed)).detach();
+                std::thread(&Pool::serve, this, regions_.load(std::memory_order_relaxed)).detach();
             } catch (const std::system_error&) {
                 return threads_;
             }
@@ -73,21 +94,24 @@ private:
         return wanted;
     }
 
-    void serve(int number, int64_t seen) {
+    void serve(int seen) {
         for (;;) {
-            seen = await_change(order_, seen);
-            // A region that does not want this thread may be over already: only those it counts may touch its task.
-            if (number > seen % radix) continue;
-            (*task_)(number);
-            if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) pending_.notify_one();
+            seen = await_change(regions_, seen);
+            // A place belongs to the region that is open now, whichever region the thread woke for.
+            const int place = places_.fetch_sub(1, std::memory_order_acq_rel);
+            if (place <= 0) continue;
+            (*help_)(place);
+            done_.fetch_add(1, std::memory_order_acq_rel);
+            done_.notify_one();
         }
     }
 
     std::mutex region_;
     int threads_ = 0;
-    const std::function<void(int)>* task_ = nullptr;
-    alignas(64) std::atomic<int64_t> order_{0};  ///< regions begun so far × radix + threads wanted in the newest
-    alignas(64) std::atomic<int> pending_{0};
+    const std::function<void(int)>* help_ = nullptr;
+    alignas(64) std::atomic<int> regions_{0};  ///< opened so far
+    alignas(64) std::atomic<int> places_{0};   ///< for threads that may still begin
+    alignas(64) std::atomic<int> done_{0};     ///< calls that are over
 };
 
 /// Never destroyed: its threads run until the process ends.
@@ -113,10 +137,10 @@ int thread_count() {
 
 void set_thread_count(int count) { chosen.store(count, std::memory_order_relaxed); }
 
-void parallel(int count, const std::function<void(int)>& task) {
-    if (count == 1) return task(0);
+void together(int count, const std::function<void(int)>& help) {
+    if (count == 1) return help(0);
     std::call_once(created, create);
-    pool->run(count, task);
+    pool->run(count, help);
 }
 
 }  // namespace fusedstep::cpu

@@ -15,8 +15,9 @@ constexpr int most_threads = 1024;
 int thread_count();
 void set_thread_count(int count);
 
-/// Calls task(0) … task(count − 1), each once and as many at a time as there are threads, and returns when all are
-/// done. The task must not throw.
-void parallel(int count, const std::function<void(int)>& task);
+/// Calls help(0) in the caller and help(1) … help(count − 1) in threads of the pool, and returns when all calls that
+/// began are over. Each call must do what is left of the work, whatever the others do: threads that come too late,
+/// because the machine is busy, are not waited for and not called. It must not throw.
+void together(int count, const std::function<void(int)>& help);
 
 }  // namespace fusedstep::cpu

@@ -51,6 +51,7 @@ struct State {
     double initial = 0;
     Kind kind = like_param;
     int64_t planes = 1;
+    int place = 0;  ///< among the method's states
 };
 using States = std::vector<State>;
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from .options import Option, choice, flag, number, optional, positive, rate
+from .options import Choice, Option, choice, flag, number, optional, positive, rate
 
 SHARED_ARGUMENTS = """
     params: what is updated, in place: float32 or float64 arrays (writeable, dense, in any order of axes), as an array,
@@ -28,6 +28,10 @@ Raises:
 #: The keywords of a constructor that are no options of a group.
 ONCE = {"convention": "torch", "seed": 0, "memory": None, "extents": None}
 
+FIRST_LR = positive(
+    1.0, "η that counts as 1 in ``fully_decoupled``; None: the group's first, wrong in a warm-up"
+)
+
 DECOUPLED = flag(False, "torch's spelling of decay='decoupled'")
 
 
@@ -42,9 +46,7 @@ class Configured:
         "fully_decoupled",
         doc="where it acts: g + λθ, or θ·(1 − ηλ), or θ·(1 − λη/max_lr)",
     )
-    max_lr = optional(
-        positive(1.0, "η that `fully_decoupled` counts as 1; the group's first learning rate (give it with a warm-up)")
-    )
+    max_lr = optional(FIRST_LR)
     maximize = flag(False, "ascend instead: the gradient's sign is turned")
 
     #: name -> the defaults that a convention changes
@@ -89,8 +91,9 @@ class Configured:
     @classmethod
     def _preset(cls, convention: str) -> dict[str, Any]:
         defaults = {name: option.default for name, option in cls._options.items()}
-        names = ["torch", *cls.conventions]
-        choice(*names, doc="").take(cls.__name__, "convention", convention)
+        names = ("torch", *cls.conventions)
+        known = Choice("torch", "", names, expected=f"one that has this method, {', '.join(map(repr, names))}")
+        known.take(cls.__name__, "convention", convention)
         return defaults | cls.conventions.get(convention, {})
 
     @classmethod
@@ -128,9 +131,12 @@ class Configured:
         if options["decay"] == "fully_decoupled" and options["max_lr"] is None:
             lr = options["lr"]
             first = lr(0) if callable(lr) else lr
-            if not first > 0:
+            if isinstance(first, (int, float)) and first == 0:
                 raise ValueError(f"{cls.__name__}: max_lr must be given where the first learning rate is 0, got None")
-            return options | {"max_lr": float(first)}
+            try:
+                return options | {"max_lr": FIRST_LR.take(cls.__name__, "max_lr", first)}
+            except TypeError as error:
+                raise ValueError(str(error)) from None
         return options
 
     @classmethod

@@ -247,6 +247,7 @@ class Optimizer(Configured):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on bit for bit, as plain data and copies of arrays."""
+        self._plan.take_changes(self)
         plan, groups = self._plan, []
         for group, names in zip(self.param_groups, self._names, strict=True):
             options = {name: group[name] for name in self._options if name in group}

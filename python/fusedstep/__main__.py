@@ -1,0 +1,69 @@
+"""The command line: `fusedstep`, or `python -m fusedstep`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from . import __version__
+from .commands import Problem
+
+#: A command's module is imported when the command is used: some need packages that others do without.
+COMMANDS = {
+    "demo": "train a network on handwritten digits, by the kernels and by NumPy, and compare bits and time",
+    "info": "show the version, the compiler, the targets, the threads and the optional packages",
+    "verify": "check on this machine that the kernels give the reference's bits",
+    "bench": "measure steps on this machine beside other packages",
+}
+
+#: The extra that brings what a command needs.
+EXTRAS = {"demo": "lab", "bench": "bench"}
+
+#: Module -> package, of everything that the extras bring.
+PACKAGES = {"matplotlib": "matplotlib", "numba": "numba", "rich": "rich", "sklearn": "scikit-learn"}
+
+
+def read(words: Sequence[str]) -> argparse.Namespace:
+    """The command and its arguments."""
+    parser = argparse.ArgumentParser(
+        prog="fusedstep",
+        description="Optimizer updates, fused and in place, on your NumPy arrays.",
+        epilog="`fusedstep COMMAND --help` tells more about a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"fusedstep {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        command = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name == words[0]:
+            module = import_module(f"{__package__}.commands.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit status."""
+    words = (sys.argv[1:] if words is None else words) or ["--help"]
+    command = words[0]
+    try:
+        arguments = read(words)
+        return arguments.run(arguments)
+    except Problem as problem:
+        print(f"fusedstep {command}: {problem}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in PACKAGES or command not in EXTRAS:
+            raise
+        needed, extra = PACKAGES[module], EXTRAS[command]
+        print(f"fusedstep {command} needs {needed}: pip install 'fusedstep[{extra}]'", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

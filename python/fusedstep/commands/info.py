@@ -1,0 +1,85 @@
+"""`fusedstep info`: what is installed, and what it runs on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from .. import __version__, _core
+
+#: Packages that a command or a user may bring along.
+OPTIONAL = (
+    "matplotlib",
+    "rich",
+    "scikit-learn",
+    "numba",
+    "torch",
+    "jax",
+    "optax",
+    "keras",
+    "deepspeed",
+    "ml_dtypes",
+    "pytest",
+    "hypothesis",
+    "mpmath",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the same as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    facts = gather()
+    print(json.dumps(facts, indent=2) if arguments.json else in_words(facts))
+    return 0
+
+
+def gather() -> dict[str, Any]:
+    """Everything that `info` shows, as plain data."""
+    threads, source = _core.default_threads()
+    return {
+        "version": __version__,
+        "compiler": _core.compiler,
+        "targets": {
+            "built": list(_core.built_targets()),
+            "available": list(_core.available_targets()),
+            "active": _core.active_target(),
+        },
+        "threads": {"count": threads, "source": source},
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "optional": {name: version(name) for name in OPTIONAL},
+    }
+
+
+def version(package: str) -> str | None:
+    """An installed package's version, without importing the package."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def in_words(facts: dict[str, Any]) -> str:
+    targets, threads = facts["targets"], facts["threads"]
+    rows = {
+        "fusedstep": facts["version"],
+        "compiler": facts["compiler"],
+        "targets built": ", ".join(targets["built"]),
+        "targets available": ", ".join(targets["available"]),
+        "target active": targets["active"],
+        "threads": f"{threads['count']} (from: {threads['source']})",
+        "python": facts["python"],
+        "numpy": facts["numpy"],
+        "platform": facts["platform"],
+        **{name: found or "not installed" for name, found in facts["optional"].items()},
+    }
+    width = max(map(len, rows))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())

@@ -1,0 +1,281 @@
+"""Measurements measure what they say: results are compared first, the limit moves the bytes, tables are made."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep import __main__, machine, measuring
+from fusedstep.commands import bench
+from fusedstep.rivals import ROWS, Contest, Work, contest, hold
+from fusedstep.rivals.contest import FUSED, LIMIT, RIVALS, check, enter
+from fusedstep.rivals.own import Bound, Fused, Reference
+from fusedstep.rivals.rival import Rival
+from fusedstep.tables import Table
+
+SHAPES = [(257,), (3, 5), (1,), (40, 7)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = fs.set_num_threads(1)
+    yield
+    fs.set_num_threads(before)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Imports a script of bench/."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent / "bench")
+    return importlib.import_module
+
+
+def short(**options):
+    return hold(Work("AdamW", SHAPES), threads=1, rounds=2, least=1e-5, **options)
+
+
+@pytest.mark.parametrize("rival", RIVALS, ids=lambda rival: rival.name)
+def test_rivals_do_the_same_work(rival):
+    for package in rival.packages:
+        pytest.importorskip(package)
+    works = [work for work in (Work(row, SHAPES) for row in ROWS) if rival.offers(work)]
+    assert works
+    for work in works:
+        result = Contest(work.row, len(work.params), work.size)
+        before = [grad.copy() for grad in work.grads]
+        running = check(result, work, enter(result, work, [rival], 1))
+        assert not result.failed, work.row
+        assert [type(one) for one in running] == [rival]
+        assert all(map(np.array_equal, work.grads, before))
+        assert not any(map(np.array_equal, running[0].read(), work.params)), work.row
+
+
+def wrong(name, **options):
+    """A contestant of another mind about the options."""
+
+    class Wrong(Reference):
+        def __init__(self, work, threads):
+            other = work.again(work.row)
+            other.options = work.options | options
+            super().__init__(other, threads)
+
+        agrees = Rival.agrees
+
+    Wrong.name = name
+    return Wrong
+
+
+class Idle(Fused):
+    name = "does nothing"
+
+    def __init__(self, work, threads):
+        super().__init__(work, threads)
+        self.step = lambda: None
+
+
+class Short(Fused):
+    name = "forgets the last element"
+
+    def read(self):
+        self.params[-1].reshape(-1)[-1] = 0
+        return self.params
+
+
+class Broken(Fused):
+    name = "raises"
+
+    def __init__(self, work, threads):
+        super().__init__(work, threads)
+        self.step = lambda: 1 / 0
+
+
+class Unbuildable(Fused):
+    name = "cannot be set up"
+
+    def __init__(self, work, threads):
+        raise OSError("no compiler\nand more")
+
+
+class NotANumber(Fused):
+    name = "gives NaN"
+
+    def read(self):
+        self.params[0][3] = math.nan
+        return self.params
+
+
+@pytest.mark.parametrize(
+    "rival",
+    [
+        Idle,
+        Short,
+        Broken,
+        Unbuildable,
+        NotANumber,
+        wrong("swaps the betas", betas=(0.999, 0.9)),
+        wrong("another beta", betas=(0.9, 0.99)),
+        wrong("ascends", maximize=True),
+        wrong("no decay", weight_decay=0.0),
+        wrong("coupled decay", decay="coupled"),
+        wrong("no correction", bias_correction=False),
+        wrong("another eps", eps=1e-3),
+    ],
+    ids=lambda rival: rival.name,
+)
+def test_who_is_wrong_is_not_timed(rival):
+    result = short(rivals=(Fused, rival))
+    assert set(result.seconds) == {FUSED}
+    assert list(result.failed) == [rival.name]
+    assert "\n" not in result.failed[rival.name]
+    assert bench.cell(result, rival.name) == "FAILED"
+    assert any(rival.name in remark for remark in bench.remarks({"": result}))
+
+
+def test_ours_must_have_the_same_bits(monkeypatch):
+    def almost(self):
+        self.params[0][3] = np.nextafter(self.params[0][3], np.float32(9))
+        return self.params
+
+    monkeypatch.setattr(Fused, "read", almost)
+    assert list(short(rivals=(Fused, Bound)).seconds) == [Bound.name]
+
+
+def test_who_is_missing_is_named():
+    class Missing(Fused):
+        name = "missing"
+        packages = ("no_such_package",)
+
+    assert short(rivals=(Fused, Missing)).absent == {"missing": "no_such_package not installed"}
+
+
+@pytest.mark.parametrize(
+    ("row", "count"), [("SGD", 12), ("Lion", 20), ("Adam", 28), ("NAdam", 28), ("AMSGrad", 36), ("WindowedAdagrad", 34)]
+)
+def test_the_limit_moves_the_bytes_and_leaves_the_bits(row, count):
+    pytest.importorskip("numba")
+    limit = importlib.import_module("fusedstep.rivals.limit")
+    assert limit.bytes_per_element(row) == count
+    own = Fused(Work(row, [(5000,)]), 2)
+    own.step()
+    arrays = [own.params[0], *(value for value in own.optimizer.state["0"].values() if isinstance(value, np.ndarray))]
+    before = [array.copy() for array in arrays]
+    for way in limit.limits(own, 2).values():
+        for _ in range(ROWS[row][1].get("window", 1)):
+            way()
+    assert all(map(np.array_equal, arrays, before))
+
+
+def test_the_limit_reaches_every_element():
+    numba = pytest.importorskip("numba")
+    limit = importlib.import_module("fusedstep.rivals.limit")
+    for source in (limit.at_once, limit.in_stretches):
+        read, written, first, second = (np.full(5000, value, np.uint32) for value in (1, 8, 4, 4))
+        limit.compiled(source, 1, 1, 2)(read, written, first, second, np.uint32(0xFFFFFFFF), numba.get_num_threads())
+        assert all((array != value).all() for array, value in ((written, 8), (first, 4), (second, 4)))
+
+
+def test_contestants_take_turns():
+    calls = []
+    steps = {name: lambda name=name: calls.append(name) for name in "abc"}
+    seconds = measuring.compete(steps, rounds=4, least=0, cycle=3, rest=0)
+    assert {name: len(times) for name, times in seconds.items()} == dict.fromkeys("abc", 4)
+    turns = [name for i, name in enumerate(calls) if i == 0 or calls[i - 1] != name]
+    assert "".join(turns).endswith("abcbcacababc".replace("cc", "c").replace("aa", "a").replace("bb", "b"))
+
+
+def test_ratios_are_those_of_rounds():
+    assert measuring.ratio([2.0, 4.0, 600.0], [1.0, 2.0, 100.0]) == (2.0, 2.0, 4.0)
+
+
+def test_the_share_of_others_is_a_share():
+    share = measuring.Others().share()
+    assert share is None or 0 <= share <= 1
+
+
+def test_models_have_their_parameters(script):
+    architectures = script("architectures")
+    assert sum(map(math.prod, architectures.resnet50())) == 25_557_032
+    assert sum(map(math.prod, architectures.gpt2_small())) == 124_439_808
+    assert len(architectures.resnet50()) == 161
+    assert len(architectures.gpt2_small()) == 148
+
+
+def test_tables(capsys, monkeypatch):
+    table = Table("Title", ["", "time"], [["a", "1 ms"], ["bcd", "12 ms"]], ["Note."])
+    assert table.plain() == "Title\n      time\n---  -----\na     1 ms\nbcd  12 ms\nNote."
+    assert table.markdown() == "## Title\n\n|  | time |\n| --- | ---: |\n| a | 1 ms |\n| bcd | 12 ms |\n\nNote."
+    for found in (None, True):
+        monkeypatch.setattr("fusedstep.tables.find_spec", lambda name, found=found: found)
+        if found:
+            pytest.importorskip("rich")
+        table.show()
+        printed = capsys.readouterr().out
+        assert all(text in printed for text in ("Title", "time", "bcd", "12 ms", "Note."))
+
+
+def test_the_command(capsys, monkeypatch):
+    monkeypatch.setattr(bench, "QUICK", (2_000, 2))
+    monkeypatch.setattr(bench, "hold", lambda work, **options: hold(work, rivals=(Fused, Reference), **options))
+    assert __main__.main(["bench", "--quick", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert list(data["rows"]) == ["1 × 1,000", "300 × 100", "1 × 2,000"]
+    assert data["rows"]["300 × 100"]["agreement"] == {FUSED: "same bits", Reference.name: "same bits"}
+    assert (LIMIT in data["rows"]["1 × 2,000"]["seconds"]) == (machine.version("numba") is not None)
+    assert __main__.main(["bench", "--quick"]) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in (FUSED, Reference.name))
+    monkeypatch.setattr(Fused, "read", lambda self: [np.zeros_like(param) for param in self.params])
+    assert __main__.main(["bench", "--quick"]) == 1
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_scripts_write_results(script, monkeypatch, tmp_path):
+    def run(name, *words):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words, "--rounds", "2", "--out", str(tmp_path)])
+        script(name).main()
+        text = (tmp_path / f"{name}.md").read_text()
+        data = json.loads((tmp_path / f"{name}.json").read_text())
+        assert data["command"] == " ".join([f"python bench/{name}.py", *words, "--rounds 2"])
+        assert data["rows"]
+        assert str(tmp_path) not in text + json.dumps(data)
+        assert str(Path.home()) not in text + json.dumps(data)
+        assert data["machine"]["processor"] in text
+        return text
+
+    entered = (Fused, Bound, Reference)
+    for name in ("small", "models", "methods", "growth"):
+        module = script(name)
+        monkeypatch.setattr(module, "hold", lambda work, **options: hold(work, **options | {"rivals": entered}))
+    monkeypatch.setattr(script("small"), "ROWS", {"2 × 10": (2, 10, {FUSED: 40})})
+    monkeypatch.setitem(script("models").MODELS, "ResNet-50", (lambda: SHAPES, {Reference.name: 1e9}))
+    assert "not measured" in run("small")
+    assert "missed" in run("models", "--models", "ResNet-50")
+    if machine.version("numba"):
+        assert "| WindowedAdagrad | 34 |" in run("methods", "--elements", "3000", "--rows", "SGD", "WindowedAdagrad")
+    assert "| 3,162 |" in run("growth", "--most", "3.5")
+
+    pytest.importorskip("matplotlib")
+    assert script("chart").draw(tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_step_allocates_nothing(script):
+    pytest.importorskip("resource")
+    memory = script("memory")
+    ours, formula = (memory.observe(name, 300_000, 1) for name in (FUSED, Reference.name))
+    assert ours["traced"] < memory.ARRAY
+    assert formula["traced"] > 300_000 * 4
+    absent = {"name": "other", "absent": "not installed", "failed": None}
+    table = memory.tabulate([{"name": FUSED, **ours}, absent], 300_000)
+    assert table.rows[1][1] == "–"
+
+
+def test_defaults_are_everyone():
+    assert contest.RIVALS[0] is Fused
+    assert len({rival.name for rival in RIVALS}) == len(RIVALS)

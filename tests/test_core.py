@@ -1,0 +1,172 @@
+"""The C++ core without Python: its own tests, what its objects hold, and tensors beyond 2³¹ elements."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+
+SOURCE = Path(__file__).parents[1] / "cpp"
+PROGRAMS = sorted(path.stem for path in (SOURCE / "tests").glob("*.cpp"))
+
+#: target -> what its vectorised square roots look like
+VECTORS = {
+    "x86_64_v4": r"vsqrtps\s.*%zmm",
+    "x86_64_v3": r"vsqrtps\s.*%ymm",
+    "x86_64_v2": r"\ssqrtps\s.*%xmm",
+    "neon": r"fsqrt\s+v\d+\.4s",
+}
+FUSED = re.compile(r"\s(vfn?m(add|sub)|fn?m(add|sub)|fml[as])\w*\s")
+
+
+def run(*command: object, **kwargs: object) -> str:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600, **kwargs)
+    assert done.returncode == 0, f"{shlex.join(map(str, command))}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def need(*tools: str) -> None:
+    for tool in tools:
+        if not shutil.which(tool):
+            pytest.skip(f"{tool} is not there")
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory) -> Path:
+    """The folder in which the core and its tests are built."""
+    need("cmake", "ctest")
+    if not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")))):
+        pytest.skip("there is no C++ compiler")
+    build = tmp_path_factory.mktemp("core")
+    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    settings = ["-DCMAKE_BUILD_TYPE=Release", "-DFUSEDSTEP_TESTS=ON", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"]
+    environment = {key: value for key, value in os.environ.items() if key not in ("CXXFLAGS", "CPPFLAGS")}
+    run("cmake", "-S", SOURCE, "-B", build, *generator, *settings, env=environment)
+    run("cmake", "--build", build, "--parallel", "2", env=environment)
+    return build
+
+
+def loop_objects(build: Path) -> dict[str, Path]:
+    """Of each target, the object with its loops."""
+    objects = {path.parents[1].name: path for path in build.rglob("update_loop.cpp.o")}
+    found = {name.removeprefix("fusedstep_").removesuffix(".dir"): path for name, path in objects.items()}
+    assert found, "the build has no loops"
+    return found
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_program(core, program):
+    run("ctest", "--test-dir", core, "--no-tests=error", "--output-on-failure", "-R", f"^{program}$")
+
+
+def assert_nothing_shared(target: str, path: Path) -> None:
+    """One name leaves the object: the table of its loops. What the linker could merge, or run at start, it has not."""
+    names = [line.split()[-2:] for line in run("nm", path).splitlines()]
+    defined = {name: kind for kind, name in names if kind not in ("U", "w")}
+    exported = [name for name, kind in defined.items() if kind.isupper() or kind in "uv"]
+    assert exported == [f"_ZN9fusedstep{len(target)}{target}6targetE"]
+    assert [name for kind, name in names if kind == "U" and name.startswith("_Z")] == []
+    assert not [name for name in defined if name.startswith("_GLOBAL__sub_")]
+    assert not re.search(r"\.(init_array|ctors|preinit_array)", run("objdump", "-h", path))
+
+
+def test_loops_share_nothing(core):
+    need("nm", "objdump")
+    for target, path in loop_objects(core).items():
+        assert_nothing_shared(target, path)
+
+
+def test_loops_share_nothing_without_optimization(core, tmp_path):
+    need("nm", "objdump")
+    commands = json.loads((core / "compile_commands.json").read_text())
+    commands = [entry for entry in commands if entry["file"].endswith("update_loop.cpp")]
+    assert len(commands) == len(loop_objects(core))
+    for entry in commands:
+        words = ["-O0" if word == "-O3" else word for word in shlex.split(entry["command"])]
+        assert "-O0" in words
+        at = words.index("-o") + 1
+        target = re.search(r"fusedstep_(\w+)\.dir", words[at])[1]
+        words[at] = str(tmp_path / f"{target}.o")
+        run(*words, cwd=entry["directory"])
+        assert_nothing_shared(target, Path(words[at]))
+
+
+def test_loops_are_vectors_without_fused_products(core):
+    need("objdump")
+    for target, path in loop_objects(core).items():
+        code = run("objdump", "-d", "--no-show-raw-insn", path)
+        assert len(re.findall(VECTORS[target], code)) > 20
+        assert FUSED.search(code) is None
+
+
+def test_everything_else_keeps_to_the_baseline(core):
+    need("objdump")
+    loops = set(loop_objects(core).values())
+    others = [path for path in core.rglob("*.cpp.o") if path not in loops]
+    assert len(others) > len(PROGRAMS)
+    for path in others:
+        assert not re.search(r"%[yz]mm", run("objdump", "-d", "--no-show-raw-insn", path)), path
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("processor", ["Nehalem", "Haswell"])
+@pytest.mark.parametrize("program", ["float_mode", "loops", "plan", "rules", "targets"])
+def test_program_on_another_processor(core, program, processor):
+    """An emulator rounds in software, so equal bits there are equal by IEEE 754 and not by this chip."""
+    need("qemu-x86_64")
+    run("qemu-x86_64", "-cpu", processor, core / "tests" / f"fusedstep_test_{program}")
+
+
+@contextmanager
+def repeated(pattern: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """An array of `size` elements in which one piece of memory comes again and again."""
+    fixed, no_reserve = 0x10, 0x4000
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    piece, total = pattern.nbytes, -(-size // pattern.size) * pattern.nbytes
+    file = os.memfd_create("pattern")
+    os.write(file, pattern.tobytes())
+    access, space = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | no_reserve
+    start = libc.mmap(None, total, access, space, -1, 0)
+    if start == ctypes.c_void_p(-1).value:
+        pytest.skip("there is no room for the addresses")
+    for offset in range(0, total, piece):
+        assert libc.mmap(start + offset, piece, access, mmap.MAP_SHARED | fixed, file, 0) == start + offset
+    os.close(file)
+    try:
+        yield np.frombuffer((ctypes.c_char * total).from_address(start), pattern.dtype)[:size]
+    finally:
+        libc.munmap(start, total)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="maps memory as Linux does")
+def test_more_than_2_31_elements(target):
+    """8 GiB that are 4 MiB: every round over the piece takes 1 away, and the elements behind 2³¹ take one more."""
+    piece, size = 2**20, 2**31 + 4096 + 3
+    before = fs.set_num_threads(1)  # two threads would take from the same memory at once
+    try:
+        with (
+            repeated(np.zeros(piece, np.float32), size) as param,
+            repeated(np.ones(piece, np.float32), size) as grad,
+        ):
+            fs.SGD(param, lr=1.0).step(grad)
+            assert (param[: 4096 + 3] == -(2**11) - 1).all()
+            assert (param[4096 + 3 : piece] == -(2**11)).all()
+    finally:
+        fs.set_num_threads(before)
