@@ -28,9 +28,7 @@ Raises:
 #: The keywords of a constructor that are no options of a group.
 ONCE = {"convention": "torch", "seed": 0, "memory": None, "extents": None}
 
-FIRST_LR = positive(
-    1.0, "η that counts as 1 in ``fully_decoupled``; None: the group's first, wrong in a warm-up"
-)
+FIRST_LR = positive(1.0, "η that counts as 1 in ``fully_decoupled``; None: the group's first, wrong in a warm-up")
 
 DECOUPLED = flag(False, "torch's spelling of decay='decoupled'")
 
