@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits  # type: ignore
+from sklearn.datasets import load_digits
 
 #: One image in five is kept back for the test.
 TEST = 0.2
