@@ -80,7 +80,6 @@ void run(std::span<const Work> work) {
     for (const Work& one : work) size += one.size;
     const int64_t parts = std::clamp<int64_t>(size / worth_a_thread, 1, thread_count());
     if (parts == 1) {
-        const FloatMode mode;
         for (const Work& one : work) run_part(target, one, 0, one.size);
         return;
     }

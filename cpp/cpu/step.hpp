@@ -7,7 +7,8 @@
 
 namespace fusedstep::cpu {
 
-/// Runs the work in the active target. The result does not depend on the number of threads.
+/// Runs the work in the active target, in the scope of a FloatMode. The result does not depend on the number of
+/// threads.
 void run(std::span<const Work> work);
 
 /// Prepares, runs and advances a plan.

@@ -5,8 +5,11 @@
 // which needs no fused multiply-add and is exact with or without one.
 #pragma once
 
-#include <cmath>
+#include <algorithm>
+#include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <iterator>
 
 namespace fusedstep {
 
@@ -53,10 +56,14 @@ inline DoubleDouble operator/(DoubleDouble x, DoubleDouble y) {
     return two_sum(sum.high, sum.low + tail.high / y.high);
 }
 
-/// A decay rate β with its powers: the squarings are kept, so that a step multiplies only what t asks for.
+/// A decay rate β with its powers. What the binary digits of t ask for is multiplied from the highest down, and every
+/// partial product is kept: a step later most digits are the same, and one product does.
 class Power {
 public:
-    Power(double beta = 0) : beta_(beta) { squares_[0] = {beta}; }
+    Power(double beta = 0) : beta_(beta) {
+        squares_[0] = {beta};
+        std::fill(std::begin(above_), std::end(above_), DoubleDouble{1});
+    }
 
     double beta() const { return beta_; }
 
@@ -65,12 +72,11 @@ public:
 
     /// βᵗ
     DoubleDouble at(int64_t t) const {
-        DoubleDouble power{1};
-        for (int bit = 0; t >> bit; ++bit) {
-            for (; known_ <= bit; ++known_) squares_[known_] = squares_[known_ - 1] * squares_[known_ - 1];
-            if (t >> bit & 1) power = power * squares_[bit];
-        }
-        return power;
+        auto digit = size_t(std::bit_width(uint64_t(t ^ last_)));
+        for (; known_ < digit; ++known_) squares_[known_] = squares_[known_ - 1] * squares_[known_ - 1];
+        while (digit-- > 0) above_[digit] = t >> digit & 1 ? above_[digit + 1] * squares_[digit] : above_[digit + 1];
+        last_ = t;
+        return above_[0];
     }
 
     /// 1 − βᵗ
@@ -79,7 +85,9 @@ public:
 private:
     double beta_;
     mutable DoubleDouble squares_[64];
-    mutable int known_ = 1;
+    mutable DoubleDouble above_[65];  ///< products over the digits from here up
+    mutable size_t known_ = 1;        ///< squares
+    mutable int64_t last_ = 0;
 };
 
 }  // namespace fusedstep

@@ -46,16 +46,21 @@ def divide(x: Pair, y: Pair) -> Pair:
 
 
 @lru_cache(maxsize=4096)
+def square(beta: float, times: int) -> Pair:
+    """β squared so many times"""
+    if times == 0:
+        return beta, 0.0
+    half = square(beta, times - 1)
+    return multiply(half, half)
+
+
+@lru_cache(maxsize=4096)
 def power(beta: float, t: int) -> Pair:
-    """βᵗ"""
-    result, square = (1.0, 0.0), (beta, 0.0)
-    while t:
-        if t & 1:
-            result = multiply(result, square)
-        t >>= 1
-        if t:
-            square = multiply(square, square)
-    return result
+    """βᵗ, multiplied from t's highest binary digit down"""
+    if t == 0:
+        return 1.0, 0.0
+    lowest = t & -t
+    return multiply(power(beta, t - lowest), square(beta, lowest.bit_length() - 1))
 
 
 def correction(beta: float, t: int) -> float:
