@@ -22,7 +22,8 @@ ROOMS = {
     "rules": {"rules"},
     "methods": {"rules", "methods"},
     "kernel": {"rules", "methods", "kernel"},
-    "cpu": {"rules", "methods", "kernel", "cpu"},
+    "storage": {"rules", "storage"},
+    "cpu": {"rules", "storage", "methods", "kernel", "cpu"},
 }
 
 
@@ -37,8 +38,7 @@ def test_every_method_is_in_every_list():
 def test_every_state_is_named():
     for name in methods.__all__:
         cls = getattr(fs, name)
-        specs = [spec.name for spec in _core.states(name, cls._preset("torch"))]
-        assert set(specs) <= set(cls.state_names), name
+        assert set(_core.states(name, cls._preset("torch"))) <= set(cls.state_names), name
 
 
 @pytest.mark.parametrize("room", ROOMS)

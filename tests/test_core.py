@@ -60,9 +60,13 @@ def core(tmp_path_factory) -> Path:
     return build
 
 
-def loop_objects(build: Path) -> dict[str, Path]:
+#: source of loops -> the one name that its objects export
+LOOPS = {"update_loop.cpp": "target", "pass_loop.cpp": "passes"}
+
+
+def loop_objects(build: Path, source: str) -> dict[str, Path]:
     """Of each target, the object with its loops."""
-    objects = {path.parents[1].name: path for path in build.rglob("update_loop.cpp.o")}
+    objects = {path.parents[1].name: path for path in build.rglob(f"{source}.o")}
     found = {name.removeprefix("fusedstep_").removesuffix(".dir"): path for name, path in objects.items()}
     assert found, "the build has no loops"
     return found
@@ -73,28 +77,35 @@ def test_program(core, program):
     run("ctest", "--test-dir", core, "--no-tests=error", "--output-on-failure", "-R", f"^{program}$")
 
 
-def assert_nothing_shared(target: str, path: Path) -> None:
+def symbol(target: str, name: str) -> str:
+    return f"_ZN9fusedstep{len(target)}{target}{len(name)}{name}E"
+
+
+def assert_nothing_shared(target: str, source: str, path: Path) -> None:
     """One name leaves the object: the table of its loops. What the linker could merge, or run at start, it has not."""
     names = [line.split()[-2:] for line in run("nm", path).splitlines()]
     defined = {name: kind for kind, name in names if kind not in ("U", "w")}
     exported = [name for name, kind in defined.items() if kind.isupper() or kind in "uv"]
-    assert exported == [f"_ZN9fusedstep{len(target)}{target}6targetE"]
-    assert [name for kind, name in names if kind == "U" and name.startswith("_Z")] == []
+    assert exported == [symbol(target, LOOPS[source])]
+    needed = {name for kind, name in names if kind == "U" and name.startswith("_Z")}
+    assert needed <= {symbol(target, "passes")}
     assert not [name for name in defined if name.startswith("_GLOBAL__sub_")]
     assert not re.search(r"\.(init_array|ctors|preinit_array)", run("objdump", "-h", path))
 
 
-def test_loops_share_nothing(core):
+@pytest.mark.parametrize("source", LOOPS)
+def test_loops_share_nothing(core, source):
     need("nm", "objdump")
-    for target, path in loop_objects(core).items():
-        assert_nothing_shared(target, path)
+    for target, path in loop_objects(core, source).items():
+        assert_nothing_shared(target, source, path)
 
 
-def test_loops_share_nothing_without_optimization(core, tmp_path):
+@pytest.mark.parametrize("source", LOOPS)
+def test_loops_share_nothing_without_optimization(core, source, tmp_path):
     need("nm", "objdump")
     commands = json.loads((core / "compile_commands.json").read_text())
-    commands = [entry for entry in commands if entry["file"].endswith("update_loop.cpp")]
-    assert len(commands) == len(loop_objects(core))
+    commands = [entry for entry in commands if entry["file"].endswith(source)]
+    assert len(commands) == len(loop_objects(core, source))
     for entry in commands:
         words = ["-O0" if word == "-O3" else word for word in shlex.split(entry["command"])]
         assert "-O0" in words
@@ -102,20 +113,21 @@ def test_loops_share_nothing_without_optimization(core, tmp_path):
         target = re.search(r"fusedstep_(\w+)\.dir", words[at])[1]
         words[at] = str(tmp_path / f"{target}.o")
         run(*words, cwd=entry["directory"])
-        assert_nothing_shared(target, Path(words[at]))
+        assert_nothing_shared(target, source, Path(words[at]))
 
 
 def test_loops_are_vectors_without_fused_products(core):
     need("objdump")
-    for target, path in loop_objects(core).items():
-        code = run("objdump", "-d", "--no-show-raw-insn", path)
-        assert len(re.findall(VECTORS[target], code)) > 20
-        assert FUSED.search(code) is None
+    for source in LOOPS:
+        for target, path in loop_objects(core, source).items():
+            code = run("objdump", "-d", "--no-show-raw-insn", path)
+            assert source != "update_loop.cpp" or len(re.findall(VECTORS[target], code)) > 20
+            assert FUSED.search(code) is None
 
 
 def test_everything_else_keeps_to_the_baseline(core):
     need("objdump")
-    loops = set(loop_objects(core).values())
+    loops = {path for source in LOOPS for path in loop_objects(core, source).values()}
     others = [path for path in core.rglob("*.cpp.o") if path not in loops]
     assert len(others) > len(PROGRAMS)
     for path in others:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep.configured import ONCE
 from fusedstep.double_double import correction, rho
 
 STEPS = 40
@@ -740,8 +741,8 @@ def test_radam_is_a_pair_with_a_schedule(betas, above, dtype):
 # Every hyper-parameter matters
 
 
-#: Not hyper-parameters: a convention is nothing but others' values, and a seed is for random rounding alone.
-OTHERS = {"params", "convention", "seed", "memory", "extents"}
+#: Not hyper-parameters: a convention is nothing but others' values, and storage changes no equation.
+OTHERS = {"params", *ONCE}
 
 E1 = {"eps": 0.1}
 ALL_DECAYS = ["coupled", "decoupled", "fully_decoupled"]
@@ -877,5 +878,5 @@ def test_unknown_keyword_is_an_error_that_lists_the_known(name):
     known = set(inspect.signature(cls).parameters) - {"params"}
     if name == "Adaptive":  # it takes the keywords of the parts that are chosen
         known = {"lr", "weight_decay", "decay", "max_lr", "maximize", "phi", "psi"}
-        known |= {"convention", "extents", "memory", "seed"}
+        known |= {*ONCE}
     assert set(message[1].split(", ")) == known

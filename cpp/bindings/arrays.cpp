@@ -1,8 +1,8 @@
 #include "arrays.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
+#include <optional>
 
 namespace fusedstep::bindings {
 namespace {
@@ -66,17 +66,41 @@ py::array check_array(py::handle object, const Where& where) {
     return py::reinterpret_borrow<py::array>(object);
 }
 
-void check_float(const py::array& array, const Where& where) {
+/// Raw bits that as_bfloat16 has marked.
+bool marked(const py::array& array) {
+    return array.dtype().kind() == 'u' && array.itemsize() == 2 &&
+           py::hasattr(py::type::handle_of(array), "fusedstep_bfloat16");
+}
+
+std::optional<Type> find_type(const py::array& array) {
     const py::dtype dtype = array.dtype();
-    const bool floating = dtype.kind() == 'f' && (dtype.itemsize() == 4 || dtype.itemsize() == 8);
-    if (!floating) refuse_type(where, "have dtype float32 or float64", text(dtype));
-    const char order = dtype.byteorder();
+    if (dtype.kind() == 'f') {
+        if (dtype.itemsize() == 2) return Type::float16;
+        if (dtype.itemsize() == 4) return Type::float32;
+        if (dtype.itemsize() == 8) return Type::float64;
+    }
+    // ml_dtypes' type is known by its name: it must not be imported for that.
+    if (marked(array) || (dtype.itemsize() == 2 && text(dtype) == "bfloat16")) return Type::bfloat16;
+    return {};
+}
+
+void check_order(const py::array& array, const Where& where) {
+    const char order = array.dtype().byteorder();
     if (order != '=' && order != '|')
-        refuse_type(where, "have native byte order", text(dtype) + " (x.astype(x.dtype.newbyteorder('=')) is a copy)");
+        refuse_type(where, "have native byte order",
+                    text(array.dtype()) + " (x.astype(x.dtype.newbyteorder('=')) is a copy)");
+}
+
+void check_float(const py::array& array, const Where& where) {
+    const std::string type = text(array.dtype());
+    if (!find_type(array))
+        refuse_type(where, "have dtype float32, float64, float16 or bfloat16",
+                    type + (type == "uint16" ? " (fusedstep.as_bfloat16(x) marks the bits of bfloat16)" : ""));
+    check_order(array, where);
 }
 
 void check_memory(const py::array& array, const Where& where, bool written) {
-    if (written && !(array.flags() & writeable)) refuse(where, "be writeable", "a read-only array");
+    if (written) check_written(array, where);
     if (array.size() == 0) return;
     if (!(array.flags() & aligned))
         refuse(where, "be aligned to its elements", "an array at an odd address (x.copy() is aligned)");
@@ -87,8 +111,6 @@ void check_memory(const py::array& array, const Where& where, bool written) {
 }
 
 void check_same(const py::array& array, const Layout& param, const Where& where, const Where& of) {
-    if (!array.dtype().equal(param.dtype))
-        refuse_type(where, "have the dtype of " + of.name() + ", " + text(param.dtype), text(array.dtype()));
     const auto ndim = py::ssize_t(param.shape.size());
     const std::string whose = of.name() + ", ";
     if (array.ndim() != ndim || !std::equal(param.shape.begin(), param.shape.end(), array.shape()))
@@ -99,14 +121,35 @@ void check_same(const py::array& array, const Layout& param, const Where& where,
                tuple_text(array.strides(), ndim));
 }
 
+void check_type(const py::array& array, const std::string& type, const Where& where) {
+    if (type_name_of(array) != type) refuse_type(where, "have dtype " + type, type_name_of(array));
+    check_order(array, where);
+}
+
 }  // namespace
+
+std::string type_name_of(const py::array& array) { return marked(array) ? "bfloat16" : text(array.dtype()); }
+
+Type type_of(const py::array& array) { return find_type(array).value(); }
 
 Layout::Layout(const py::array& array)
     : dtype(array.dtype()),
-      type(array.itemsize() == 4 ? Type::float32 : Type::float64),
+      type(type_of(array)),
       shape(array.shape(), array.shape() + array.ndim()),
       strides(array.strides(), array.strides() + array.ndim()),
-      size(array.size()) {}
+      size(array.size()),
+      itemsize(array.itemsize()) {}
+
+Layout Layout::with_items_of(int64_t bytes) const {
+    Layout made = *this;
+    for (py::ssize_t& stride : made.strides) stride = stride / itemsize * bytes;
+    made.itemsize = bytes;
+    return made;
+}
+
+void check_written(const py::array& array, const Where& where) {
+    if (!(array.flags() & writeable)) refuse(where, "be writeable", "a read-only array");
+}
 
 py::array check_param(py::handle object, const Where& where) {
     py::array array = check_array(object, where);
@@ -115,28 +158,48 @@ py::array check_param(py::handle object, const Where& where) {
     return array;
 }
 
-py::array check_like(py::handle object, const Layout& param, const Where& where, const Where& of) {
+py::array check_grad(py::handle object, const Layout& param, const Where& where, const Where& of) {
     py::array array = check_array(object, where);
     check_float(array, where);
-    check_same(array, param, where, of);
+    check_same(array, param.with_items_of(array.itemsize()), where, of);
     check_memory(array, where, false);
     return array;
 }
 
-py::array check_state(py::handle object, const Layout& param, const Where& where, const Where& of) {
-    py::array array = check_like(object, param, where, of);
+py::array check_copy(py::handle object, const Layout& param, const Where& where, const Where& of) {
+    py::array array = check_grad(object, param, where, of);
     check_memory(array, where, true);
     return array;
 }
 
-py::array check_ring(py::handle object, const Layout& param, int64_t planes, const Where& where, const Where& of) {
+py::array check_state(py::handle object, const Layout& param, const std::string& type, const Where& where,
+                      const Where& of) {
     py::array array = check_array(object, where);
-    check_float(array, where);
-    Layout ring = param;
+    check_type(array, type, where);
+    check_same(array, param.with_items_of(array.itemsize()), where, of);
+    check_memory(array, where, true);
+    return array;
+}
+
+py::array check_ring(py::handle object, const Layout& param, int64_t planes, const std::string& type,
+                     const Where& where, const Where& of) {
+    py::array array = check_array(object, where);
+    check_type(array, type, where);
+    Layout ring = param.with_items_of(array.itemsize());
     ring.shape.insert(ring.shape.begin(), planes);
     ring.strides.insert(ring.strides.begin(), param.size * array.itemsize());
     ring.size = planes * param.size;
     check_same(array, ring, where, of);
+    check_memory(array, where, true);
+    return array;
+}
+
+py::array check_scales(py::handle object, int64_t count, const Where& where) {
+    py::array array = check_array(object, where);
+    check_type(array, "float32", where);
+    if (array.ndim() != 1 || array.shape(0) != count)
+        refuse(where, "have a scale for each block of 128 elements, shape (" + std::to_string(count) + ",)",
+               tuple_text(array.shape(), array.ndim()));
     check_memory(array, where, true);
     return array;
 }
@@ -157,8 +220,8 @@ bool fits(py::handle object, const Layout& param) {
     const auto* array = py::detail::array_proxy(object.ptr());
     const size_t ndim = param.shape.size();
     return array->descr == param.dtype.ptr() && size_t(array->nd) == ndim && (array->flags & aligned) &&
-           std::memcmp(array->dimensions, param.shape.data(), ndim * sizeof(py::ssize_t)) == 0 &&
-           std::memcmp(array->strides, param.strides.data(), ndim * sizeof(py::ssize_t)) == 0;
+           std::equal(param.shape.begin(), param.shape.end(), array->dimensions) &&
+           std::equal(param.strides.begin(), param.strides.end(), array->strides);
 }
 
 Span span_of(const py::array& array, const Where& where) {

@@ -28,10 +28,16 @@ struct Layout {
     py::dtype dtype;
     Type type;
     std::vector<py::ssize_t> shape, strides;
-    int64_t size;
+    int64_t size, itemsize;
 
     explicit Layout(const py::array& array);
+
+    /// The same elements in the same order, of another size.
+    Layout with_items_of(int64_t bytes) const;
 };
+
+/// What an array's elements are called: NumPy's name, or "bfloat16" where raw bits are marked as such.
+std::string type_name_of(const py::array& array);
 
 /// A stretch of memory and whose it is.
 struct Span {
@@ -40,22 +46,37 @@ struct Span {
     std::string owner;
 };
 
-/// A parameter: float32 or float64, writeable, dense in any order of axes.
+/// A parameter: a floating type, writeable, dense in any order of axes.
 py::array check_param(py::handle object, const Where& where);
 
-/// An array that is read beside its parameter: the same type, shape and strides.
-py::array check_like(py::handle object, const Layout& param, const Where& where, const Where& of);
+/// A gradient: any floating type, the parameter's shape, and its elements in the parameter's order.
+py::array check_grad(py::handle object, const Layout& param, const Where& where, const Where& of);
 
 /// The same, and written to.
-py::array check_state(py::handle object, const Layout& param, const Where& where, const Where& of);
+py::array check_copy(py::handle object, const Layout& param, const Where& where, const Where& of);
+
+/// The same, of the type of that name.
+py::array check_state(py::handle object, const Layout& param, const std::string& type, const Where& where,
+                      const Where& of);
 
 /// `planes` arrays like the parameter, one behind the other in memory.
-py::array check_ring(py::handle object, const Layout& param, int64_t planes, const Where& where, const Where& of);
+py::array check_ring(py::handle object, const Layout& param, int64_t planes, const std::string& type,
+                     const Where& where, const Where& of);
+
+/// Throws if an array cannot be written to.
+void check_written(const py::array& array, const Where& where);
+
+/// So many float32 in a row.
+py::array check_scales(py::handle object, int64_t count, const Where& where);
 
 /// One float64 that is written to.
 py::array check_scalar(py::handle object, const Where& where);
 
-/// Whether an array is exactly what its parameter asks of a gradient: decided without a message, in a few nanoseconds.
+/// The type of a parameter's or a gradient's elements.
+Type type_of(const py::array& array);
+
+/// Whether an array has exactly its parameter's type, shape and strides: decided without a message, in a few
+/// nanoseconds.
 bool fits(py::handle object, const Layout& param);
 
 /// Memory that is written to: no two stretches may overlap, and nothing that is read may overlap them.

@@ -48,28 +48,41 @@ PYBIND11_MODULE(_core, module) {
     if (!fs::cpu::active_target())
         throw py::import_error("fusedstep needs a processor with at least the x86-64-v2 instructions (SSE4.2)");
 
-    py::class_<fs::State> state(module, "State");
-    state.def_readonly("name", &fs::State::name)
-        .def_readonly("initial", &fs::State::initial)
-        .def_readonly("planes", &fs::State::planes)
-        .def_readonly("place", &fs::State::place)
-        .def_property_readonly("kind", [](const fs::State& self) {
-            return self.kind == fs::State::ring ? "ring" : self.kind == fs::State::scalar ? "scalar" : "like_param";
+    using Companion = fs::bindings::Companion;
+    py::class_<Companion>(module, "Companion")
+        .def_readonly("name", &Companion::name)
+        .def_readonly("dtype", &Companion::dtype)
+        .def_readonly("initial", &Companion::initial)
+        .def_readonly("planes", &Companion::planes)
+        .def_readonly("place", &Companion::place)
+        .def_readonly("draw", &Companion::draw)
+        .def_property_readonly("is_signed", [](const Companion& self) { return self.format.is_signed; })
+        .def_property_readonly("kind",
+                               [](const Companion& self) {
+                                   constexpr const char* kinds[] = {"like_param", "ring", "scalar", "scales"};
+                                   return kinds[self.kind];
+                               })
+        .def_property_readonly("role", [](const Companion& self) {
+            constexpr const char* roles[] = {"state", "scale", "average", "rest"};
+            return roles[self.role];
         });
 
     using Plan = fs::bindings::Plan;
     py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan", fs::bindings::collectable<Plan>())
         .def(py::init<std::string, py::list, bool>())
         .def_readwrite("state_argument", &Plan::state_argument)
+        .def("configure", &Plan::configure)
         .def("add", &Plan::add)
         .def("refresh", &Plan::refresh)
         .def("step", &Plan::step)
         .def("prepare", &Plan::prepare)
         .def("advance", &Plan::advance)
+        .def("skip", &Plan::skip)
+        .def("outcome", &Plan::outcome)
         .def("check_idle", &Plan::check_idle)
         .def("take_changes", &Plan::take_changes)
-        .def("bind", [](const std::shared_ptr<Plan>& plan, const py::object& owner,
-                        const py::object& grads) { return Bound{owner, plan, plan->bind(owner, grads)}; })
+        .def("bind", [](const std::shared_ptr<Plan>& plan, const py::object& owner, const py::object& grads,
+                        const py::object& stages) { return Bound{owner, plan, plan->bind(owner, grads, stages)}; })
         .def("group_structure", &Plan::group_structure)
         .def("structure", &Plan::structure)
         .def("names", &Plan::names)
@@ -78,8 +91,14 @@ PYBIND11_MODULE(_core, module) {
         .def("get_step", &Plan::get_step)
         .def("set_step", &Plan::set_step)
         .def("get_extent", &Plan::get_extent)
+        .def("companions", &Plan::companions)
+        .def("companions_with", &Plan::companions_with)
+        .def("get_number", &Plan::get_number)
+        .def("set_number", &Plan::set_number)
+        .def("set_seed", &Plan::set_seed)
         .def("invalidate", [](Plan& plan) { ++plan.version; })
-        .def_readwrite("calls", &Plan::calls);
+        .def_readwrite("calls", &Plan::calls)
+        .def_readwrite("skipped", &Plan::skipped);
     py::class_<Bound>(module, "Bound", fs::bindings::collectable<Bound>())
         .def("check", &Bound::check)
         .def("step", &Bound::step, "One step with the bound gradients, in place.");
@@ -93,7 +112,10 @@ PYBIND11_MODULE(_core, module) {
                    return names;
                });
     module.def("states", [](const std::string& method, const py::dict& options) {
-        return fs::bindings::states_of(fs::bindings::read_group(method, options));
+        std::vector<std::string> names;
+        for (const auto& state : fs::bindings::states_of(fs::bindings::read_group(method, options)))
+            names.push_back(state.name);
+        return names;
     });
     module.def("methods", &fs::bindings::method_names);
     module.def("built_targets", [] { return names(fs::cpu::built_targets(), [](const fs::Target&) { return true; }); });

@@ -87,9 +87,7 @@ Group read_group(const std::string& method, const py::dict& options) {
 }
 
 States states_of(const Group& group) {
-    States states = std::visit([](const auto& method) { return method.states(); }, group.method);
-    for (size_t i = 0; i < states.size(); ++i) states[i].place = int(i);
-    return states;
+    return std::visit([](const auto& method) { return method.states(); }, group.method);
 }
 
 py::tuple method_names() {

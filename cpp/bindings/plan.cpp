@@ -1,10 +1,13 @@
 #include "plan.hpp"
 
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <optional>
 #include <utility>
 
 #include "options.hpp"
+#include "storage/code8.hpp"
 
 namespace fusedstep::bindings {
 namespace {
@@ -16,14 +19,27 @@ const std::string nowhere;
 Plan::Plan(std::string optimizer, py::list groups, bool entry_per_group)
     : optimizer_(std::move(optimizer)), groups_(std::move(groups)), entry_per_group_(entry_per_group) {}
 
+void Plan::configure(const py::dict& storage, uint64_t seed) {
+    for (const auto& [name, type] : py::dict(storage["state"]))
+        storage_.state[name.cast<std::string>()] = type.cast<std::string>();
+    const auto rounding = storage["rounding"].cast<std::string>();
+    storage_.rounding = rounding == "stochastic"  ? Rounding::stochastic
+                        : rounding == "kahan"     ? Rounding::kahan
+                        : rounding == "remainder" ? Rounding::remainder
+                                                  : Rounding::nearest;
+    const py::object average = storage["weight_average"];
+    storage_.average = !average.is_none();
+    if (storage_.average) average_decay_ = average.cast<double>();
+    flush_denormals_ = storage["flush_denormals"].cast<bool>();
+    plan_.seed = seed;
+}
+
 void Plan::add(const py::object& params, const std::string& place, const std::string& method, const py::dict& options,
                const py::function& provide, const py::dict& extents) {
     const Busy busy(busy_, optimizer_);
     std::vector<Leaf> leaves;
     Structure structure = Structure::of(params, entries_.size(), optimizer_, place, leaves);
     Group group = read_group(method, options);
-    const States states = states_of(group);
-
     std::vector<Entry> added;
     std::vector<Span> claims;
     auto places = places_;
@@ -35,6 +51,7 @@ void Plan::add(const py::object& params, const std::string& place, const std::st
         const Extent extent = read_extent(leaf.name, array.size(), extents);
         claims.push_back(span_of(array, where));
         added.push_back({leaf.name, leaf.path, array, Layout(array), extent, {}});
+        check_storage(added.back(), where);
     }
     {
         // Parameters that overlap are refused before any state is made for them.
@@ -43,7 +60,8 @@ void Plan::add(const py::object& params, const std::string& place, const std::st
     }
     claims.clear();
     for (Entry& entry : added) {
-        entry.states = provide_states(entry, {optimizer_, params_, place, entry.path}, states, provide);
+        entry.states =
+            provide_arrays(entry, {optimizer_, params_, place, entry.path}, companions_of(entry, group), provide);
         for (Span& span : spans(entry, place)) claims.push_back(std::move(span));
     }
     territory_.claim(std::move(claims), optimizer_);
@@ -56,7 +74,8 @@ void Plan::add(const py::object& params, const std::string& place, const std::st
     for (Entry& entry : added) {
         Tensor tensor;
         tensor.group = int(plan_.groups.size()) - 1;
-        tensor.type = entry.layout.type;
+        tensor.calculate_in(arithmetic(entry.layout.type));
+        tensor.cargo.tensor = entries_.size();
         tensor.size = entry.layout.size;
         tensor.extent = entry.extent;
         tensor.buffers.param = entry.param.mutable_data();
@@ -88,38 +107,75 @@ Extent Plan::read_extent(const std::string& name, int64_t size, const py::dict& 
                           " elements of the parameter, got " + py::repr(given).cast<std::string>());
 }
 
-Plan::NamedStates Plan::provide_states(const Entry& entry, const Where& of, const States& states,
-                                       const py::function& provide) const {
-    NamedStates made;
-    for (const State& state : states) {
-        const std::string path = "['" + entry.name + "']['" + state.name + "']";
+/// What only some parameters can have.
+void Plan::check_storage(const Entry& entry, const Where& where) const {
+    const Type type = entry.layout.type;
+    if (storage_.rounding == Rounding::remainder && type == Type::float16)
+        throw py::type_error(where.text() + " must be bfloat16 with rounding='remainder', got float16");
+    for (const auto& [name, chosen] : storage_.state)
+        if (chosen == "sq8" && entry.extent.offset % Code8::block)
+            throw py::value_error(optimizer_ + ": extents['" + entry.name + "'] must begin at a multiple of " +
+                                  std::to_string(Code8::block) + " for sq8, got " +
+                                  std::to_string(entry.extent.offset));
+}
+
+std::vector<Companion> Plan::companions_of(const Entry& entry, const Group& group) const {
+    return storage_.companions(states_of(group), entry.layout, entry.extent);
+}
+
+Plan::Arrays Plan::provide_arrays(const Entry& entry, const Where& of, const std::vector<Companion>& companions,
+                                  const py::function& provide) const {
+    Arrays made;
+    const py::list given = provide(entry.name, entry.param, companions);
+    for (size_t i = 0; i < companions.size(); ++i) {
+        const Companion& one = companions[i];
+        const std::string path = "['" + entry.name + "']['" + one.name + "']";
         const Where where{optimizer_, state_argument, nowhere, path};
-        const py::object given = provide(entry.name, entry.param, state);
-        py::array array = state.kind == State::scalar ? check_scalar(given, where)
-                          : state.kind == State::ring ? check_ring(given, entry.layout, state.planes, where, of)
-                                                      : check_state(given, entry.layout, where, of);
-        made.emplace_back(state.name, std::move(array));
+        const auto checked = [&]() -> py::array {
+            switch (one.kind) {
+                case Companion::scalar: return check_scalar(given[i], where);
+                case Companion::ring: return check_ring(given[i], entry.layout, one.planes, one.dtype, where, of);
+                case Companion::scales: return check_scales(given[i], one.planes, where);
+                default: return check_state(given[i], entry.layout, one.dtype, where, of);
+            }
+        };
+        made.emplace_back(one.name, checked());
     }
     return made;
 }
 
-/// Gives the kernel the addresses of a tensor's states.
+/// Gives the kernel the addresses of what stands beside a parameter.
 void Plan::attach(size_t tensor) {
     Tensor& target = plan_.tensors[tensor];
     Entry& entry = entries_[tensor];
-    const States states = states_of(plan_.groups[size_t(target.group)]);
+    const std::vector<Companion> companions = companions_of(entry, plan_.groups[size_t(target.group)]);
+    const uint64_t number = target.cargo.tensor;
+    target.cargo = {};
+    target.calculate_in(target.type);
+    target.cargo.tensor = number;
+    target.cargo.param = storage_.format_of_param(entry.layout);
+    target.cargo.average_decay = average_decay_;
     std::fill(std::begin(target.buffers.state), std::end(target.buffers.state), nullptr);
     target.ring = {};
     target.carry = nullptr;
     int place = 0;
-    for (size_t i = 0; i < states.size(); ++i) {
-        void* data = entry.states[i].second.mutable_data();
-        if (states[i].kind == State::ring)
-            target.ring = {data, target.size, states[i].planes};
-        else if (states[i].kind == State::scalar)
+    for (size_t i = 0; i < companions.size(); ++i) {
+        const Companion& one = companions[i];
+        void* const data = entry.states[i].second.mutable_data();
+        if (one.role == Companion::average)
+            target.cargo.average = data;
+        else if (one.role == Companion::rest)
+            target.cargo.param.rest = data;
+        else if (one.role == Companion::scale_of_state)
+            target.cargo.state[place - 1].rest = data;
+        else if (one.kind == Companion::ring)
+            target.ring = {data, target.size, one.planes};
+        else if (one.kind == Companion::scalar)
             target.carry = static_cast<double*>(data);
-        else
+        else {
+            target.cargo.state[place] = one.format;
             target.buffers.state[place++] = data;
+        }
     }
 }
 
@@ -137,18 +193,26 @@ void Plan::refresh(const std::vector<size_t>& groups, const py::function& provid
     std::optional<Busy> busy;
     if (!settling_) busy.emplace(busy_, optimizer_);
     std::vector<Group> fresh;
-    std::vector<NamedStates> states;
+    std::vector<Arrays> states;
     for (const size_t index : groups) {
         fresh.push_back(read_group(options_.at(index).method, groups_[index]));
         for (size_t i = options_[index].first; i < end_of(index); ++i) {
-            const auto keep = [&](const std::string& name, const py::array& param, const State& state) -> py::object {
-                for (const auto& [known, array] : entries_[i].states)
-                    if (known == state.name && (state.kind != State::ring || array.shape(0) == state.planes))
-                        return array;
-                return provide(name, param, state);
+            const Entry& entry = entries_[i];
+            const auto keep = [&](const std::string& name, const py::array& param,
+                                  const std::vector<Companion>& companions) {
+                py::list arrays;
+                for (const Companion& one : companions) {
+                    py::object array;
+                    for (const auto& [known, owned] : entry.states)
+                        if (known == one.name && (one.kind != Companion::ring || owned.shape(0) == one.planes))
+                            array = owned;
+                    if (!array) array = provide(name, param, std::vector<Companion>{one})[py::int_(0)];
+                    arrays.append(array);
+                }
+                return arrays;
             };
             states.push_back(
-                provide_states(entries_[i], where(params_, i), states_of(fresh.back()), py::cpp_function(keep)));
+                provide_arrays(entry, where(params_, i), companions_of(entry, fresh.back()), py::cpp_function(keep)));
         }
     }
     auto next = states.begin();
@@ -229,6 +293,19 @@ py::dict Plan::arrays(const std::string& name) const {
 }
 
 py::array Plan::param(const std::string& name) const { return entries_[find(name)].param; }
+
+std::vector<Companion> Plan::companions(const std::string& name) const {
+    const size_t tensor = find(name);
+    return companions_of(entries_[tensor], plan_.groups[size_t(plan_.tensors[tensor].group)]);
+}
+
+std::vector<Companion> Plan::companions_with(const std::string& name, const std::string& method,
+                                             const py::dict& options) const {
+    return companions_of(entries_[find(name)], read_group(method, options));
+}
+
+uint64_t Plan::get_number(const std::string& name) const { return plan_.tensors[find(name)].cargo.tensor; }
+void Plan::set_number(const std::string& name, uint64_t number) { plan_.tensors[find(name)].cargo.tensor = number; }
 
 int64_t Plan::get_step(const std::string& name) const { return plan_.tensors[find(name)].step; }
 void Plan::set_step(const std::string& name, int64_t step) { plan_.tensors[find(name)].step = step; }

@@ -9,6 +9,7 @@
 #include "arrays.hpp"
 #include "busy.hpp"
 #include "kernel/plan.hpp"
+#include "storage.hpp"
 #include "structure.hpp"
 #include "watch.hpp"
 
@@ -20,8 +21,8 @@ public:
     Plan(std::string optimizer, py::list groups, bool entry_per_group);
 
     /// Adds a group, or nothing if anything is wrong. `place` is its place in the argument that it came in.
-    /// `provide(name, param, state)` gives the array of each state. `extents` holds (offset, size of the whole) by
-    /// name, for parameters that are shards.
+    /// `provide(name, param, companions)` gives the arrays beside a parameter. `extents` holds (offset, size of the
+    /// whole) by name, for parameters that are shards.
     void add(const py::object& params, const std::string& place, const std::string& method, const py::dict& options,
              const py::function& provide, const py::dict& extents);
 
@@ -29,23 +30,39 @@ public:
     /// are dropped.
     void refresh(const std::vector<size_t>& groups, const py::function& provide);
 
-    /// One step. `owner._refresh(groups)` is called for groups whose dicts have changed.
-    void step(const py::object& owner, const py::object& grads);
+    /// What the steps of the whole optimizer have in common.
+    void configure(const py::dict& storage, uint64_t seed);
+    void set_seed(uint64_t seed) { plan_.seed = seed; }
 
-    /// Gradients that were checked, for steps that find new values in the same arrays.
+    /// One step. `owner._refresh(groups)` is called for groups whose dicts have changed. `stages` is a dict, or None
+    /// for the update alone.
+    void step(const py::object& owner, const py::object& grads, const py::object& stages);
+
+    /// Gradients and stages that were checked, for steps that find new values in the same arrays.
     struct Bound {
+        struct Arrays {
+            const void* grad;  ///< null skips the tensor
+            Type grad_type;
+            void* copy;  ///< null where there is none
+            Type copy_type;
+        };
         int64_t version;
         std::vector<py::object> arrays;  ///< keeps the memory alive
-        std::vector<const void*> data;   ///< by tensor; null skips it
+        std::vector<Arrays> tensors;
+        Stages stages;
     };
-    Bound bind(const py::object& owner, const py::object& grads);
+    Bound bind(const py::object& owner, const py::object& grads, const py::object& stages);
     void check_bound(const Bound& bound) const;
     void step_bound(const py::object& owner, const Bound& bound);
 
     /// The same checks and counters for an implementation in Python: the work of the next step as a list of
-    /// (name, group, step, lr, gradient), and the step's end.
-    py::list prepare(const py::object& owner, const py::object& grads);
-    void advance();
+    /// (name, group, step, lr, gradient, array to copy to), and the step's end.
+    py::list prepare(const py::object& owner, const py::object& grads, const py::object& stages);
+    void advance(const std::vector<std::string>& names, double norm, double factor);
+    void skip(double norm, bool raises);
+
+    /// What became of the last step: norm, factor, and whether it was skipped.
+    py::tuple outcome() const;
 
     /// Throws during a step.
     void check_idle();
@@ -61,6 +78,11 @@ public:
 
     std::vector<std::string> names() const;
     py::dict arrays(const std::string& name) const;
+    std::vector<Companion> companions(const std::string& name) const;
+    std::vector<Companion> companions_with(const std::string& name, const std::string& method,
+                                           const py::dict& options) const;
+    uint64_t get_number(const std::string& name) const;
+    void set_number(const std::string& name, uint64_t number);
     py::array param(const std::string& name) const;
     int64_t get_step(const std::string& name) const;
     void set_step(const std::string& name, int64_t step);
@@ -80,19 +102,23 @@ public:
     /// Changes whenever bound gradients become invalid.
     int64_t version = 0;
 
-    /// Steps done; what schedules are called with.
+    /// Steps done, without those that were skipped; what schedules are called with.
     int64_t calls = 0;
 
+    /// Steps that were skipped.
+    int64_t skipped = 0;
+
 private:
-    using NamedStates = std::vector<std::pair<std::string, py::array>>;
+    using Arrays = std::vector<std::pair<std::string, py::array>>;
 
     struct Entry {
         std::string name, path;
         py::array param;
         Layout layout;
         Extent extent;
-        NamedStates states;
-        const void* last_grad = nullptr;  ///< known not to overlap anything that is written
+        Arrays states;
+        const void* last_grad = nullptr;  ///< known not to overlap anything that is written, for so many bytes
+        py::ssize_t last_bytes = 0;
     };
 
     struct Options {
@@ -111,18 +137,25 @@ private:
     const std::string& place_of(size_t group) const;
     Where where(const std::string& argument, size_t tensor) const;
     Extent read_extent(const std::string& name, int64_t size, const py::dict& extents) const;
-    NamedStates provide_states(const Entry& entry, const Where& of, const States& states,
-                               const py::function& provide) const;
+    Arrays provide_arrays(const Entry& entry, const Where& of, const std::vector<Companion>& companions,
+                          const py::function& provide) const;
+    std::vector<Companion> companions_of(const Entry& entry, const Group& group) const;
+    void check_storage(const Entry& entry, const Where& where) const;
     void attach(size_t tensor);
     std::vector<Span> spans(const Entry& entry, const std::string& place) const;
     void survey();
     void settle(const py::object& owner);
     void take(size_t tensor, py::handle grad);
-    void match(const py::object& grads);
+    void take_copy(size_t tensor, py::handle array);
+    template <class Take>
+    void match(const py::object& tree, const std::string& argument, Take take);
+    void take_all(const py::object& grads, const py::object& stages);
+    void keep_apart(bool zero_grad);
     void call_schedules();
     void run();
+    void refuse_step(double norm);
 
-    inline static const std::string params_ = "params", grads_ = "grads", state_ = "state";
+    inline static const std::string params_ = "params", grads_ = "grads", state_ = "state", copy_to_ = "copy_to";
 
     std::string optimizer_;
     py::list groups_;
@@ -132,7 +165,11 @@ private:
     std::vector<Options> options_;
     Territory territory_;
     fusedstep::Plan plan_;
-    std::vector<py::object> held_;  ///< this step's gradients, kept alive while the interpreter is released
+    Storage storage_;
+    double average_decay_ = 0;
+    bool flush_denormals_ = false;
+    std::vector<py::object> held_;    ///< this step's gradients, kept alive while the interpreter is released
+    std::vector<py::object> copies_;  ///< and the arrays that it copies to
     std::atomic<bool> busy_{false};
     bool settling_ = false;  ///< the step itself is taking over a changed dict
 };

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "plan.hpp"
+#include "stages.hpp"
 
 namespace fusedstep::bindings {
 namespace {
@@ -51,8 +52,13 @@ public:
 
 private:
     void let_go() {
-        for (Tensor& tensor : plan_->plan_.tensors) tensor.buffers.grad = nullptr;
+        for (Tensor& tensor : plan_->plan_.tensors) {
+            tensor.buffers.grad = nullptr;
+            tensor.cargo.copy = nullptr;
+        }
         plan_->held_.clear();
+        plan_->copies_.clear();
+        plan_->plan_.stages = {};
     }
 
     Plan* plan_;
@@ -81,33 +87,85 @@ void Plan::settle(const py::object& owner) {
 void Plan::take(size_t tensor, py::handle grad) {
     if (grad.is_none()) return;
     Entry& entry = entries_[tensor];
-    py::array array = fits(grad, entry.layout)
-                          ? py::reinterpret_borrow<py::array>(grad)
-                          : check_like(grad, entry.layout, where(grads_, tensor), where(params_, tensor));
-    if (array.data() != entry.last_grad) {
+    Tensor& target = plan_.tensors[tensor];
+    py::array array;
+    if (fits(grad, entry.layout)) {
+        array = py::reinterpret_borrow<py::array>(grad);
+        target.cargo.grad.type = entry.layout.type;
+    } else {
+        array = check_grad(grad, entry.layout, where(grads_, tensor), where(params_, tensor));
+        target.cargo.grad.type = type_of(array);
+    }
+    if (array.data() != entry.last_grad || array.nbytes() > entry.last_bytes) {
         territory_.keep_out(array, where(grads_, tensor));
         entry.last_grad = array.data();
+        entry.last_bytes = array.nbytes();
     }
     static const char nothing = 0;  // an empty array may have no address, and still takes part
-    plan_.tensors[tensor].buffers.grad = array.size() ? array.data() : &nothing;
+    target.buffers.grad = array.size() ? array.data() : &nothing;
     held_.push_back(std::move(array));
 }
 
-void Plan::match(const py::object& grads) {
+void Plan::take_copy(size_t tensor, py::handle given) {
+    if (given.is_none()) return;
+    py::array array = check_copy(given, entries_[tensor].layout, where(copy_to_, tensor), where(params_, tensor));
+    territory_.keep_out(array, where(copy_to_, tensor));
+    if (array.size() == 0) return;
+    Cargo& cargo = plan_.tensors[tensor].cargo;
+    cargo.copy = array.mutable_data();
+    cargo.copy_type = type_of(array);
+    copies_.push_back(std::move(array));
+}
+
+/// Calls take(tensor, leaf) for the leaves of a tree that mirrors the parameters.
+template <class Take>
+void Plan::match(const py::object& tree, const std::string& argument, Take take) {
     const auto one = [&](size_t group, py::handle entry) {
         const Options& options = options_[group];
-        options.structure.match(entry, optimizer_, place_of(group),
-                                [&](size_t leaf, py::handle grad) { take(options.first + leaf, grad); });
+        options.structure.match(entry, optimizer_, argument, place_of(group),
+                                [&](size_t leaf, py::handle array) { take(options.first + leaf, array); });
     };
-    if (options_.size() == 1 && !entry_per_group_) return one(0, grads);
-    if (!PyList_Check(grads.ptr()) && !PyTuple_Check(grads.ptr()))
-        throw py::type_error(optimizer_ + ": grads must be a list with one entry for each group, got " +
-                             Py_TYPE(grads.ptr())->tp_name);
-    if (py::len(grads) != options_.size())
-        throw py::value_error(optimizer_ + ": grads must have " + std::to_string(options_.size()) +
-                              " entries, one for each group, got " + std::to_string(py::len(grads)));
-    const py::sequence entries = py::reinterpret_borrow<py::sequence>(grads);
+    if (options_.size() == 1 && !entry_per_group_) return one(0, tree);
+    if (!PyList_Check(tree.ptr()) && !PyTuple_Check(tree.ptr()))
+        throw py::type_error(optimizer_ + ": " + argument + " must be a list with one entry for each group, got " +
+                             Py_TYPE(tree.ptr())->tp_name);
+    if (py::len(tree) != options_.size())
+        throw py::value_error(optimizer_ + ": " + argument + " must have " + std::to_string(options_.size()) +
+                              " entries, one for each group, got " + std::to_string(py::len(tree)));
+    const py::sequence entries = py::reinterpret_borrow<py::sequence>(tree);
     for (size_t i = 0; i < options_.size(); ++i) one(i, entries[i]);
+}
+
+/// The gradients and the stages of a step.
+void Plan::take_all(const py::object& grads, const py::object& given) {
+    match(grads, grads_, [this](size_t tensor, py::handle grad) { take(tensor, grad); });
+    plan_.stages.flush_denormals = flush_denormals_;
+    if (given.is_none()) return;
+    const py::dict dict = py::reinterpret_borrow<py::dict>(given);
+    plan_.stages = read_stages(dict);
+    plan_.stages.flush_denormals = flush_denormals_;
+    const py::object copies = dict["copy_to"];
+    if (!copies.is_none())
+        match(copies, copy_to_, [this](size_t tensor, py::handle array) { take_copy(tensor, array); });
+    if (plan_.stages.zero_grad || !copies_.empty()) keep_apart(plan_.stages.zero_grad);
+}
+
+/// What a step writes besides parameters and state must not overlap anything else that it reads or writes.
+void Plan::keep_apart(bool zero_grad) {
+    std::vector<Span> written;
+    size_t grad = 0, copy = 0;
+    Territory territory;
+    for (size_t i = 0; i < entries_.size(); ++i) {
+        if (plan_.tensors[i].cargo.copy) written.push_back(span_of(copies_[copy++], where(copy_to_, i)));
+        if (!plan_.tensors[i].buffers.grad || !zero_grad) continue;
+        const py::array array = held_[grad++];
+        check_written(array, where(grads_, i));
+        written.push_back(span_of(array, where(grads_, i)));
+    }
+    territory.claim(std::move(written), optimizer_);
+    if (zero_grad) return;
+    for (size_t i = 0; i < entries_.size(); ++i)
+        if (plan_.tensors[i].buffers.grad) territory.keep_out(held_[grad++], where(grads_, i));
 }
 
 void Plan::call_schedules() {
@@ -128,31 +186,49 @@ void Plan::run() {
     int64_t total = 0;
     for (const Tensor& tensor : plan_.tensors)
         if (tensor.buffers.grad) total += tensor.size;
+    bool happened;
     if (total < worth_releasing) {
-        cpu::step(plan_);
+        happened = cpu::step(plan_);
     } else {
         const Released released;
-        cpu::step(plan_);
+        happened = cpu::step(plan_);
     }
-    ++calls;
+    if (happened)
+        ++calls;
+    else
+        refuse_step(plan_.outcome.norm);
 }
 
-void Plan::step(const py::object& owner, const py::object& grads) {
+/// A step that its stages do not let happen is counted or raised.
+void Plan::refuse_step(double norm) {
+    if (plan_.stages.on_nonfinite == Stages::skip) {
+        ++skipped;
+        return;
+    }
+    PyErr_Format(PyExc_FloatingPointError, "%s: grads must be finite with on_nonfinite='raise', got a norm of %s",
+                 optimizer_.c_str(), std::to_string(norm).c_str());
+    throw py::error_already_set();
+}
+
+void Plan::step(const py::object& owner, const py::object& grads, const py::object& stages) {
     const Busy busy(busy_, optimizer_);
     const Taken taken(*this);
-    match(grads);
+    take_all(grads, stages);
     settle(owner);
     call_schedules();
     run();
 }
 
-Plan::Bound Plan::bind(const py::object& owner, const py::object& grads) {
+Plan::Bound Plan::bind(const py::object& owner, const py::object& grads, const py::object& stages) {
     const Busy busy(busy_, optimizer_);
     const Taken taken(*this);
-    match(grads);
+    take_all(grads, stages);
     settle(owner);
-    Bound bound{version, held_, {}};
-    for (const Tensor& tensor : plan_.tensors) bound.data.push_back(tensor.buffers.grad);
+    Bound bound{version, held_, {}, plan_.stages};
+    bound.arrays.insert(bound.arrays.end(), copies_.begin(), copies_.end());
+    for (const Tensor& tensor : plan_.tensors)
+        bound.tensors.push_back(
+            {tensor.buffers.grad, tensor.cargo.grad.type, tensor.cargo.copy, tensor.cargo.copy_type});
     return bound;
 }
 
@@ -168,35 +244,52 @@ void Plan::step_bound(const py::object& owner, const Bound& bound) {
     const Busy busy(busy_, optimizer_);
     const Taken taken(*this);
     check_bound(bound);
-    for (size_t i = 0; i < bound.data.size(); ++i) plan_.tensors[i].buffers.grad = bound.data[i];
+    plan_.stages = bound.stages;
+    for (size_t i = 0; i < bound.tensors.size(); ++i) {
+        const Bound::Arrays& arrays = bound.tensors[i];
+        Tensor& tensor = plan_.tensors[i];
+        tensor.buffers.grad = arrays.grad;
+        tensor.cargo.grad.type = arrays.grad_type;
+        tensor.cargo.copy = arrays.copy;
+        tensor.cargo.copy_type = arrays.copy_type;
+    }
     settle(owner);
     call_schedules();
     run();
 }
 
-py::list Plan::prepare(const py::object& owner, const py::object& grads) {
+py::list Plan::prepare(const py::object& owner, const py::object& grads, const py::object& stages) {
     const Busy busy(busy_, optimizer_);
-    Taken taken(*this);
-    match(grads);
+    const Taken taken(*this);
+    take_all(grads, stages);
     settle(owner);
     call_schedules();
     py::list work;
-    size_t next = 0;
+    size_t grad = 0, copy = 0;
     for (size_t i = 0; i < entries_.size(); ++i) {
         const Tensor& tensor = plan_.tensors[i];
+        const py::object to = tensor.cargo.copy ? copies_[copy++] : py::none();
         if (!tensor.buffers.grad) continue;
         work.append(py::make_tuple(entries_[i].name, tensor.group, tensor.step + 1,
-                                   plan_.groups[size_t(tensor.group)].lr, held_[next++]));
+                                   plan_.groups[size_t(tensor.group)].lr, held_[grad++], to));
     }
-    taken.keep();
     return work;
 }
 
-void Plan::advance() {
-    for (Tensor& tensor : plan_.tensors)
-        if (tensor.buffers.grad) ++tensor.step;
+void Plan::advance(const std::vector<std::string>& names, double norm, double factor) {
+    for (const std::string& name : names) ++plan_.tensors[find(name)].step;
+    plan_.outcome = {norm, factor, false};
     ++calls;
-    const Taken over(*this);
+}
+
+void Plan::skip(double norm, bool raises) {
+    plan_.outcome = {norm, 1, true};
+    plan_.stages.on_nonfinite = raises ? Stages::raise : Stages::skip;
+    refuse_step(norm);
+}
+
+py::tuple Plan::outcome() const {
+    return py::make_tuple(plan_.outcome.norm, plan_.outcome.factor, plan_.outcome.skipped);
 }
 
 void Plan::take_changes(const py::object& owner) {

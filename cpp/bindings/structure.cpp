@@ -73,26 +73,25 @@ Structure Structure::of(const py::object& tree, size_t first, const std::string&
     return build(build, tree, "", "", 0);
 }
 
-void Structure::check(py::handle grads, const std::string& optimizer, const std::string& place) const {
-    const std::string path = place + path_, where = optimizer + ": grads" + path;
+void Structure::check(py::handle tree, const std::string& optimizer, const std::string& argument,
+                      const std::string& place) const {
+    const std::string path = place + path_, where = optimizer + ": " + argument + path;
     if (kind_ == Kind::list) {
-        if (!is_list(grads))
-            throw py::type_error(where + " must be a list or a tuple, like params" + path + ", got " +
-                                 type_name(grads));
-        if (py::len(grads) != children_.size())
+        if (!is_list(tree))
+            throw py::type_error(where + " must be a list or a tuple, like params" + path + ", got " + type_name(tree));
+        if (py::len(tree) != children_.size())
             throw py::value_error(where + " must have " + std::to_string(children_.size()) +
-                                  " entries, one for each of params" + path + ", got " +
-                                  std::to_string(py::len(grads)));
+                                  " entries, one for each of params" + path + ", got " + std::to_string(py::len(tree)));
         return;
     }
-    if (!PyDict_Check(grads.ptr()))
-        throw py::type_error(where + " must be a dict, like params" + path + ", got " + type_name(grads));
+    if (!PyDict_Check(tree.ptr()))
+        throw py::type_error(where + " must be a dict, like params" + path + ", got " + type_name(tree));
     for (const py::object& key : keys_)
-        if (!PyDict_Contains(grads.ptr(), key.ptr()))
+        if (!PyDict_Contains(tree.ptr(), key.ptr()))
             throw py::value_error(where + " must have every name of params" + path +
                                   " (None skips one), got none for " + py::repr(key).cast<std::string>());
-    if (size_t(PyDict_Size(grads.ptr())) == keys_.size()) return;
-    for (const auto& item : py::reinterpret_borrow<py::dict>(grads)) {
+    if (size_t(PyDict_Size(tree.ptr())) == keys_.size()) return;
+    for (const auto& item : py::reinterpret_borrow<py::dict>(tree)) {
         bool known = false;
         for (const py::object& key : keys_) known = known || key.equal(item.first);
         if (!known)

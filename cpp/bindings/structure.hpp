@@ -24,12 +24,14 @@ public:
     static Structure of(const py::object& tree, size_t first, const std::string& optimizer, const std::string& place,
                         std::vector<Leaf>& leaves);
 
-    /// Calls visit(leaf number, gradient) for every leaf, in the order of the parameters.
+    /// Calls visit(leaf number, leaf) for every leaf of a tree like this one, in the order of the parameters.
     template <class Visit>
-    void match(py::handle grads, const std::string& optimizer, const std::string& place, Visit&& visit) const {
-        if (kind_ == Kind::leaf) return visit(leaf_, grads);
-        check(grads, optimizer, place);
-        for (size_t i = 0; i < children_.size(); ++i) children_[i].match(child(grads, i), optimizer, place, visit);
+    void match(py::handle tree, const std::string& optimizer, const std::string& argument, const std::string& place,
+               Visit&& visit) const {
+        if (kind_ == Kind::leaf) return visit(leaf_, tree);
+        check(tree, optimizer, argument, place);
+        for (size_t i = 0; i < children_.size(); ++i)
+            children_[i].match(child(tree, i), optimizer, argument, place, visit);
     }
 
     /// The same structure with other leaves.
@@ -38,12 +40,13 @@ public:
 private:
     enum class Kind { leaf, list, dict };
 
-    void check(py::handle grads, const std::string& optimizer, const std::string& place) const;
+    void check(py::handle tree, const std::string& optimizer, const std::string& argument,
+               const std::string& place) const;
 
-    py::handle child(py::handle grads, size_t i) const {
-        if (kind_ == Kind::dict) return PyDict_GetItem(grads.ptr(), keys_[i].ptr());
-        return PyList_Check(grads.ptr()) ? PyList_GET_ITEM(grads.ptr(), py::ssize_t(i))
-                                         : PyTuple_GET_ITEM(grads.ptr(), py::ssize_t(i));
+    py::handle child(py::handle tree, size_t i) const {
+        if (kind_ == Kind::dict) return PyDict_GetItem(tree.ptr(), keys_[i].ptr());
+        return PyList_Check(tree.ptr()) ? PyList_GET_ITEM(tree.ptr(), py::ssize_t(i))
+                                        : PyTuple_GET_ITEM(tree.ptr(), py::ssize_t(i));
     }
 
     Kind kind_ = Kind::leaf;

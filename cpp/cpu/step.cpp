@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "float_mode.hpp"
+#include "norm.hpp"
 #include "targets.hpp"
 #include "threads.hpp"
 
@@ -26,10 +27,14 @@ constexpr int64_t fold_stretch = 4096;
 void run_part(const Target& target, const Work& work, int64_t begin, int64_t end) {
     const int type = int(work.type);
     const Loop loop = target.loops[work.update->rule][type][work.border.coupled != 0];
-    if (work.ring.planes == 0) return loop(work.update->numbers, work.border, work.buffers, begin, end);
+    const auto sweep = [&](int64_t from, int64_t to) {
+        if (work.cargo) return target.passes->passes[type](loop, work, from, to);
+        loop(work.update->numbers, work.border, work.buffers, from, to);
+    };
+    if (work.ring.planes == 0) return sweep(begin, end);
     for (int64_t from = begin; from < end; from += fold_stretch) {
         const int64_t to = std::min(from + fold_stretch, end);
-        loop(work.update->numbers, work.border, work.buffers, from, to);
+        sweep(from, to);
         target.folds[type](work.ring, from, to);
     }
 }
@@ -91,7 +96,6 @@ void run(std::span<const Work> work) {
         shares[i].end = i + 1 == parts ? size : part * (i + 1);
     }
     together(int(parts), [&](int own) {
-        const FloatMode mode;
         for (int64_t i = 0; i < parts; ++i) {
             Share& share = shares[(own + i) % parts];
             for (int64_t from; (from = share.next.fetch_add(stretch, std::memory_order_relaxed)) < share.end;)
@@ -100,10 +104,13 @@ void run(std::span<const Work> work) {
     });
 }
 
-void step(Plan& plan) {
+bool step(Plan& plan) {
     const FloatMode mode;
-    run(plan.prepare());
+    const std::span<const Work> work = plan.prepare();
+    if (!plan.settle(plan.stages.measure() ? squares(work) : std::vector<double>())) return false;
+    run(work);
     plan.advance();
+    return true;
 }
 
 }  // namespace fusedstep::cpu

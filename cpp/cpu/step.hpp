@@ -11,7 +11,7 @@ namespace fusedstep::cpu {
 /// threads.
 void run(std::span<const Work> work);
 
-/// Prepares, runs and advances a plan.
-void step(Plan& plan);
+/// Prepares, runs and advances a plan, all or nothing. False where its stages skip the step.
+bool step(Plan& plan);
 
 }  // namespace fusedstep::cpu

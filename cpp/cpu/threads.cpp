@@ -6,6 +6,7 @@
 #include <system_error>
 #include <thread>
 
+#include "float_mode.hpp"
 #include "processors.hpp"
 
 #if !defined(_WIN32)
@@ -95,6 +96,7 @@ private:
     }
 
     void serve(int seen) {
+        const FloatMode mode;  // not the one of whoever happened to start this thread
         for (;;) {
             seen = await_change(regions_, seen);
             // A place belongs to the region that is open now, whichever region the thread woke for.

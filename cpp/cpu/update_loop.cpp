@@ -1,8 +1,4 @@
 // The loop: compiled once per target, with that target's instructions and in a namespace of its name.
-//
-// Objects compiled with such flags hold only this table and its loops. Nothing here may leave behind a function that
-// the linker could merge with one compiled for another processor: no standard containers, no inline functions that are
-// not forced into the loop.
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -10,23 +6,12 @@
 #include <utility>
 
 #include "../kernel/target.hpp"
-
-#if !defined(FUSEDSTEP_TARGET) || !defined(FUSEDSTEP_TARGET_NAME)
-#error "the build names the target"
-#endif
-
-#if defined(_MSC_VER)
-#define RESTRICT __restrict
-#define INDEPENDENT __pragma(loop(ivdep))
-#elif defined(__clang__)
-#define RESTRICT __restrict__
-#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#else
-#define RESTRICT __restrict__
-#define INDEPENDENT _Pragma("GCC ivdep")
-#endif
+#include "loops.hpp"
 
 namespace fusedstep::FUSEDSTEP_TARGET {
+
+extern const Passes passes;  // pass_loop.cpp
+
 namespace {
 
 template <class Rule, class Real, bool coupled, class... State>
@@ -77,7 +62,7 @@ constexpr Loop loop_of(std::index_sequence<state...>) {
 }
 
 template <class Rule>
-constexpr void enter(Loop (&row)[type_count][2]) {
+constexpr void enter(Loop (&row)[arithmetic_types][2]) {
     constexpr auto states = std::make_index_sequence<Rule::states>();
     row[0][0] = loop_of<Rule, float, false>(states);
     row[0][1] = loop_of<Rule, float, true>(states);
@@ -87,7 +72,7 @@ constexpr void enter(Loop (&row)[type_count][2]) {
 
 template <class... Rule>
 constexpr Target table(List<Rule...>) {
-    Target target{FUSEDSTEP_TARGET_NAME, {}, {fold<float>, fold<double>}};
+    Target target{FUSEDSTEP_TARGET_NAME, {}, {fold<float>, fold<double>}, &passes};
     int row = 0;
     (enter<Rule>(target.loops[row++]), ...);
     return target;

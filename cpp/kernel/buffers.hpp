@@ -3,11 +3,20 @@
 
 #include <cstdint>
 
+#include "../rules/rule.hpp"
+
 namespace fusedstep {
 
-enum class Type : int { float32, float64 };
-constexpr int type_count = 2;
-constexpr int64_t size_of(Type type) { return type == Type::float32 ? 4 : 8; }
+/// What an element is. Rules calculate in the first two; `code8` is a byte in a block with a scale (storage/code8.hpp).
+enum class Type : int { float32, float64, float16, bfloat16, code8 };
+constexpr int arithmetic_types = 2, array_types = 4;
+RULE constexpr int64_t size_of(Type type) {
+    constexpr int64_t sizes[] = {4, 8, 2, 2, 1};
+    return sizes[int(type)];
+}
+
+/// What a step of a parameter of this type calculates in.
+constexpr Type arithmetic(Type param) { return param == Type::float64 ? Type::float64 : Type::float32; }
 
 /// Where memory lives. Kinds and numbers are DLPack's.
 struct Device {

@@ -1,6 +1,20 @@
 #include "plan.hpp"
 
+#include <algorithm>
+#include <cmath>
+
 namespace fusedstep {
+namespace {
+
+/// Whether every array is of the rule's own type, and nothing is carried along but a factor.
+bool is_bare(const Cargo& cargo, Type type) {
+    bool bare = cargo.param.type == type && cargo.grad.type == type && !cargo.average && !cargo.copy && !cargo.zero &&
+                !cargo.flush_denormals && cargo.clip_value == std::numeric_limits<double>::infinity();
+    for (const Format& state : cargo.state) bare &= state.type == type;
+    return bare;
+}
+
+}  // namespace
 
 const Plan::Prepared& Plan::prepared(const Tensor& tensor) {
     const int64_t step = tensor.step + 1;
@@ -20,17 +34,22 @@ std::span<const Work> Plan::prepare() {
     moved_.clear();
     update_of_.clear();
     work_.clear();
+    cargo_.clear();
     for (size_t i = 0; i < tensors.size(); ++i) {
         if (!tensors[i].buffers.grad) continue;
         moved_.push_back(int(i));
         update_of_.push_back(int(&prepared(tensors[i]) - updates_.data()));
     }
+    const bool all_carry = stages.touch() || stages.measure();
+    cargo_.reserve(moved_.size());
     // Only now are the addresses of the updates final.
     for (size_t i = 0; i < moved_.size(); ++i) {
         const Tensor& tensor = tensors[moved_[i]];
         const Prepared& entry = updates_[update_of_[i]];
         if (tensor.size == 0) continue;
         Work work{&entry.update, entry.border, tensor.type, tensor.size, tensor.extent.offset, tensor.buffers, {}};
+        if (all_carry || !is_bare(tensor.cargo, tensor.type))
+            work.cargo = &cargo_.emplace_back(cargo_of(tensor, entry.step));
         if (const int64_t planes = entry.update.window) {
             // Behind its other states the rule sees two planes of the ring: the one that it writes and the one after
             // it.
@@ -47,6 +66,47 @@ std::span<const Work> Plan::prepare() {
         work_.push_back(work);
     }
     return work_;
+}
+
+Cargo Plan::cargo_of(const Tensor& tensor, int64_t step) const {
+    Cargo cargo = tensor.cargo;
+    cargo.factor = 1 / stages.grad_scale;
+    cargo.clip_value = stages.clip_value;
+    cargo.flush_denormals = stages.flush_denormals;
+    if (stages.zero_grad) cargo.zero = const_cast<void*>(tensor.buffers.grad);
+    cargo.seed = seed;
+    cargo.step = uint64_t(step);
+    return cargo;
+}
+
+bool Plan::settle(std::span<const double> squares) {
+    outcome = {};
+    double total = 0;
+    for (const double square : squares) total += square;
+    if (stages.norm)
+        outcome.norm = *stages.norm;
+    else if (stages.measure())
+        outcome.norm = std::sqrt(total) / stages.grad_scale;
+    if (stages.on_nonfinite != Stages::propagate && !std::isfinite(outcome.norm)) {
+        outcome.skipped = true;
+        return false;
+    }
+    outcome.factor = stages.factor(stages.max_norm, outcome.norm);
+    for (size_t i = 0; i < cargo_.size(); ++i) {
+        double factor = outcome.factor;
+        if (stages.max_norm_per_tensor) {
+            factor = stages.factor(stages.max_norm_per_tensor, std::sqrt(squares[i]) / stages.grad_scale);
+            outcome.factor = i ? std::min(outcome.factor, factor) : factor;
+        }
+        cargo_[i].factor = factor;
+    }
+    for (Work& work : work_)
+        if (work.cargo && is_bare(*work.cargo, work.type)) {
+            // A factor that nothing stands behind is one with the sign.
+            work.border.sign *= work.cargo->factor;
+            work.cargo = nullptr;
+        }
+    return true;
 }
 
 void Plan::advance() {

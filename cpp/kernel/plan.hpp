@@ -4,9 +4,9 @@
 #include <span>
 #include <vector>
 
-#include "../methods/decay.hpp"
 #include "../methods/registry.hpp"
-#include "buffers.hpp"
+#include "stages.hpp"
+#include "work.hpp"
 
 namespace fusedstep {
 
@@ -20,34 +20,38 @@ struct Group {
 /// A parameter with its state.
 struct Tensor {
     int group = 0;
-    Type type = Type::float32;
+    Type type = Type::float32;  ///< that its rule calculates in
     Device device;
     int64_t size = 0;
     Extent extent;
     Buffers buffers;  ///< `grad` is null in a step that skips this tensor
+    Cargo cargo;      ///< its formats and its average; `grad`, `copy` and `zero` are the step's
     Ring ring;
     double* carry = nullptr;  ///< the scalar that the method carries, if it has one
     int64_t step = 0;
-};
 
-/// One tensor in one step.
-struct Work {
-    const Update* update;
-    Border border;
-    Type type;
-    int64_t size;
-    int64_t offset;  ///< of the first element in the whole tensor
-    Buffers buffers;
-    Ring ring;  ///< with planes only where this step closes a round
+    /// Every array is of this type until its format says otherwise.
+    void calculate_in(Type real) {
+        type = real;
+        cargo.param = cargo.grad = {real};
+        for (Format& state : cargo.state) state = {real};
+    }
 };
 
 class Plan {
 public:
     std::vector<Group> groups;
     std::vector<Tensor> tensors;
+    Stages stages;    ///< of the next step
+    Outcome outcome;  ///< of the last
+    uint64_t seed = 0;
 
     /// The work of the next step. It stays valid until the next call.
     std::span<const Work> prepare();
+
+    /// Settles what becomes of the prepared step, with Σg² of every tensor of its work where the stages ask for that.
+    /// False where the step is skipped.
+    bool settle(std::span<const double> squares);
 
     /// Moves the counters of the prepared tensors: the step has happened.
     void advance();
@@ -62,10 +66,12 @@ private:
     };
 
     const Prepared& prepared(const Tensor& tensor);
+    Cargo cargo_of(const Tensor& tensor, int64_t step) const;
 
     std::vector<Prepared> updates_;
     std::vector<int> moved_, update_of_;
     std::vector<Work> work_;
+    std::vector<Cargo> cargo_;
 };
 
 }  // namespace fusedstep

@@ -1,9 +1,8 @@
 // A target: every loop, compiled for one instruction set.
 #pragma once
 
-#include "../methods/decay.hpp"
 #include "../rules/list.hpp"
-#include "buffers.hpp"
+#include "work.hpp"
 
 namespace fusedstep {
 
@@ -13,10 +12,22 @@ using Loop = void (*)(const double* numbers, const Border& border, const Buffers
 /// Folds the squares of a closed round into suffix sums (see rule Window) over elements [begin, end).
 using Fold = void (*)(const Ring& ring, int64_t begin, int64_t end);
 
+/// Brings elements [begin, end) of a tensor with cargo to a loop and back.
+using Pass = void (*)(Loop loop, const Work& work, int64_t begin, int64_t end);
+
+/// The sum of the squares of so many numbers, in double.
+using Squares = double (*)(const void* values, int64_t count);
+
+struct Passes {
+    Pass passes[arithmetic_types];
+    Squares squares[array_types];
+};
+
 struct Target {
     const char* name;
-    Loop loops[Rules::size][type_count][2];  ///< by rule, type, and whether decay is coupled
-    Fold folds[type_count];
+    Loop loops[Rules::size][arithmetic_types][2];  ///< by rule, type, and whether decay is coupled
+    Fold folds[arithmetic_types];
+    const Passes* passes;
 };
 
 }  // namespace fusedstep

@@ -16,7 +16,7 @@ struct AdaBelief {
         option("eps", epsilon.eps);
     }
 
-    States states() const { return {{"exp_avg"}, {"exp_avg_var"}}; }
+    States states() const { return {{"exp_avg"}, State::squares("exp_avg_var")}; }
 
     Update at(const Clock& clock) const {
         const double step = clock.lr / double(beta1.correction(clock.step));

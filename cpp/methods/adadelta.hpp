@@ -15,7 +15,7 @@ struct Adadelta {
         option("eps", eps);
     }
 
-    States states() const { return {{"square_avg"}, {"acc_delta"}}; }
+    States states() const { return {State::squares("square_avg"), State::squares("acc_delta")}; }
 
     Update at(const Clock& clock) const { return Update::of(fusedstep::Adadelta<double>{rho, 1 - rho, eps, clock.lr}); }
 };

@@ -27,8 +27,8 @@ struct Adam {
     }
 
     States states() const {
-        States states = {{"exp_avg"}, {"exp_avg_sq"}};
-        if (amsgrad) states.push_back({"max_exp_avg_sq"});
+        States states = {{"exp_avg"}, State::squares("exp_avg_sq")};
+        if (amsgrad) states.push_back(State::largest("max_exp_avg_sq"));
         return states;
     }
 

@@ -18,7 +18,7 @@ struct Adamax {
         option("eps_place", epsilon.place, {"outside", nullptr, nullptr, "max"});
     }
 
-    States states() const { return {{"exp_avg"}, {"exp_inf"}}; }
+    States states() const { return {{"exp_avg"}, State::squares("exp_inf")}; }
 
     Update at(const Clock& clock) const {
         const double step = clock.lr / double(beta1.correction(clock.step));

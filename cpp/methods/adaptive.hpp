@@ -45,9 +45,9 @@ struct Adaptive {
         if (phi == heavy_ball || phi == nesterov) ball.add_states(states);
         if (psi == sum) accumulator.add_states(states);
         if (psi == window) recent.add_states(states);
-        if (psi == ema_square || psi == ema_max) states.push_back({"exp_avg_sq"});
-        if (psi == ema_max) states.push_back({"max_exp_avg_sq"});
-        if (psi == infinity) states.push_back({"exp_inf"});
+        if (psi == ema_square || psi == ema_max) states.push_back(State::squares("exp_avg_sq"));
+        if (psi == ema_max) states.push_back(State::largest("max_exp_avg_sq"));
+        if (psi == infinity) states.push_back(State::squares("exp_inf"));
         return states;
     }
 

@@ -18,7 +18,7 @@ struct NAdam {
         option("momentum_decay", momentum_decay);
     }
 
-    States states() const { return {{"exp_avg"}, {"exp_avg_sq"}, {"mu_product", 1, State::scalar}}; }
+    States states() const { return {{"exp_avg"}, State::squares("exp_avg_sq"), {"mu_product", 1, State::scalar}}; }
 
     Update at(const Clock& clock) const {
         const double now = mu(clock.step), next = mu(clock.step + 1);

@@ -87,7 +87,7 @@ struct Accumulator {
         option("zero_at_zero", zero_at_zero);
     }
 
-    void add_states(States& states) const { states.push_back({"sum", initial}); }
+    void add_states(States& states) const { states.push_back(State::squares("sum", initial)); }
 
     double lr(const Clock& clock) const { return clock.lr / (1 + double(clock.step - 1) * lr_decay); }
 
@@ -110,7 +110,7 @@ struct Recent {
     }
 
     void add_states(States& states) const {
-        states.push_back({"sum"});
+        states.push_back(State::squares("sum"));
         states.push_back({"ring", 0, State::ring, window});
     }
 

@@ -25,7 +25,7 @@ struct RAdam {
         option("below", below, {"sgd", "skip"});
     }
 
-    States states() const { return {{"exp_avg"}, {"exp_avg_sq"}}; }
+    States states() const { return {{"exp_avg"}, State::squares("exp_avg_sq")}; }
 
     Update at(const Clock& clock) const {
         const double correction1 = double(beta1.correction(clock.step));

@@ -27,7 +27,7 @@ struct RMSprop {
     States states() const {
         States states;
         if (momentum != 0) states.push_back({"momentum_buffer"});
-        states.push_back({"square_avg"});
+        states.push_back(State::squares("square_avg"));
         if (centered) states.push_back({"grad_avg"});
         return states;
     }

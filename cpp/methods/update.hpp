@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../rules/list.hpp"
@@ -51,7 +52,15 @@ struct State {
     double initial = 0;
     Kind kind = like_param;
     int64_t planes = 1;
-    int place = 0;  ///< among the method's states
+    bool is_signed = true;
+    bool slow = false;  ///< a step changes it by so little that rounding to nearest would leave it where it is
+
+    /// A sum or an average of squares, or what else only grows and fades slowly.
+    static State squares(std::string name, double initial = 0) {
+        return {std::move(name), initial, like_param, 1, false, true};
+    }
+    /// The largest so far: it stays where it is until there is a larger one.
+    static State largest(std::string name) { return {std::move(name), 0, like_param, 1, false}; }
 };
 using States = std::vector<State>;
 

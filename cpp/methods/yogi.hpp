@@ -18,7 +18,7 @@ struct Yogi {
         option("initial_accumulator_value", initial);
     }
 
-    States states() const { return {{"exp_avg"}, {"exp_avg_sq", initial}}; }
+    States states() const { return {{"exp_avg"}, State::squares("exp_avg_sq", initial)}; }
 
     Update at(const Clock& clock) const {
         const double step = clock.lr / double(beta1.correction(clock.step));

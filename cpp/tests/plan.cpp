@@ -16,7 +16,7 @@ using namespace fusedstep;
 template <class Real>
 Tensor tensor_of(std::vector<Real>& param, const std::vector<Real>& grad) {
     Tensor tensor;
-    tensor.type = sizeof(Real) == 4 ? Type::float32 : Type::float64;
+    tensor.calculate_in(sizeof(Real) == 4 ? Type::float32 : Type::float64);
     tensor.size = int64_t(param.size());
     tensor.extent = {0, tensor.size};
     tensor.buffers.param = param.data();

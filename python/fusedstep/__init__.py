@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:
     raise ImportError("fusedstep's compiled part is missing: did you forget `pip install .`?") from error
 
 from . import functional, reference, schedules
+from .bfloat16 import as_bfloat16, as_float32
 from .methods import *
 from .methods import __all__ as _methods
 from .targets import (
@@ -29,6 +30,8 @@ __version__ = "0.1.0"
 __all__ = [
     *_methods,
     "active_target",
+    "as_bfloat16",
+    "as_float32",
     "available_targets",
     "functional",
     "get_num_threads",

@@ -7,7 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import memory
+from .encodings import flat
 from .formulas import adaptive_rate
+from .numpy_step import numbers
 from .options import any_number, betas, choice, flag, number, whole
 from .sgd import Displaced, momentum_conflict
 
@@ -121,5 +124,7 @@ class Adaptive(Displaced):
         for group, names in zip(self.param_groups, self._names, strict=True):
             lr = group["lr"](self._plan.calls - 1) if callable(group["lr"]) else group["lr"]
             for name in names:
-                rates[name] = adaptive_rate(self._plan.param(name), self.state[name], group, lr)
+                theta, state = numbers(self, name)
+                rates[name] = memory.like(self._plan.param(name), theta.dtype)
+                flat(rates[name])[...] = adaptive_rate(theta, state, self._plan.get_step(name), group, lr)
         return self._plan.structure(rates)

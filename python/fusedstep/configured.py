@@ -7,15 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from .options import Choice, Option, choice, flag, number, optional, positive, rate
+from .storage import STORAGE
 
 SHARED_ARGUMENTS = """
-    params: what is updated, in place: float32 or float64 arrays (writeable, dense, in any order of axes), as an array,
-        a list, a dict (nested dicts join names with ``/``), or a list of groups ``{{"params": …, "lr": …}}``.
+    params: what is updated, in place: arrays of float32, float64, float16 or bfloat16 (writeable, dense, in any order
+        of axes), as an array, a list, a dict (nested dicts join names with ``/``), or a list of groups
+        ``{{"params": …, "lr": …}}``.
 {options}
     convention: whose defaults and forms of the equations hold: {conventions}. An explicit argument wins.
     seed: for random rounding.
-    memory: state memory of the caller, ``{{name: {{state: array}}}}``, with the parameters' shapes, dtypes and strides;
-        it is overwritten with the initial state.
+{storage}
+    memory: state memory of the caller, ``{{name: {{state: array}}}}``, with the parameters' shapes and order of
+        elements; it is overwritten with the initial state.
     extents: for parameters that are shards, ``{{name: (offset, size of the whole)}}`` in elements.
 
 Raises:
@@ -26,7 +29,13 @@ Raises:
 
 
 #: The keywords of a constructor that are no options of a group.
-ONCE = {"convention": "torch", "seed": 0, "memory": None, "extents": None}
+ONCE: dict[str, Any] = {
+    "convention": "torch",
+    "seed": 0,
+    **{name: option.default for name, option in STORAGE.items()},
+    "memory": None,
+    "extents": None,
+}
 
 FIRST_LR = positive(1.0, "η that counts as 1 in ``fully_decoupled``; None: the group's first, wrong in a warm-up")
 
@@ -79,12 +88,16 @@ class Configured:
 
     @classmethod
     def _arguments(cls) -> str:
-        lines = [
-            f"    {name}: {option.doc} ({option.expected}; default {option.default!r})."
-            for name, option in cls._options.items()
-        ]
+        def lines(options: Mapping[str, Option]) -> str:
+            return "\n".join(
+                f"    {name}: {option.doc} ({option.expected}; default {option.default!r})."
+                for name, option in options.items()
+            )
+
         conventions = ", ".join(["``torch``", *(f"``{name}``" for name in cls.conventions)])
-        return SHARED_ARGUMENTS.strip("\n").format(options="\n".join(lines), conventions=conventions)
+        return SHARED_ARGUMENTS.strip("\n").format(
+            options=lines(cls._options), storage=lines(STORAGE), conventions=conventions
+        )
 
     @classmethod
     def _preset(cls, convention: str) -> dict[str, Any]:

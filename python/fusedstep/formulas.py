@@ -301,9 +301,9 @@ def second_correction(t: int, o: Options) -> float:
     return correction(o["betas"][1], t) if averages and o["bias_correction"] else 1.0
 
 
-def adaptive_rate(param: Array, state: State, o: Options, lr: float) -> Array:
-    """η/ψ of `Adaptive` after a step, from its state."""
-    t, psi = state["step"], o["psi"]
+def adaptive_rate(param: Array, state: State, t: int, o: Options, lr: float) -> Array:
+    """η/ψ of `Adaptive` after step t, from its state."""
+    psi = o["psi"]
     if t == 0:
         raise ValueError("Adaptive: adaptive_rate needs a step, got none so far")
     if psi == "one":

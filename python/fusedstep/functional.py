@@ -17,24 +17,34 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, methods
-from .optimizer import Optimizer
+from . import _core, methods, storage
+from .bfloat16 import name_of_type
+from .numpy_step import arithmetic
+from .optimizer import SEED, Optimizer
+from .options import choice
 
 DOC = """{name}'s update of one array or a list of arrays, in place.
 
 The equations and options are those of `{name}`.
 
 Args:
-    param: parameters, float32 or float64, writeable and dense: an array or a list of arrays.
-    grad: gradients like the parameters; ``None`` in a list skips a parameter.
-    {states}: state like the parameters, which the caller keeps; `None` where the options call for none.
+    param: parameters of any floating type, writeable and dense: an array or a list of arrays.
+    grad: gradients like the parameters, of any floating type; ``None`` in a list skips a parameter.
+    {states}: state like the parameters, of any floating type, which the caller keeps; `None` where the options call for
+        none.
     step: t of this update, from 1.
     lr: learning rate η.
-    options: those of `{name}`, and ``convention``.
+    options: those of `{name}`, and ``convention``, ``seed``, ``rounding`` ("nearest" or "stochastic").
 
 Raises:
     TypeError, ValueError: an argument or an array that does not fit. Nothing has changed then.
 """
+
+
+#: The keywords that are no options of the method.
+ONCE: dict[str, Any] = {"convention": "torch", "seed": 0, "rounding": "nearest"}
+
+ROUNDING = choice("nearest", "stochastic", doc="how parameters of float16 and bfloat16 are rounded")
 
 
 def name_of(cls: type[Optimizer]) -> str:
@@ -45,7 +55,7 @@ def name_of(cls: type[Optimizer]) -> str:
 
 def signature_of(cls: type[Optimizer]) -> inspect.Signature:
     """Parameters, gradients and states first; states that only some options call for may be left out."""
-    needed = {spec.name for spec in _core.states(cls._method, cls._preset("torch"))}
+    needed = set(_core.states(cls._method, cls._preset("torch")))
     either, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     states = [
         inspect.Parameter(name, either, default=inspect.Parameter.empty if name in needed else None)
@@ -64,7 +74,7 @@ def signature_of(cls: type[Optimizer]) -> inspect.Signature:
             inspect.Parameter("step", keyword),
             inspect.Parameter("lr", keyword),
             *options,
-            inspect.Parameter("convention", keyword, default="torch"),
+            *(inspect.Parameter(name, keyword, default=default) for name, default in ONCE.items()),
         ]
     )
 
@@ -100,6 +110,8 @@ def run(
     step: int,
     lr: float,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
     **given: Any,
 ) -> None:
     """One step of a plan that lives for this call."""
@@ -110,7 +122,7 @@ def run(
     if callable(lr):
         raise TypeError(f"{function}: lr must be a number, got a schedule")
     options = cls._complete(cls._resolve({**given, "lr": lr}, cls._preset(convention)))
-    needed = {spec.name for spec in _core.states(cls._method, options)}
+    needed = set(_core.states(cls._method, options))
     for name, arrays in states.items():
         if (arrays is None) == (name in needed):
             expected = "given with these options" if name in needed else "None with these options"
@@ -120,18 +132,34 @@ def run(
                 f"{function}: {name} must have {len(param)} entries, one for each of param, got {len(arrays)}"
             )
 
-    def provide(name: str, array: np.ndarray, spec: Any) -> Any:
-        arrays = states[spec.name]
-        return arrays[int(name)] if isinstance(param, (list, tuple)) else arrays
+    several = isinstance(param, (list, tuple))
+
+    def provide(name: str, array: np.ndarray, specs: list[Any]) -> list[Any]:
+        return [states[spec.name][int(name)] if several else states[spec.name] for spec in specs]
 
     if isinstance(param, dict):
         raise TypeError(f"{function}: param must be an array or a list of arrays, got a dict")
     plan = _core.Plan(function, [], False)
     plan.state_argument = "state"
+    kept = {name: option.default for name, option in storage.STORAGE.items()}
+    kept["rounding"] = ROUNDING.take(function, "rounding", rounding)
+    kept["state"] = {name: types[0] for name in needed if (types := narrower(param, states[name]))} or None
+    plan.configure(storage.resolve(function, kept, cls.state_names), SEED.take(function, "seed", seed))
     plan.add(param, "", cls._method, options, provide, {})
     for name in plan.names():
         plan.set_step(name, int(step) - 1)
-    plan.step(None, grad)
+    plan.step(None, grad, None)
+
+
+def narrower(param: Any, state: Any) -> list[str]:
+    """The types of the states' arrays that are not what their parameters are calculated in."""
+    pairs = zip(param, state, strict=True) if isinstance(param, (list, tuple)) else [(param, state)]
+    return [
+        name_of_type(array)
+        for theta, array in pairs
+        if isinstance(theta, np.ndarray) and isinstance(array, np.ndarray) and name_of_type(array) in storage.TYPES
+        if array.dtype != arithmetic(theta)
+    ]
 
 
 __all__ = []

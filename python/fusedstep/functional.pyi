@@ -24,6 +24,8 @@ def sgd_(
     max_lr: float | None = None,
     maximize: bool = False,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
 ) -> None: ...
 
 def adabelief_(
@@ -41,6 +43,8 @@ def adabelief_(
     max_lr: float | None = None,
     maximize: bool = False,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
 ) -> None: ...
 
 def adadelta_(
@@ -58,6 +62,8 @@ def adadelta_(
     max_lr: float | None = None,
     maximize: bool = False,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
 ) -> None: ...
 
 def adagrad_(
@@ -77,6 +83,8 @@ def adagrad_(
     max_lr: float | None = None,
     maximize: bool = False,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
 ) -> None: ...
 
 def adam_(
@@ -101,6 +109,8 @@ def adam_(
     max_lr: float | None = None,
     maximize: bool = False,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
 ) -> None: ...
 
 def adamw_(
@@ -125,6 +135,8 @@ def adamw_(
     max_lr: float | None = None,
     maximize: bool = False,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
 ) -> None: ...
 
 def adamax_(
@@ -143,6 +155,8 @@ def adamax_(
     max_lr: float | None = None,
     maximize: bool = False,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
 ) -> None: ...
 
 def adaptive_(
@@ -179,6 +193,8 @@ def adaptive_(
     max_lr: float | None = None,
     maximize: bool = False,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
 ) -> None: ...
 
 def lion_(
@@ -194,6 +210,8 @@ def lion_(
     max_lr: float | None = None,
     maximize: bool = False,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
 ) -> None: ...
 
 def nadam_(
@@ -213,6 +231,8 @@ def nadam_(
     max_lr: float | None = None,
     maximize: bool = False,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
 ) -> None: ...
 
 def radam_(
@@ -234,6 +254,8 @@ def radam_(
     max_lr: float | None = None,
     maximize: bool = False,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
 ) -> None: ...
 
 def rmsprop_(
@@ -256,6 +278,8 @@ def rmsprop_(
     max_lr: float | None = None,
     maximize: bool = False,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
 ) -> None: ...
 
 def windowed_adagrad_(
@@ -275,6 +299,8 @@ def windowed_adagrad_(
     max_lr: float | None = None,
     maximize: bool = False,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
 ) -> None: ...
 
 def yogi_(
@@ -293,4 +319,6 @@ def yogi_(
     max_lr: float | None = None,
     maximize: bool = False,
     convention: str = "torch",
+    seed: int = 0,
+    rounding: str = "nearest",
 ) -> None: ...

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from .bfloat16 import BFloat16, as_bfloat16, is_bfloat16
+from .encodings import encode, flat, narrow, order_of, widen
+
 LINE = 64
 PAGE = 4096
 
@@ -23,28 +26,57 @@ def zeros(size: int, dtype: np.dtype[Any], start: int) -> np.ndarray:
     return raw[first : first + nbytes].view(dtype)
 
 
-def like(param: np.ndarray, planes: int | None = None, place: int = 0) -> np.ndarray:
-    """Zeros with the parameter's shape and strides; with `planes`, as many of them one behind the other.
+def like(param: np.ndarray, dtype: Any, planes: int | None = None, place: int = 0) -> np.ndarray:
+    """Zeros with the parameter's shape and order; with `planes`, as many of them one behind the other.
 
     The arrays of one parameter, each with a place of its own, begin a quarter of a page apart.
     """
-    axes = sorted(range(param.ndim), key=lambda axis: -abs(param.strides[axis]))
+    axes = order_of(param)
     lead = () if planes is None else (planes,)
     start = param.ctypes.data + (place + 1) * PAGE // 4
-    flat = zeros((planes or 1) * param.size, param.dtype, start)
+    flat = zeros((planes or 1) * param.size, np.dtype(dtype), start)
     dense = flat.reshape(lead + tuple(param.shape[axis] for axis in axes))
     order = [axes.index(axis) + len(lead) for axis in range(param.ndim)]
     return dense.transpose(list(range(len(lead))) + order)
+
+
+def like_itself(param: np.ndarray, place: int = 0) -> np.ndarray:
+    """The same with the parameter's own type."""
+    array = like(param, param.dtype, place=place)
+    return as_bfloat16(array) if isinstance(param, BFloat16) else array
+
+
+def for_companion(param: np.ndarray, spec: Any) -> np.ndarray:
+    """The array that stands beside a parameter, still zero."""
+    if spec.kind == "scalar":
+        return np.zeros((), np.float64)
+    if spec.kind == "scales":
+        return zeros(spec.planes, np.dtype(np.float32), 0)
+    if spec.dtype == "bfloat16":
+        if is_bfloat16(param):
+            return like_itself(param, spec.place)
+        return as_bfloat16(like(param, np.uint16, place=spec.place))
+    return like(param, spec.dtype, spec.planes if spec.kind == "ring" else None, spec.place)
+
+
+def initialize(param: np.ndarray, specs: list[Any], arrays: list[np.ndarray]) -> None:
+    """Set everything beside a parameter to what it begins with."""
+    scales = {spec.name.removesuffix("_scale"): array for spec, array in zip(specs, arrays, strict=True)}
+    for spec, array in zip(specs, arrays, strict=True):
+        if spec.role == "average":
+            flat(array)[...] = widen(param, array.dtype, None, "nearest")
+        elif spec.kind == "scales":
+            continue
+        elif spec.dtype in ("int8", "uint8"):
+            start = np.full(param.size, spec.initial, np.float32)
+            flat(array)[...], scales[spec.name][...] = encode(start, spec.is_signed, None)
+        elif is_bfloat16(array):
+            narrow(array, np.full(array.size, spec.initial), "nearest", None)
+        else:
+            fill(array, spec.initial)
 
 
 def fill(array: np.ndarray, value: float) -> None:
     """Set every element; a value beyond the type becomes infinite, like every number of a step."""
     with np.errstate(over="ignore"):
         array[...] = value
-
-
-def for_state(param: np.ndarray, spec: Any) -> np.ndarray:
-    """The array that a method's state asks for, still zero."""
-    if spec.kind == "scalar":
-        return np.zeros((), np.float64)
-    return like(param, spec.planes if spec.kind == "ring" else None, spec.place)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from . import _core
+from . import _core, storage
+from . import stages as all_stages
+from .bfloat16 import bits_of
 from .configured import ONCE, Configured
-from .memory import fill, for_state
+from .memory import for_companion, initialize
 from .options import Whole
 
 FORMAT = 1
@@ -17,6 +19,18 @@ FORMAT = 1
 SEED = Whole(0, "for random rounding", expected="an integer in [0, 2**63)", annotation="int")
 
 UNSET: Any = object()
+
+
+class Outcome(NamedTuple):
+    """What became of a step."""
+
+    norm: float  #: of the unscaled gradients; NaN where no stage asked for it
+    factor: float  #: what gradients were multiplied with; with ``max_norm_per_tensor`` the smallest of the tensors'
+    skipped: bool
+
+
+#: A parameter, the specs of what stands beside it, and the arrays.
+Fresh = tuple[np.ndarray, list[Any], list[np.ndarray]]
 
 #: Keys that others may leave in a group's dict: torch's schedulers do.
 TOLERATED = frozenset({"initial_lr"})
@@ -47,6 +61,8 @@ class Optimizer(Configured):
         if lr is not UNSET:
             given["lr"] = lr
         self._seed = SEED.take(self._name, "seed", seed)
+        kept = {name: given.pop(name, option.default) for name, option in storage.STORAGE.items()}
+        self._storage = storage.resolve(self._name, kept, self.state_names)
         self._convention = convention
         self._defaults = self._resolve(given, self._preset(convention), ONCE)
         groups = isinstance(params, (list, tuple)) and any(
@@ -60,6 +76,7 @@ class Optimizer(Configured):
         self._entry_per_group = entry_per_group
         self.param_groups: list[dict[str, Any]] = []
         self._plan = _core.Plan(self._name, self.param_groups, entry_per_group)
+        self._plan.configure(self._storage, self._seed)
         self._names: list[list[str]] = []
 
     @property
@@ -115,22 +132,15 @@ class Optimizer(Configured):
             for place, tree, given in entries
         ]
         known, new = len(self._plan.names()), set[str]()
-        for place, tree, options in groups:
-            names = _core.names(self._name, tree, place, known + len(new))
-            states = {spec.name for spec in _core.states(self._method, options)}
-            for name in names:
-                for state in self._named(f"memory[{name!r}]", owned.get(name)).keys() - states:
-                    raise ValueError(
-                        f"{self._name}: memory[{name!r}] must name states among {sorted(states)}, got {state!r}"
-                    )
-            new.update(names)
+        for place, tree, _ in groups:
+            new.update(_core.names(self._name, tree, place, known + len(new)))
         for argument, named in (("memory", owned), ("extents", parts)):
             for name in named.keys() - new:
                 raise ValueError(f"{self._name}: {argument} must name the parameters that are added, got {name!r}")
-        fresh = [state for place, tree, options in groups for state in self._add(place, tree, options, owned, parts)]
+        fresh = [made for place, tree, options in groups for made in self._add(place, tree, options, owned, parts)]
         # The caller's memory is written to only when nothing can be refused any more.
-        for array, value in fresh:
-            fill(array, value)
+        for param, specs, arrays in fresh:
+            initialize(param, specs, arrays)
 
     def _named(self, argument: str, given: Any) -> Mapping[str, Any]:
         if given is None:
@@ -146,23 +156,28 @@ class Optimizer(Configured):
         options: dict[str, Any],
         owned: Mapping[str, Mapping[str, np.ndarray]],
         extents: Mapping[str, tuple[int, int]],
-    ) -> list[tuple[np.ndarray, float]]:
-        """Add a group; what is returned is to be filled with its initial values."""
-        unfilled: list[tuple[np.ndarray, float]] = []
+    ) -> list[Fresh]:
+        """Add a group; what is returned is to be initialized."""
+        fresh: list[Fresh] = []
 
-        def provide(name: str, param: np.ndarray, spec: Any) -> np.ndarray:
-            array = owned.get(name, {}).get(spec.name)
-            if array is None:
-                array = for_state(param, spec)
-                if spec.initial == 0:
-                    return array
-            unfilled.append((array, spec.initial))
-            return array
+        def provide(name: str, param: np.ndarray, specs: list[Any]) -> list[np.ndarray]:
+            own = self._named(f"memory[{name!r}]", owned.get(name))
+            states = sorted(spec.name for spec in specs)
+            for state in own.keys() - set(states):
+                raise ValueError(f"{self._name}: memory[{name!r}] must name states among {states}, got {state!r}")
+            arrays = [own.get(spec.name) for spec in specs]
+            made = [
+                for_companion(param, spec) if array is None else array
+                for spec, array in zip(specs, arrays, strict=True)
+            ]
+            if own or any(spec.initial != 0 or spec.role == "average" for spec in specs):
+                fresh.append((param, specs, made))
+            return made
 
         known = len(self._plan.names())
         self._plan.add(tree, place, self._method, options, provide, dict(extents))
         self._names.append(self._plan.names()[known:])
-        return unfilled
+        return fresh
 
     def _refresh(self, indices: Iterable[int], new_windows: bool = False) -> None:
         """Take over groups' dicts that were changed since the last step: all or none."""
@@ -171,10 +186,10 @@ class Optimizer(Configured):
         for index, options in zip(indices, resolved, strict=True):
             self.param_groups[index].update(options)
 
-        def provide(name: str, param: np.ndarray, spec: Any) -> np.ndarray:
-            array = for_state(param, spec)
-            fill(array, spec.initial)
-            return array
+        def provide(name: str, param: np.ndarray, specs: list[Any]) -> list[np.ndarray]:
+            arrays = [for_companion(param, spec) for spec in specs]
+            initialize(param, specs, arrays)
+            return arrays
 
         self._plan.refresh(indices, provide)
 
@@ -187,34 +202,56 @@ class Optimizer(Configured):
         missing = options.keys() - group.keys()
         if missing:
             raise ValueError(f"{where} must keep all its options, got none for {', '.join(sorted(missing))}")
-        for spec in _core.states(self._method, options):
-            for name in self._names[index] if spec.kind == "ring" and not new_windows else ():
-                planes = len(self._plan.arrays(name).get(spec.name, range(spec.planes)))
-                if planes != spec.planes:
-                    raise ValueError(
-                        f"{self._name}: window must stay {planes}, which its ring was made for, got {spec.planes}"
-                    )
+        for name in self._names[index] if "window" in options and not new_windows else ():
+            planes = len(self._plan.arrays(name).get("ring", range(options["window"])))
+            if planes != options["window"]:
+                raise ValueError(
+                    f"{self._name}: window must stay {planes}, which its ring was made for, got {options['window']}"
+                )
         return options
 
     # Steps
 
-    def step(self, grads: Any) -> None:
-        """Update the parameters in place, all or none.
+    def step(self, grads: Any, **stages: Any) -> None:
+        """Update the parameters in place, all or none, in one pass over their memory.
+
+        In this order: the gradient is divided by ``grad_scale`` and multiplied with the factor that brings the norm
+        down, clipped to ±``clip_value``, turned by ``maximize`` and decayed; then the method's equations. The arrays of
+        gradients are only read, unless they are set to zero.
 
         Args:
-            grads: gradients in the structure of the parameters, each with its parameter's dtype, shape and strides.
-                ``None`` skips a parameter, which does not advance it. With several groups, a list with an entry for
-                each.
+            grads: gradients in the structure of the parameters, each with its parameter's shape and order of elements,
+                of any floating type. ``None`` skips a parameter, which does not advance it. With several groups, a
+                list with an entry for each.
+            grad_scale: what gradients come multiplied with (a loss scale), and are divided by.
+            max_norm: the norm of all gradients is brought down to this, if it is larger, as by
+                torch.nn.utils.clip_grad_norm_.
+            norm: the norm of the unscaled gradients, if it is known: it is not computed then.
+            max_norm_per_tensor: the same for each tensor by itself.
+            clip_value: every element is brought into ±this.
+            on_nonfinite: where the norm is not finite, "propagate" goes on, "skip" leaves everything as it is and
+                counts the step in `skipped`, "raise" leaves everything as it is and raises.
+            copy_to: arrays in the structure of the parameters, of any floating type, that the new parameters are
+                copied to, rounded to nearest; None for those that are not.
+            zero_grad: set the gradients to zero.
 
         Raises:
             TypeError, ValueError: a gradient that does not fit its parameter, or an option that was changed to
                 something impossible. Nothing has changed then.
+            FloatingPointError: with ``on_nonfinite="raise"``. Nothing has changed then.
             RuntimeError: another thread is in a step of this optimizer.
-        """
-        self._plan.step(self, grads)
 
-    def bind(self, grads: Any) -> Any:
-        """Check gradients once, for steps that find new values in the same arrays.
+        >>> import numpy as np, fusedstep as fs
+        >>> w, g = np.ones(2), np.array([30.0, 40.0])
+        >>> opt = fs.SGD(w, lr=0.1)
+        >>> opt.step(g, grad_scale=10.0, max_norm=1.0, zero_grad=True)
+        >>> w.round(6), g, opt.last.norm
+        (array([0.94, 0.92]), array([0., 0.]), 5.0)
+        """
+        self._plan.step(self, grads, all_stages.resolve(self._name, stages) if stages else None)
+
+    def bind(self, grads: Any, **stages: Any) -> Any:
+        """Check gradients and stages once, for steps that find new values in the same arrays.
 
         Returns an object whose ``step()`` takes no arguments. Adding parameters or loading state makes it invalid.
 
@@ -227,7 +264,34 @@ class Optimizer(Configured):
         >>> w
         array([0.5, 0.5, 0.5])
         """
-        return self._plan.bind(self, grads)
+        return self._plan.bind(self, grads, all_stages.resolve(self._name, stages))
+
+    @property
+    def last(self) -> Outcome:
+        """What became of the last step."""
+        return Outcome(*self._plan.outcome())
+
+    @property
+    def skipped(self) -> int:
+        """How many steps were skipped."""
+        return self._plan.skipped
+
+    @property
+    def average(self) -> Any:
+        """The average of the parameters, live, in their structure; of the type that they are calculated with.
+
+        A ← dA + (1−d)θ in every step, with d = ``weight_average``, beginning at the parameters as they were added.
+
+        >>> import numpy as np, fusedstep as fs
+        >>> w = np.ones(2)
+        >>> opt = fs.SGD(w, lr=1.0, weight_average=0.75)
+        >>> opt.step(np.ones(2))
+        >>> w, opt.average
+        (array([0., 0.]), array([0.75, 0.75]))
+        """
+        if self._storage["weight_average"] is None:
+            raise RuntimeError(f"{self._name}: average needs weight_average=…, got None")
+        return self._plan.structure({name: self._plan.arrays(name)["average"] for name in self._plan.names()})
 
     def lookahead(self) -> Any:
         """The parameters displaced by the momentum; only methods with a momentum buffer can."""
@@ -259,6 +323,9 @@ class Optimizer(Configured):
             "optimizer": self._name,
             "seed": self._seed,
             "calls": plan.calls,
+            "skipped": plan.skipped,
+            "storage": {**self._storage, "state": dict(self._storage["state"])},
+            "numbers": {name: plan.get_number(name) for name in plan.names()},
             "groups": groups,
             "state": {
                 name: {"step": plan.get_step(name)}
@@ -286,6 +353,7 @@ class Optimizer(Configured):
         self._plan.take_changes(self)
         return {
             "seed": self._seed,
+            "storage": self._storage,
             "convention": self._convention,
             "defaults": self._defaults,
             "entry_per_group": self._entry_per_group,
@@ -294,11 +362,13 @@ class Optimizer(Configured):
             ],
             "state": {name: dict(entry) for name, entry in self.state.items()},
             "extents": {name: self._plan.get_extent(name) for name in self._plan.names()},
+            "numbers": {name: self._plan.get_number(name) for name in self._plan.names()},
             "calls": self._plan.calls,
+            "skipped": self._plan.skipped,
         }
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        self._seed = saved["seed"]
+        self._seed, self._storage = saved["seed"], saved["storage"]
         self._convention = saved["convention"]
         self._defaults = saved["defaults"]
         self._start(saved["entry_per_group"])
@@ -309,8 +379,9 @@ class Optimizer(Configured):
         for name, entry in saved["state"].items():
             self._plan.set_step(name, entry["step"])
             for key, array in self._plan.arrays(name).items():
-                array[...] = entry[key]
-        self._plan.calls = saved["calls"]
+                bits_of(array)[...] = bits_of(entry[key])
+            self._plan.set_number(name, saved["numbers"][name])
+        self._plan.calls, self._plan.skipped = saved["calls"], saved["skipped"]
 
 
 class State(Mapping[str, dict[str, Any]]):

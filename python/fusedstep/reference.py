@@ -12,36 +12,32 @@ from __future__ import annotations
 from typing import Any
 
 from . import methods
-from .formulas import apply
+from .numpy_step import step
 from .optimizer import Optimizer
+from .stages import resolve
 
 
 class Bound:
     """Gradients that later steps find in the same arrays."""
 
-    def __init__(self, optimizer: Optimizer, grads: Any) -> None:
-        self.optimizer = optimizer
-        self.grads = grads
-        self.checked = optimizer._plan.bind(optimizer, grads)
+    def __init__(self, optimizer: Any, grads: Any, stages: dict[str, Any]) -> None:
+        self.optimizer, self.grads, self.stages = optimizer, grads, stages
+        self.checked = optimizer._plan.bind(optimizer, grads, resolve(optimizer._name, stages))
 
     def step(self) -> None:
         """One step with the bound gradients, in place."""
         self.checked.check()
-        self.optimizer.step(self.grads)
+        self.optimizer.step(self.grads, **self.stages)
 
 
 class InNumPy:
     """Steps through the formulas instead of the kernels; the arrays, checks and counters are the same."""
 
-    def step(self: Any, grads: Any) -> None:
-        plan = self._plan
-        for name, group, t, lr, grad in plan.prepare(self, grads):
-            options = self.param_groups[group]
-            apply(self._method, plan.param(name), grad, plan.arrays(name), t, lr, options)
-        plan.advance()
+    def step(self: Any, grads: Any, **stages: Any) -> None:
+        step(self, grads, resolve(self._name, stages))
 
-    def bind(self: Any, grads: Any) -> Bound:
-        return Bound(self, grads)
+    def bind(self: Any, grads: Any, **stages: Any) -> Bound:
+        return Bound(self, grads, stages)
 
 
 def in_numpy(cls: type[Optimizer]) -> type[Optimizer]:

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import memory
+from .encodings import narrow
+from .numpy_step import numbers
 from .optimizer import Optimizer
 from .options import any_number, choice, flag, number
 
@@ -33,14 +35,17 @@ class Displaced(Optimizer):
             inside = group.get("buffer") == "lr_inside"
             factor = group.get("momentum", 0.0) * (1.0 if inside else self._rate(index))
             for name in names:
-                param, buffer = self._plan.param(name), self._plan.arrays(name).get("momentum_buffer")
-                place = ahead.setdefault(name, memory.like(param))
-                if buffer is None:
-                    np.copyto(place, param)
-                else:
-                    np.multiply(buffer, param.dtype.type(factor), out=place)
-                    np.subtract(param, place, out=place)
+                ahead[name] = self._ahead_of(name, factor, ahead.get(name))
         return self._plan.structure(ahead)
+
+    def _ahead_of(self, name: str, factor: float, place: np.ndarray | None) -> np.ndarray:
+        theta, state = numbers(self, name)
+        if place is None:
+            place = memory.like_itself(self._plan.param(name))
+        if "momentum_buffer" in state:
+            theta = theta - theta.dtype.type(factor) * state["momentum_buffer"]
+        narrow(place, theta, "nearest", None)
+        return place
 
 
 class SGD(Displaced):

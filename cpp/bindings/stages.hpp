@@ -1,0 +1,30 @@
+// The stages of a step at the border: a dict that Python has checked.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "kernel/stages.hpp"
+
+namespace fusedstep::bindings {
+
+namespace py = pybind11;
+
+inline Stages read_stages(const py::dict& given) {
+    const auto number = [&](const char* name) {
+        const py::object value = given[name];
+        return value.is_none() ? std::optional<double>() : std::optional<double>(value.cast<double>());
+    };
+    const auto policy = given["on_nonfinite"].cast<std::string>();
+    Stages stages;
+    stages.grad_scale = *number("grad_scale");
+    stages.max_norm = number("max_norm");
+    stages.max_norm_per_tensor = number("max_norm_per_tensor");
+    stages.norm = number("norm");
+    stages.clip_value = number("clip_value").value_or(stages.clip_value);
+    stages.on_nonfinite = policy == "skip" ? Stages::skip : policy == "raise" ? Stages::raise : Stages::propagate;
+    stages.zero_grad = given["zero_grad"].cast<bool>();
+    return stages;
+}
+
+}  // namespace fusedstep::bindings

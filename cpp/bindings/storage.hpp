@@ -1,0 +1,46 @@
+// Which arrays of state a parameter gets, and of which types: what its method asks for, in the storage that was chosen.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "arrays.hpp"
+#include "kernel/cargo.hpp"
+#include "methods/update.hpp"
+
+namespace fusedstep::bindings {
+
+/// One array beside a parameter.
+struct Companion {
+    enum Kind { like_param, ring, scalar, scales };
+    enum Role { state, scale_of_state, average, rest };
+
+    std::string name;
+    Role role = state;
+    Kind kind = like_param;
+    std::string dtype;
+    double initial = 0;
+    int64_t planes = 1;  ///< of a ring; the number of scales
+    int place = 0;       ///< among the parameter's companions
+    int draw = -1;       ///< which random bits round it; -1 where none do
+    Format format;       ///< of a state
+};
+
+class Storage {
+public:
+    /// Types of states by name; the one named "" holds for all others.
+    std::map<std::string, std::string> state;
+    Rounding rounding = Rounding::nearest;
+    bool average = false;
+
+    std::vector<Companion> companions(const States& states, const Layout& param, const Extent& extent) const;
+
+    /// How the parameter itself is stored.
+    Format format_of_param(const Layout& param) const;
+
+private:
+    std::string type_for(const State& state, const Layout& param, const Extent& extent) const;
+};
+
+}  // namespace fusedstep::bindings

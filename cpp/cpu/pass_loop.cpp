@@ -1,0 +1,341 @@
+// The pass: a tile of elements at a time is brought into the cache's first level in the type that the rule calculates
+// in, stepped by the rule's loop, and brought back. What else a step does to these elements happens while they are
+// there. Compiled once per target, under the conditions of update_loop.cpp.
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "../kernel/target.hpp"
+#include "../storage/bfloat16.hpp"
+#include "../storage/code8.hpp"
+#include "../storage/float16.hpp"
+#include "../storage/random.hpp"
+#include "loops.hpp"
+
+namespace fusedstep::FUSEDSTEP_TARGET {
+namespace {
+
+constexpr int tile = 512;
+static_assert(tile % Code8::block == 0);
+
+/// Where a tile lies, and the key of the random bits of its elements.
+struct Place {
+    const Cargo& cargo;
+    int64_t from;    ///< in the array
+    int64_t number;  ///< of the first element in the whole tensor
+    int count;
+
+    RULE uint32_t key(int draw) const {
+        return random_key(cargo.seed, cargo.step, cargo.tensor, uint64_t(draw), uint64_t(number) >> 32);
+    }
+};
+
+/// 16 random bits for each element of a tile.
+struct Draw {
+    uint32_t key, first;
+
+    RULE Draw(const Place& place, int draw) : key(place.key(draw)), first(uint32_t(place.number)) {}
+    RULE uint32_t operator()(int i) const { return random_bits(key, first + uint32_t(i)); }
+};
+
+template <class To, class From>
+RULE void convert(To* RESTRICT to, const From* RESTRICT from, int count) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) to[i] = To(from[i]);
+}
+
+template <class Half, class Real>
+RULE void widen(Real* RESTRICT to, const uint16_t* RESTRICT from, int count) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) to[i] = Real(Half::widen(from[i]));
+}
+
+template <class Half, class Real>
+RULE void narrow(uint16_t* RESTRICT to, const Real* RESTRICT from, int count) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) to[i] = Half::nearest(float(from[i]));
+}
+
+template <class Half, class Real>
+RULE void narrow(uint16_t* RESTRICT to, const Real* RESTRICT from, int count, const Draw draw) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) to[i] = Half::stochastic(float(from[i]), draw(i));
+}
+
+/// The stored half is the nearest, and a second array of the type has what it lacks.
+template <class Half>
+RULE void widen_both(float* RESTRICT to, const uint16_t* RESTRICT from, const uint16_t* RESTRICT rest, int count) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) to[i] = Half::widen(from[i]) + Half::widen(rest[i]);
+}
+
+template <class Half>
+RULE void narrow_both(uint16_t* RESTRICT to, uint16_t* RESTRICT rest, const float* RESTRICT from, int count) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) {
+        to[i] = Half::nearest(from[i]);
+        const float lacks = from[i] - Half::widen(to[i]);
+        rest[i] = Half::nearest(lacks - lacks == 0 ? lacks : 0);  // nothing where the half is infinite
+    }
+}
+
+RULE void join(float* RESTRICT to, const uint16_t* RESTRICT from, const int16_t* RESTRICT rest, int count) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) to[i] = BFloat16::join(from[i], rest[i]);
+}
+
+RULE void split(uint16_t* RESTRICT to, int16_t* RESTRICT rest, const float* RESTRICT from, int count) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) {
+        to[i] = BFloat16::upper(from[i]);
+        rest[i] = BFloat16::rest(from[i]);
+    }
+}
+
+/// double to float, up with the probability of the first 16 bits that are cut off.
+RULE void narrow(float* RESTRICT to, const double* RESTRICT from, int count, const Draw draw) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) {
+        const uint64_t bits = as<uint64_t>(from[i]);
+        const uint64_t rounded = (bits + (uint64_t(draw(i)) << 13)) & ~((uint64_t(1) << 29) - 1);
+        to[i] = float(as<double>(from[i] == from[i] ? rounded : bits));
+    }
+}
+
+template <class Code, class Real>
+RULE void decode(Real* RESTRICT to, const typename Code::Bits* RESTRICT from, const float* RESTRICT scales, int count) {
+    for (int block = 0; block < count; block += Code::block) {
+        const int end = count < block + Code::block ? count : block + Code::block;
+        const float scale = scales[block / Code::block];
+        INDEPENDENT
+        for (int i = block; i < end; ++i) to[i] = Real(Code::decode(from[i], scale));
+    }
+}
+
+template <class Code, class Real, class Random>
+RULE void encode(typename Code::Bits* RESTRICT to, float* RESTRICT scales, const Real* RESTRICT from, int count,
+                 Random random) {
+    // All scales first: finding the largest of a block takes long, but not long for several at a time.
+    for (int block = 0; block < count; block += Code::block) {
+        const int end = count < block + Code::block ? count : block + Code::block;
+        int32_t largest = 0;
+        for (int i = block; i < end; ++i) {
+            const int32_t size = Code::finite_size(float(from[i]));
+            largest = size > largest ? size : largest;
+        }
+        scales[block / Code::block] = Code::scale(uint32_t(largest));
+    }
+    for (int block = 0; block < count; block += Code::block) {
+        const int end = count < block + Code::block ? count : block + Code::block;
+        const float inverse = Code::inverse(scales[block / Code::block]);
+        INDEPENDENT
+        for (int i = block; i < end; ++i) to[i] = Code::encode(float(from[i]), inverse, random(i));
+    }
+}
+
+template <class Code, class Real>
+RULE void encode(const Format& format, typename Code::Bits* to, float* scales, const Real* from, const Place& place) {
+    if (format.rounding == Rounding::stochastic) {
+        const Draw draw(place, format.draw);
+        // 16 bits of the 19 that are cut off
+        return encode<Code>(to, scales, from, place.count, [=](int i) { return draw(i) << (Code::cut - 16); });
+    }
+    encode<Code>(to, scales, from, place.count, [](int) { return uint32_t(1) << (Code::cut - 1); });
+}
+
+template <class Real>
+RULE void load(Real* to, const void* array, const Format& format, const Place& place) {
+    const int64_t from = place.from;
+    const int count = place.count;
+    const auto* halves = static_cast<const uint16_t*>(array) + from;
+    const auto* rest = format.rest ? static_cast<const uint16_t*>(format.rest) + from : nullptr;
+    switch (format.type) {
+        case Type::float32: return convert(to, static_cast<const float*>(array) + from, count);
+        case Type::float64: return convert(to, static_cast<const double*>(array) + from, count);
+        case Type::code8: {
+            const auto* scales = static_cast<const float*>(format.rest) + from / Code8::block;
+            if (format.is_signed)
+                return decode<SignedCode8>(to, static_cast<const int8_t*>(array) + from, scales, count);
+            return decode<UnsignedCode8>(to, static_cast<const uint8_t*>(array) + from, scales, count);
+        }
+        default: break;
+    }
+    if constexpr (sizeof(Real) == sizeof(float)) {
+        if (format.rounding == Rounding::remainder)
+            return join(to, halves, reinterpret_cast<const int16_t*>(rest), count);
+        if (format.rounding == Rounding::kahan)
+            return format.type == Type::bfloat16 ? widen_both<BFloat16>(to, halves, rest, count)
+                                                 : widen_both<Float16>(to, halves, rest, count);
+    }
+    return format.type == Type::bfloat16 ? widen<BFloat16>(to, halves, count) : widen<Float16>(to, halves, count);
+}
+
+template <class Half, class Real>
+RULE void store(uint16_t* to, uint16_t* rest, const Real* from, const Format& format, const Place& place) {
+    if constexpr (sizeof(Real) == sizeof(float))
+        if (format.rounding == Rounding::kahan) return narrow_both<Half>(to, rest, from, place.count);
+    if (format.rounding == Rounding::stochastic) return narrow<Half>(to, from, place.count, Draw(place, format.draw));
+    narrow<Half>(to, from, place.count);
+}
+
+template <class Real>
+RULE void store(void* array, const Real* from, const Format& format, const Place& place) {
+    const int64_t at = place.from;
+    auto* halves = static_cast<uint16_t*>(array) + at;
+    auto* rest = format.rest ? static_cast<uint16_t*>(format.rest) + at : nullptr;
+    switch (format.type) {
+        case Type::float32:
+            if constexpr (sizeof(Real) == sizeof(double))
+                if (format.rounding == Rounding::stochastic)
+                    return narrow(static_cast<float*>(array) + at, from, place.count, Draw(place, format.draw));
+            return convert(static_cast<float*>(array) + at, from, place.count);
+        case Type::float64: return convert(static_cast<double*>(array) + at, from, place.count);
+        case Type::code8: {
+            auto* scales = static_cast<float*>(format.rest) + at / Code8::block;
+            if (format.is_signed)
+                return encode<SignedCode8>(format, static_cast<int8_t*>(array) + at, scales, from, place);
+            return encode<UnsignedCode8>(format, static_cast<uint8_t*>(array) + at, scales, from, place);
+        }
+        default: break;
+    }
+    if constexpr (sizeof(Real) == sizeof(float))
+        if (format.rounding == Rounding::remainder)
+            return split(halves, reinterpret_cast<int16_t*>(rest), from, place.count);
+    return format.type == Type::bfloat16 ? store<BFloat16>(halves, rest, from, format, place)
+                                         : store<Float16>(halves, rest, from, format, place);
+}
+
+/// Zero where a number is smaller than every normal one. A comparison: the processor's own mode would change results.
+template <class Real>
+RULE void flush(Real* RESTRICT values, int count) {
+    constexpr Real smallest = sizeof(Real) == sizeof(float) ? Real(0x1p-126) : Real(0x1p-1022);
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) values[i] = values[i] < smallest && values[i] > -smallest ? Real(0) : values[i];
+}
+
+template <class Real>
+RULE void scale(Real* RESTRICT values, Real factor, int count) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) values[i] = factor * values[i];
+}
+
+/// NaN stays.
+template <class Real>
+RULE void clip(Real* RESTRICT values, Real most, int count) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) {
+        const Real x = values[i] > most ? most : values[i];
+        values[i] = x < -most ? -most : x;
+    }
+}
+
+template <class Real>
+RULE void average(Real* RESTRICT average, const Real* RESTRICT values, double decay, int count) {
+    const auto old = Real(decay), fresh = Real(1 - decay);
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) average[i] = old * average[i] + fresh * values[i];
+}
+
+template <class Real>
+constexpr Type own = sizeof(Real) == sizeof(float) ? Type::float32 : Type::float64;
+
+template <class Real>
+void pass(const Loop loop, const Work& work, int64_t begin, int64_t end) {
+    alignas(64) Real params[tile], grads[tile], states[Buffers::most_states][tile];
+    const Cargo& cargo = *work.cargo;
+    const Buffers& arrays = work.buffers;
+    const auto is_own = [](const Format& format) { return format.type == own<Real>; };
+    const auto in = [](void* array, int64_t from) { return static_cast<Real*>(array) + from; };
+    const bool changes_grad = cargo.clip_value < HUGE_VAL || cargo.flush_denormals;
+    Border border = work.border;
+    if (!changes_grad) border.sign *= cargo.factor;  // as for a tensor without cargo
+
+    int64_t number = work.offset + begin;
+    for (int64_t from = begin; from < end;) {
+        // Tiles end at multiples of their size in the whole tensor, as blocks of codes do.
+        const int64_t left = end - from, whole = tile - number % tile;
+        const Place place{cargo, from, number, int(left < whole ? left : whole)};
+        Buffers here;
+
+        here.param = is_own(cargo.param) ? in(arrays.param, from) : params;
+        if (!is_own(cargo.param)) load(params, arrays.param, cargo.param, place);
+
+        if (is_own(cargo.grad) && !changes_grad) {
+            here.grad = static_cast<const Real*>(arrays.grad) + from;
+        } else {
+            load(grads, arrays.grad, cargo.grad, place);
+            if (changes_grad) scale(grads, Real(cargo.factor), place.count);
+            if (cargo.clip_value < HUGE_VAL) clip(grads, Real(cargo.clip_value), place.count);
+            if (cargo.flush_denormals) flush(grads, place.count);
+            here.grad = grads;
+        }
+
+        for (int i = 0; i < Buffers::most_states && arrays.state[i]; ++i) {
+            here.state[i] = is_own(cargo.state[i]) ? in(arrays.state[i], from) : states[i];
+            if (!is_own(cargo.state[i])) load(states[i], arrays.state[i], cargo.state[i], place);
+        }
+
+        loop(work.update->numbers, border, here, 0, place.count);
+
+        for (int i = 0; i < Buffers::most_states && arrays.state[i]; ++i) {
+            if (cargo.flush_denormals) flush(static_cast<Real*>(here.state[i]), place.count);
+            if (!is_own(cargo.state[i])) store(arrays.state[i], states[i], cargo.state[i], place);
+        }
+        if (!is_own(cargo.param)) {
+            store(arrays.param, params, cargo.param, place);
+            // What follows is of the parameter as it is stored.
+            if (cargo.average || cargo.copy) load(params, arrays.param, cargo.param, place);
+        }
+        const Real* param = static_cast<const Real*>(here.param);
+        if (cargo.average) average(in(cargo.average, from), param, cargo.average_decay, place.count);
+        if (cargo.copy) store(cargo.copy, param, Format{cargo.copy_type}, place);
+        if (cargo.zero) {
+            const int64_t size = size_of(cargo.grad.type);
+            memset(static_cast<char*>(cargo.zero) + from * size, 0, size_t(place.count * size));
+        }
+        from += place.count;
+        number += place.count;
+    }
+}
+
+/// Σ x² in double: 16 sums that take turns, added by halves.
+template <class Value, class Widen>
+RULE double square_sum(const void* array, int64_t count, Widen widen) {
+    constexpr int lanes = 16;
+    const Value* const values = static_cast<const Value*>(array);
+    double sums[lanes] = {};
+    const int64_t even = count / lanes * lanes;
+    for (int64_t i = 0; i < even; i += lanes)
+        for (int lane = 0; lane < lanes; ++lane) {
+            const double x = widen(values[i + lane]);
+            sums[lane] += x * x;
+        }
+    for (int64_t i = even; i < count; ++i) {
+        const double x = widen(values[i]);
+        sums[i - even] += x * x;
+    }
+    for (int half = lanes / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
+    return sums[0];
+}
+
+double squares_float32(const void* array, int64_t count) {
+    return square_sum<float>(array, count, [](float x) { return double(x); });
+}
+double squares_float64(const void* array, int64_t count) {
+    return square_sum<double>(array, count, [](double x) { return x; });
+}
+double squares_float16(const void* array, int64_t count) {
+    return square_sum<uint16_t>(array, count, [](uint16_t x) { return double(Float16::widen(x)); });
+}
+double squares_bfloat16(const void* array, int64_t count) {
+    return square_sum<uint16_t>(array, count, [](uint16_t x) { return double(BFloat16::widen(x)); });
+}
+
+}  // namespace
+
+extern constinit const Passes passes;
+constinit const Passes passes = {{pass<float>, pass<double>},
+                                 {squares_float32, squares_float64, squares_float16, squares_bfloat16}};
+
+}  // namespace fusedstep::FUSEDSTEP_TARGET

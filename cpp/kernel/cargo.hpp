@@ -1,0 +1,43 @@
+// What a step carries along on its way through a tensor, and how that tensor's memory is to be read and written, where
+// it is not simply the arithmetic's own type.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "buffers.hpp"
+
+namespace fusedstep {
+
+/// How a number comes back into an array that holds fewer bits. The last two keep the rest of it in a second array.
+enum class Rounding : int { nearest, stochastic, kahan, remainder };
+
+/// How one array holds its numbers.
+struct Format {
+    Type type = Type::float32;
+    Rounding rounding = Rounding::nearest;
+    int draw = 0;           ///< which of the step's random bits are this array's
+    bool is_signed = true;  ///< of codes: whether numbers below zero occur
+    void* rest = nullptr;   ///< scales of codes, or what a parameter's own array cannot hold
+};
+
+struct Cargo {
+    Format param, grad, state[Buffers::most_states];
+
+    // On the way in
+    double factor = 1;  ///< gradients are multiplied with it
+    double clip_value = std::numeric_limits<double>::infinity();
+    bool flush_denormals = false;
+
+    // On the way out; null where there is none
+    void* average = nullptr;  ///< in the arithmetic type
+    double average_decay = 0;
+    void* copy = nullptr;
+    Type copy_type = Type::float32;
+    void* zero = nullptr;  ///< the gradient, to be set to zero
+
+    // What random bits are made of
+    uint64_t seed = 0, step = 0, tensor = 0;
+};
+
+}  // namespace fusedstep

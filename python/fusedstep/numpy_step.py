@@ -1,0 +1,147 @@
+"""A step with all its stages, in NumPy: the order of api.md, tensor by tensor."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import stages as all_stages
+from .encodings import Draw, decode, encode, flat, narrow, planes, widen
+from .formulas import apply
+from .norms import root, square_sum
+
+#: Added to the norm that is divided by, as in torch.nn.utils.clip_grad_norm_.
+CLIP_EPS = 1e-6
+
+
+class Work(NamedTuple):
+    """One parameter in one step."""
+
+    name: str
+    group: int
+    t: int
+    lr: float
+    grad: np.ndarray
+    copy_to: np.ndarray | None
+
+
+def step(optimizer: Any, grads: Any, stages: dict[str, Any] | None) -> None:
+    plan = optimizer._plan
+    work = [Work(*one) for one in plan.prepare(optimizer, grads, stages)]
+    stages = stages or all_stages.DEFAULTS
+    with np.errstate(all="ignore"):
+        squares = [square_sum(one.grad, plan.get_extent(one.name)[0]) for one in work] if measures(stages) else []
+        norm = norm_of(squares, stages)
+        if stages["on_nonfinite"] != "propagate" and not math.isfinite(norm):
+            plan.skip(norm, stages["on_nonfinite"] == "raise")
+            return
+        factors = [factor(stages["max_norm"], norm, stages)] * len(work)
+        if stages["max_norm_per_tensor"] is not None:
+            each = [root(square) / stages["grad_scale"] for square in squares]
+            factors = [factor(stages["max_norm_per_tensor"], norm, stages) for norm in each]
+        for one, f in zip(work, factors, strict=True):
+            update(optimizer, one, f, stages)
+    sized = [f for f, one in zip(factors, work, strict=True) if one.grad.size]
+    least = min(sized, default=factor(stages["max_norm"], norm, stages))
+    plan.advance([one.name for one in work], norm, least)
+
+
+def measures(stages: dict[str, Any]) -> bool:
+    """Whether the gradients' squares must be added up first."""
+    asked = stages["max_norm"] is not None or stages["on_nonfinite"] != "propagate"
+    return stages["max_norm_per_tensor"] is not None or (stages["norm"] is None and asked)
+
+
+def norm_of(squares: list[float], stages: dict[str, Any]) -> float:
+    if stages["norm"] is not None:
+        return float(stages["norm"])
+    if not measures(stages):
+        return math.nan
+    total = 0.0
+    for square in squares:
+        total += square
+    return root(total) / stages["grad_scale"]
+
+
+def factor(most: float | None, norm: float, stages: dict[str, Any]) -> float:
+    if most is None:
+        return 1 / stages["grad_scale"]
+    clip = most / (norm + CLIP_EPS)
+    return (1.0 if clip > 1 else clip) / stages["grad_scale"]
+
+
+def update(optimizer: Any, one: Work, f: float, stages: dict[str, Any]) -> None:
+    plan, storage = optimizer._plan, optimizer._storage
+    param, arrays = plan.param(one.name), plan.arrays(one.name)
+    real, rest = arithmetic(param), arrays.get("rest")
+    companions = {spec.name: spec for spec in plan.companions(one.name)}
+    draw = Draw(optimizer._seed, one.t, plan.get_number(one.name), plan.get_extent(one.name)[0])
+    least = np.finfo(real).smallest_normal
+
+    def flushed(x: np.ndarray) -> np.ndarray:
+        return np.where(np.abs(x) < least, real.type(0), x) if storage["flush_denormals"] else x
+
+    theta, state = numbers(optimizer, one.name)
+    g = widen(one.grad, real, None, "nearest")
+    if f != 1:
+        g = real.type(f) * g
+    if stages["clip_value"] is not None:
+        most = real.type(stages["clip_value"])
+        g = np.where(g > most, most, np.where(g < -most, -most, g))
+    g = flushed(g)
+
+    apply(optimizer._method, theta, g, state, one.t, one.lr, optimizer.param_groups[one.group])
+    for name, values in state.items():
+        if companions[name].kind == "like_param":
+            values[...] = flushed(values)
+            store(arrays, companions[name], values, draw)
+
+    if param.dtype != real:
+        random = draw.bits(0, theta.size) if storage["rounding"] == "stochastic" else None
+        narrow(param, theta, storage["rounding"], random, rest)
+        theta = widen(param, real, rest, storage["rounding"])
+    if "average" in arrays:
+        decay, average = storage["weight_average"], flat(arrays["average"])
+        average[...] = real.type(decay) * average + real.type(1 - decay) * theta
+    if one.copy_to is not None:
+        narrow(one.copy_to, theta, "nearest", None)
+    if stages["zero_grad"]:
+        flat(one.grad)[...] = 0
+
+
+def arithmetic(param: np.ndarray) -> np.dtype[Any]:
+    """The type that a parameter's step is calculated in."""
+    return np.dtype(np.float64 if param.dtype == np.float64 else np.float32)
+
+
+def numbers(optimizer: Any, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """A parameter and its states as they are calculated with, each in a row: views where they are stored so."""
+    plan, rounding = optimizer._plan, optimizer._storage["rounding"]
+    param, arrays = plan.param(name), plan.arrays(name)
+    real = arithmetic(param)
+    theta = flat(param) if param.dtype == real else widen(param, real, arrays.get("rest"), rounding)
+    states = [spec for spec in plan.companions(name) if spec.role == "state"]
+    return theta, {spec.name: load(arrays, spec, real, param) for spec in states}
+
+
+def load(arrays: dict[str, np.ndarray], spec: Any, real: np.dtype[Any], param: np.ndarray) -> np.ndarray:
+    """The numbers of a state in a row: a view where it is of the arithmetic's type, otherwise a copy."""
+    array = arrays[spec.name]
+    if spec.kind == "scalar":
+        return array
+    if spec.kind == "ring":
+        return planes(array, param)
+    if spec.dtype in ("int8", "uint8"):
+        return decode(flat(array), arrays[f"{spec.name}_scale"], spec.is_signed).astype(real)
+    return flat(array) if array.dtype == real else widen(array, real, None, "nearest")
+
+
+def store(arrays: dict[str, np.ndarray], spec: Any, values: np.ndarray, draw: Draw) -> None:
+    array = arrays[spec.name]
+    random = draw.bits(spec.draw, values.size) if spec.draw >= 0 else None
+    if spec.dtype in ("int8", "uint8"):
+        flat(array)[...], arrays[f"{spec.name}_scale"][...] = encode(values, spec.is_signed, random)
+    elif array.dtype != values.dtype:
+        narrow(array, values, "nearest" if random is None else "stochastic", random)

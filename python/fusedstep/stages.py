@@ -1,0 +1,59 @@
+"""What a step does beside the update: the keywords of `Optimizer.step` and what they may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .options import Number, Option, Refused, choice, flag, optional, positive, real
+
+
+@dataclass(frozen=True)
+class Norm(Number):
+    """A norm, which may have come out infinite or NaN."""
+
+    def check(self, value: Any) -> Any:
+        try:
+            return real(value, self.expected) if not isinstance(value, float) or math.isfinite(value) else value
+        except Refused:
+            raise Refused(self.expected, TypeError) from None
+
+
+STAGES: dict[str, Option] = {
+    "grad_scale": positive(1.0, "gradients come multiplied with this (a loss scale) and are divided by it"),
+    "max_norm": optional(positive(1.0, "the gradients' norm over all tensors is brought down to this")),
+    "norm": optional(
+        Norm(1.0, "the norm of the unscaled gradients, if it is known already", expected="a norm, a number ≥ 0")
+    ),
+    "max_norm_per_tensor": optional(positive(1.0, "the norm of each tensor's gradient is brought down to this")),
+    "clip_value": optional(positive(1.0, "then every element is brought into ±this")),
+    "on_nonfinite": choice(
+        "propagate", "skip", "raise", doc="what happens where the norm is not finite; skipped steps are counted"
+    ),
+    "zero_grad": flag(False, "set the gradients to zero when they are used"),
+}
+
+#: What a step does that is told nothing.
+DEFAULTS: dict[str, Any] = {name: option.default for name, option in STAGES.items()} | {"copy_to": None}
+
+
+def resolve(owner: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """All stages, checked; None where nothing is asked for."""
+    if not given:
+        return None
+    for name in given:
+        if name not in DEFAULTS:
+            raise TypeError(f"{owner}: step's keywords must be among {', '.join(sorted(DEFAULTS))}, got {name!r}")
+    stages = DEFAULTS | {name: STAGES[name].take(owner, name, given[name]) for name in given if name in STAGES}
+    stages["copy_to"] = given.get("copy_to")
+    if stages["max_norm"] is not None and stages["max_norm_per_tensor"] is not None:
+        raise ValueError(
+            f"{owner}: max_norm must be None with max_norm_per_tensor, got {stages['max_norm']!r} "
+            f"and {stages['max_norm_per_tensor']!r}"
+        )
+    norm = stages["norm"]
+    if norm is not None and norm < 0:
+        raise ValueError(f"{owner}: norm must be a number ≥ 0, got {norm!r}")
+    return stages

@@ -1,0 +1,64 @@
+"""How numbers are stored: the keywords of a constructor that hold for the whole optimizer, for as long as it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .options import Choice, Option, Refused, choice, flag, fraction, optional
+
+#: The types of states.
+TYPES = ("float64", "float32", "float16", "bfloat16", "sq8")
+
+
+class StateTypes(Choice):
+    """One type for all states, or a dict of them by name."""
+
+    def check(self, value: Any) -> Any:
+        if value is None:
+            return {}
+        if isinstance(value, str):
+            return {"": super().check(value)}
+        if not isinstance(value, Mapping):
+            raise Refused(self.expected, TypeError)
+        return {str(name): super(StateTypes, self).check(one) for name, one in value.items()}
+
+
+STATE = StateTypes(
+    None,
+    "the type of the states, or a dict of types by their names; None: as the arithmetic. ``sq8`` is one byte, for "
+    "tensors of 4096 elements or more",
+    TYPES,
+    expected=f"None, one of {', '.join(map(repr, TYPES))}, or a dict of these by the state's name",
+    annotation="str | Mapping[str, str] | None",
+)
+ROUNDING = choice(
+    "nearest",
+    "stochastic",
+    "kahan",
+    "remainder",
+    doc="how parameters of float16 and bfloat16 are rounded; the last two keep what is cut off in a second array",
+)
+WEIGHT_AVERAGE = optional(fraction(0.999, "decay rate of an average of the parameters, ``average``"))
+FLUSH_DENORMALS = flag(False, "take gradients and states that are smaller than every normal number for 0")
+
+#: Keyword -> what it may be.
+STORAGE: dict[str, Option] = {
+    "state": STATE,
+    "rounding": ROUNDING,
+    "weight_average": WEIGHT_AVERAGE,
+    "flush_denormals": FLUSH_DENORMALS,
+}
+
+
+#: States whose type is not chosen: a window's ring, whose planes are added up again, and a scalar.
+OF_THEIR_OWN = ("ring", "mu_product")
+
+
+def resolve(owner: str, given: Mapping[str, Any], state_names: tuple[str, ...]) -> dict[str, Any]:
+    storage = {name: option.take(owner, name, given[name]) for name, option in STORAGE.items()}
+    known = [name for name in state_names if name not in OF_THEIR_OWN]
+    for name in storage["state"]:
+        if name and name not in known:
+            raise ValueError(f"{owner}: state must name states among {', '.join(known)}, got {name!r}")
+    return storage

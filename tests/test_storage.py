@@ -1,0 +1,472 @@
+"""Storage types: the same bits as NumPy's, rounding that is what it says, and state that is saved raw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fusedstep as fs
+from fusedstep.bfloat16 import BFloat16, bits_of
+from fusedstep.contract import extreme, random
+from fusedstep.encodings import (
+    Draw,
+    bfloat16_nearest,
+    bfloat16_stochastic,
+    decode,
+    encode,
+    flat,
+    float16_stochastic,
+    widen,
+)
+
+from cases import CASES, IDS, same_bytes
+
+SINGLE = np.dtype(np.float32)
+
+#: type of the parameter, of the gradient, of the states, and how parameters are rounded
+COMBINATIONS = [
+    ("float32", "bfloat16", None, "nearest"),
+    ("float32", "float64", "float64", "nearest"),
+    ("float32", "float32", "sq8", "nearest"),
+    ("float32", "float16", "bfloat16", "stochastic"),
+    ("float64", "float32", "float32", "nearest"),
+    ("float64", "float64", "sq8", "nearest"),
+    ("float64", "bfloat16", "float16", "nearest"),
+    ("bfloat16", "bfloat16", None, "nearest"),
+    ("bfloat16", "bfloat16", "bfloat16", "stochastic"),
+    ("bfloat16", "float32", None, "kahan"),
+    ("bfloat16", "bfloat16", "sq8", "stochastic"),
+    ("bfloat16", "float16", None, "remainder"),
+    ("float16", "float16", "float16", "stochastic"),
+    ("float16", "bfloat16", None, "kahan"),
+    ("float16", "float32", "sq8", "nearest"),
+]
+NAMES = ["-".join(map(str, combination)) for combination in COMBINATIONS]
+
+
+def cast(values, name):
+    """Numbers as an array of that type."""
+    with np.errstate(over="ignore"):
+        if name == "bfloat16":
+            return fs.as_bfloat16(bfloat16_nearest(np.ascontiguousarray(values, np.float32)))
+        return values.astype(name)
+
+
+def same(actual, expected):
+    if isinstance(expected, BFloat16):
+        actual, expected = fs.as_float32(actual), fs.as_float32(expected)
+    return same_bytes(actual, expected)
+
+
+def assert_same(pair, params, grads, copies):
+    assert same(*params)
+    assert same(*grads)
+    assert same(*copies)
+    kernel, reference = (optimizer.state for optimizer in pair)
+    for name, entry in reference.items():
+        for key, expected in entry.items():
+            equal = kernel[name][key] == expected if key == "step" else same(kernel[name][key], expected)
+            assert equal, f"{name}/{key}"
+    assert pair[0].skipped == pair[1].skipped
+    np.testing.assert_equal(tuple(pair[0].last), tuple(pair[1].last))
+
+
+def run(name, options, combination, size, stages, **given):
+    """Three steps of the kernel and of the reference, each beside the other."""
+    of_param, of_grad, of_state, rounding = combination
+    rng = np.random.default_rng(size)
+    start = random(rng, size, np.float64)
+    params = [cast(start, of_param) for _ in range(2)]
+    pair = [
+        getattr(package, name)(param, **options, state=of_state, rounding=rounding, seed=7, **given)
+        for package, param in zip((fs, fs.reference), params, strict=True)
+    ]
+    for t, stage in enumerate(stages):
+        values = (extreme if t == len(stages) - 1 else random)(rng, size, np.float32)
+        grads = [cast(values, of_grad) for _ in range(2)]
+        copies = [cast(np.zeros(size), ("bfloat16", "float16", "float32", "float64")[t % 4]) for _ in range(2)]
+        for optimizer, grad, copy in zip(pair, grads, copies, strict=True):
+            optimizer.step(grad, copy_to=copy, **stage)
+        assert_same(pair, params, grads, copies)
+    return pair, params
+
+
+STAGES = [{}, {"max_norm": 0.5, "grad_scale": 2.0}, {"clip_value": 0.1, "zero_grad": True}]
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=NAMES)
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_every_method_in_every_storage(name, options, combination):
+    size = 4096 + 130
+    _, params = run(name, options, combination, size, STAGES, weight_average=0.9, flush_denormals=True)
+    assert flat(params[0]).size == size
+
+
+@pytest.mark.parametrize("target", fs.available_targets())
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=NAMES)
+def test_every_target_and_number_of_threads(combination, threads, target):
+    before = fs.set_num_threads(threads)
+    try:
+        with fs.use_target(target):
+            run("Adam", {}, combination, 150_007, [{"max_norm": 1.0}, {"grad_scale": 8.0}], weight_average=0.5)
+    finally:
+        fs.set_num_threads(before)
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=NAMES)
+def test_every_length(combination):
+    for size in (*range(36), 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 513, 1025, 4095, 4096, 4097):
+        run("Adam", {"amsgrad": True}, combination, size, STAGES[:2])
+
+
+@pytest.mark.parametrize("layout", ["C", "F", "permuted"])
+def test_every_order_of_axes(layout):
+    """A gradient of another type has the parameter's order of elements, not its strides."""
+    rng = np.random.default_rng(3)
+
+    def laid_out(values):
+        if layout == "permuted":
+            return np.ascontiguousarray(values.transpose(1, 2, 0)).transpose(2, 0, 1)
+        return np.asarray(values, order=layout)
+
+    start = laid_out(random(rng, (5, 40, 30), np.float32))
+    params = [start.copy(order="K") for _ in range(2)]
+    pair = [fs.Adam(params[0], state="sq8"), fs.reference.Adam(params[1], state="sq8")]
+    for dtype in (np.float16, np.float64):
+        grad = laid_out(random(rng, (5, 40, 30), np.float32)).astype(dtype, order="K")
+        for optimizer in pair:
+            optimizer.step(grad)
+    assert same(*params)
+    assert not same(params[0], start)
+    assert params[0].strides == start.strides
+
+
+# Rounding
+
+
+def test_bfloat16_is_that_of_ml_dtypes():
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    bits = np.random.default_rng(0).integers(0, 2**32, 200_000, dtype=np.uint32)
+    values = bits.view(np.float32)
+    values = values[~np.isnan(values)]
+    assert (bfloat16_nearest(values) == values.astype(ml_dtypes.bfloat16).view(np.uint16)).all()
+
+
+def test_float16_is_numpys():
+    """Every float16, the numbers half-way between two, and their neighbours, through the kernel."""
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    exact = halves[~np.isnan(halves)].astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        middles = exact + np.spacing(np.abs(halves[~np.isnan(halves)])).astype(np.float32) / 2
+    values = np.concatenate([exact, middles, np.nextafter(middles, np.inf), np.nextafter(middles, -np.inf)])
+    values = values[np.isfinite(values)].astype(np.float32)
+    theta, copy = np.zeros_like(values), np.zeros(values.size, np.float16)
+    fs.SGD(theta, lr=1.0).step(-values, copy_to=copy)
+    with np.errstate(over="ignore"):
+        assert same_bytes(copy, (0 + values).astype(np.float16))
+
+
+@pytest.mark.parametrize("rounded", [bfloat16_stochastic, float16_stochastic])
+def test_stochastic_rounding_is_unbiased(rounded):
+    """Over all random bits, the mean is the number itself, but for what 16 bits cannot tell."""
+    every = np.arange(2**16, dtype=np.uint32)
+    for x in (1.0, 1.001, -3.1415926, 6.1e-5, -3.0e-6, 1.2e-7):
+        values = np.full(every.size, x, np.float32)
+        to = (
+            fs.as_bfloat16(np.zeros(every.size, np.uint16))
+            if rounded is bfloat16_stochastic
+            else np.zeros(every.size, np.float16)
+        )
+        flat(to).view(np.uint16)[...] = rounded(values, every)
+        got = widen(to, np.dtype(np.float64), None, "nearest")
+        spread = np.ptp(got)
+        assert abs(got.mean() - float(np.float32(x))) <= spread * 2**-13  # a float16 looks at 13 bits
+        assert len(np.unique(got)) <= 2
+
+
+def test_random_bits_are_uniform_and_their_own():
+    """An element's bits over the steps, and a step's over the elements; another seed, tensor or array has others."""
+    steps = np.stack([Draw(1, t, 0, 0).bits(0, 8) for t in range(20_000)]).astype(np.float64)
+    assert (np.abs(steps.mean(axis=0) / 2**16 - 0.5) < 0.01).all()
+    for element in steps.T:
+        counts = np.histogram(element, bins=16, range=(0, 2**16))[0]
+        assert ((counts - 1250) ** 2 / 1250).sum() < 45  # chi-square with 15 degrees of freedom: 1 in 10,000
+    follows = (steps[1:, 0] > 2**15) == (steps[:-1, 0] > 2**15)
+    assert abs(follows.mean() - 0.5) < 0.015
+    base = Draw(1, 1, 1, 0).bits(0, 1000)
+    assert np.abs(np.histogram(base, bins=10, range=(0, 2**16))[0] - 100).max() < 20
+    others = [Draw(2, 1, 1, 0).bits(0, 1000), Draw(1, 2, 1, 0).bits(0, 1000), Draw(1, 1, 2, 0).bits(0, 1000)]
+    for other in (*others, Draw(1, 1, 1, 0).bits(1, 1000)):
+        assert (other == base).mean() < 0.01
+    assert (Draw(1, 1, 1, 500).bits(0, 500) == base[500:]).all()
+
+
+def test_bits_beyond_two_to_the_32():
+    begin = 2**32 - 5
+    bits = Draw(3, 1, 0, begin).bits(0, 10)
+    assert (bits[5:] == Draw(3, 1, 0, 2**32).bits(0, 5)).all()
+    assert (bits[:5] == Draw(3, 1, 0, begin).bits(0, 5)).all()
+
+
+@pytest.mark.parametrize("of", ["bfloat16", "sq8"])
+def test_a_shard_is_rounded_like_its_part_of_the_whole(of):
+    rng = np.random.default_rng(5)
+    start, grad, cut = random(rng, 20_000, np.float32), random(rng, 20_000, np.float32), 8192
+    whole, parts = start.copy(), [start[:cut].copy(), start[cut:].copy()]
+    one = fs.Adam({"w": whole}, state=of, seed=4)
+    shards = [
+        fs.Adam({"w": part}, state=of, seed=4, extents={"w": (offset, whole.size)})
+        for part, offset in zip(parts, (0, cut), strict=True)
+    ]
+    for _ in range(3):
+        one.step({"w": grad})
+        for shard, part in zip(shards, (grad[:cut], grad[cut:]), strict=True):
+            shard.step({"w": part})
+    assert same_bytes(np.concatenate(parts), whole)
+
+
+def test_v_rounds_stochastically_and_m_to_nearest():
+    """v's average comes out right although a step changes it by less than half a unit; rounded to nearest it stays."""
+    n = 20_000
+    opt = fs.Adam(np.zeros(n, np.float32), state="bfloat16", betas=(0.9, 0.999))
+    grad = np.ones(n, np.float32)
+    for _ in range(500):
+        opt.step(grad)
+    expected = 1 - 0.999**500
+    v, m = (fs.as_float32(opt.state["0"][name]) for name in ("exp_avg_sq", "exp_avg"))
+    assert abs(v.mean() / expected - 1) < 0.01
+    assert np.unique(v).size > 5
+    assert np.unique(m).size == 1
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "Lion"])
+def test_remainder_is_float32_training(name):
+    """bfloat16 with its rest: bit for bit the parameters of float32, and they are the nearer bfloat16."""
+    rng = np.random.default_rng(6)
+    master = random(rng, 5000, np.float32)
+    master = fs.as_float32(cast(master, "bfloat16"))
+    theta = cast(master, "bfloat16")
+    full, half = getattr(fs, name)(master, lr=0.01), getattr(fs, name)(theta, lr=0.01, rounding="remainder")
+    for _ in range(20):
+        grad = random(rng, 5000, np.float32)
+        full.step(grad)
+        half.step(grad)
+        assert same_bytes(widen(theta, SINGLE, half.state["0"]["rest"], "remainder"), master)
+    away = np.abs(fs.as_float32(theta) - master)
+    assert (away <= 2.0**-8 * np.abs(master)).all()
+    assert (away > 0).mean() > 0.9
+
+
+def test_remainder_keeps_nan_and_infinity():
+    values = np.array([np.nan, np.inf, -np.inf, np.finfo(np.float32).max, -0.0, 1e-45], np.float32)
+    master, theta = np.zeros(6, np.float32), cast(np.zeros(6), "bfloat16")
+    full, half = fs.SGD(master, lr=1.0), fs.SGD(theta, lr=1.0, rounding="remainder")
+    for optimizer in (full, half):
+        optimizer.step(values)
+    assert same_bytes(widen(theta, SINGLE, half.state["0"]["rest"], "remainder"), master)
+    for optimizer in (full, half):
+        optimizer.step(np.ones(6, np.float32))
+    assert same_bytes(widen(theta, SINGLE, half.state["0"]["rest"], "remainder"), master)
+
+
+@pytest.mark.parametrize("rounding", ["stochastic", "kahan", "remainder"])
+def test_small_steps_are_not_lost(rounding):
+    """1,000 steps of 1e-4 from 1: to nearest, bfloat16 stays at 1."""
+    thetas = {how: cast(np.ones(4096), "bfloat16") for how in ("nearest", rounding)}
+    for how, theta in thetas.items():
+        opt = fs.SGD(theta, lr=1e-4, rounding=how)
+        for _ in range(1000):
+            opt.step(np.ones(4096, np.float32))
+    assert (fs.as_float32(thetas["nearest"]) == 1).all()
+    assert abs(fs.as_float32(thetas[rounding]).mean() - 0.9) < 2.0**-8
+
+
+# Codes of one byte
+
+EVERY_CODE = {True: np.arange(-127, 128, dtype=np.int8), False: np.arange(255, dtype=np.uint8)}
+
+
+@pytest.mark.parametrize("exponent", [-90, -3, 0, 60])
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
+def test_codes_stand_for_themselves(signed, exponent):
+    """What is representable stays as it is, in a block whose largest number has the same e."""
+    largest = 126 if signed else 251
+    codes = np.concatenate([np.resize(EVERY_CODE[signed][np.abs(EVERY_CODE[signed].astype(int)) <= largest], 127 * 4)])
+    codes = np.insert(codes, range(0, codes.size, 127), largest).astype(EVERY_CODE[signed].dtype)
+    scales = np.full(4, 2.0**exponent, np.float32)
+    values = decode(codes, scales, signed)
+    for bits in (None, np.zeros(512, np.uint32)):
+        again, its = encode(values, signed, bits)
+        assert (its == scales).all()
+        assert (again == codes).all()
+
+
+def test_codes_are_ordered_and_zero_is_one():
+    for signed, codes in EVERY_CODE.items():
+        padded = np.resize(codes, 256)
+        values = decode(padded, np.ones(2, np.float32), signed)[: codes.size]
+        assert (np.diff(values) > 0).all()
+        assert values[codes == 0] == 0
+    assert np.isnan(decode(np.array([-128], np.int8), np.ones(1, np.float32), True)).all()
+    assert np.isnan(decode(np.array([255], np.uint8), np.ones(1, np.float32), False)).all()
+
+
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
+def test_one_code_is_near(signed):
+    """Within a 16th of itself, or of c."""
+    rng = np.random.default_rng(8)
+    values = random(rng, 128 * 50, np.float32)
+    values = values if signed else np.abs(values)
+    codes, scales = encode(values, signed, None)
+    near = np.abs(decode(codes, scales, signed) - values)
+    c = np.repeat(scales, 128) * (2.0**-7 if signed else 2.0**-15)
+    assert (near <= (np.abs(values) + c) / 31).all()
+    assert np.unique(codes).size > 60
+
+
+def test_blocks_that_are_special():
+    tiny = np.full(128, 1e-31, np.float32)
+    outlier = np.full(128, 1e-3, np.float32)
+    outlier[77] = 1e6
+    broken = np.ones(128, np.float32)
+    broken[[3, 5, 9]] = np.nan, np.inf, 1e-20
+    ragged = np.full(7, 0.5, np.float32)
+    values = np.concatenate([np.zeros(128, np.float32), tiny, outlier, broken, ragged])
+    for signed in (True, False):
+        codes, scales = encode(values, signed, None)
+        back = decode(codes, scales, signed)
+        assert (back[:256] == 0).all()
+        assert (scales[:2] == 0).all()
+        assert abs(back[256 + 77] / 1e6 - 1) < 0.04
+        assert (np.isnan(back[384:512]) == np.isin(np.arange(128), [3, 5])).all()
+        assert (np.abs(back[512:] / 0.5 - 1) < 0.04).all()
+        assert (back[256:384] > 0).all() != signed  # v does not become zero; m may
+    assert (
+        encode(np.array([-1.0, 1.0], np.float32), True, None)[0][0] == -encode(np.ones(1, np.float32), True, None)[0][0]
+    )
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_any_bits_have_a_code(seed, signed):
+    """Whatever the bits of a block are: NaN where they are not finite, and near the number elsewhere."""
+    bits = np.random.default_rng(seed).integers(0, 2**32, 128, dtype=np.uint32)
+    values = bits.view(np.float32)
+    values = values if signed else np.abs(values)
+    values[np.abs(values) > 2.0**100] = np.inf
+    with np.errstate(all="ignore"):
+        codes, scales = encode(values, signed, None)
+        back = decode(codes, scales, signed)
+    assert (np.isnan(back) == ~np.isfinite(values)).all()
+
+
+def test_small_tensors_keep_float32_and_say_so():
+    opt = fs.Adam({"large": np.ones(4096, np.float32), "small": np.ones(4095, np.float32)}, state="sq8")
+    saved = opt.state_dict()["state"]
+    assert saved["large"]["exp_avg"].dtype == np.int8
+    assert saved["large"]["exp_avg_sq"].dtype == np.uint8
+    assert saved["large"]["exp_avg_scale"].shape == (32,)
+    assert saved["small"]["exp_avg"].dtype == np.float32
+    assert "exp_avg_scale" not in saved["small"]
+
+
+def test_state_of_a_quarter():
+    w = np.ones(1_000_000, np.float32)
+    state = fs.Adam(w, state="sq8").state["0"]
+    assert sum(array.nbytes for key, array in state.items() if key != "step") / w.size <= 2.07
+
+
+# State
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=NAMES)
+def test_resume_is_bit_exact(combination):
+    of_param, of_grad, of_state, rounding = combination
+    rng = np.random.default_rng(9)
+    start = cast(random(rng, 6000, np.float64), of_param)
+    given = {"state": of_state, "rounding": rounding, "weight_average": 0.9, "seed": 11}
+
+    def made():
+        theta = start.copy()
+        return theta, fs.Adam({"first": np.ones(3, np.float32), "w": theta}, **given)
+
+    grads = [cast(random(rng, 6000, np.float64), of_grad) for _ in range(6)]
+    straight, one = made()
+    for grad in grads:
+        one.step({"first": None, "w": grad})
+    theta, opt = made()
+    for grad in grads[:3]:
+        opt.step({"first": None, "w": grad})
+    saved, halted = opt.state_dict(), theta.copy()
+    # The number that random bits are keyed with follows the name, not the order.
+    theta = halted.copy()
+    other = fs.Adam({"w": theta, "first": np.ones(3, np.float32)}, **given)
+    saved["groups"][0]["params"] = ["w", "first"]
+    other.load_state_dict(saved)
+    for grad in grads[3:]:
+        other.step({"first": None, "w": grad})
+    assert same(theta, straight)
+    for key, expected in one.state["w"].items():
+        assert key == "step" or same(other.state["w"][key], expected)
+    assert same(other.average["w"], one.average["w"])
+
+
+def test_another_storage_is_refused():
+    w = np.ones(5000, np.float32)
+    saved = fs.Adam(w, state="sq8").state_dict()
+    before = fs.Adam(w.copy(), state="bfloat16")
+    with pytest.raises(ValueError, match=r"^Adam: state_dict\['storage'\] must be"):
+        before.load_state_dict(saved)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"state": "int8"}, ValueError, "state must be None, one of 'float64'"),
+        ({"state": 8}, TypeError, "state must be None"),
+        ({"state": {"exp_avg": "int8"}}, ValueError, "state must be None"),
+        ({"state": {"momentum_buffer": "sq8"}}, ValueError, "state must name states among exp_avg"),
+        ({"rounding": "up"}, ValueError, "rounding must be one of"),
+        ({"weight_average": 1.0}, ValueError, "weight_average must be None or a number in"),
+        ({"flush_denormals": 1}, TypeError, "flush_denormals must be True or False"),
+    ],
+)
+def test_refusals(given, error, message):
+    with pytest.raises(error, match=f"^Adam: {message}"):
+        fs.Adam(np.ones(3, np.float32), **given)
+
+
+def test_what_only_some_types_can():
+    with pytest.raises(TypeError, match=r"^SGD: params must be bfloat16 with rounding='remainder', got float16"):
+        fs.SGD(np.ones(3, np.float16), rounding="remainder")
+    with pytest.raises(ValueError, match=r"^Adam: extents\['w'\] must begin at a multiple of 128 for sq8, got 100"):
+        fs.Adam({"w": np.ones(5000, np.float32)}, state="sq8", extents={"w": (100, 10_000)})
+    with pytest.raises(TypeError, match=r"as_bfloat16: array must be a numpy.ndarray of uint16, got float32"):
+        fs.as_bfloat16(np.ones(3, np.float32))
+    with pytest.raises(TypeError):
+        fs.as_bfloat16(np.ones(3, np.uint16)) + 1
+
+
+def test_arrays_of_ml_dtypes():
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    theirs, ours = np.ones(300, ml_dtypes.bfloat16), cast(np.ones(300), "bfloat16")
+    grad = random(np.random.default_rng(1), 300, np.float32)
+    opts = [fs.Adam(theta, lr=0.1, state="bfloat16", rounding="stochastic") for theta in (theirs, ours)]
+    for opt in opts:
+        opt.step(grad.astype(ml_dtypes.bfloat16))
+    assert (theirs.view(np.uint16) == bits_of(ours)).all()
+    assert opts[0].state["0"]["exp_avg"].dtype == ml_dtypes.bfloat16
+    assert (theirs != 1).all()
+
+
+def test_functions_take_every_type():
+    theta, m, v = cast(np.ones(50), "bfloat16"), np.zeros(50, np.float32), cast(np.zeros(50), "bfloat16")
+    grad = random(np.random.default_rng(2), 50, np.float32)
+    fs.functional.adam_(theta, grad, m, v, step=1, lr=0.1, seed=3, rounding="stochastic")
+    expected = cast(np.ones(50), "bfloat16")
+    opt = fs.Adam(expected, lr=0.1, state={"exp_avg_sq": "bfloat16"}, rounding="stochastic", seed=3)
+    opt.step(grad)
+    assert same(theta, expected)
+    assert same(v, opt.state["0"]["exp_avg_sq"])
