@@ -1,10 +1,6 @@
 // The pass: a tile of elements at a time is brought into the cache's first level in the type that the rule calculates
 // in, stepped by the rule's loop, and brought back. What else a step does to these elements happens while they are
-// there. Compiled once per target, under the conditions of update_loop.cpp.
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
+// there. Compiled once per target, under the conditions of loops.hpp.
 #include "../kernel/target.hpp"
 #include "../storage/bfloat16.hpp"
 #include "../storage/code8.hpp"
@@ -239,8 +235,42 @@ RULE void average(Real* RESTRICT average, const Real* RESTRICT values, double de
 template <class Real>
 constexpr Type own = sizeof(Real) == sizeof(float) ? Type::float32 : Type::float64;
 
+/// Whether the loop of halves does all that is to be done.
+RULE bool all_halves(const Target& target, const Work& work) {
+    const Cargo& cargo = *work.cargo;
+    if (cargo.average || cargo.copy || cargo.zero || cargo.flush_denormals || cargo.clip_value < HUGE_VAL) return false;
+    if (cargo.param.type != Type::bfloat16 || cargo.grad.type != Type::bfloat16) return false;
+    if (cargo.param.rounding != Rounding::nearest && cargo.param.rounding != Rounding::stochastic) return false;
+    const unsigned slow = target.halves->slow[work.update->rule];
+    for (int i = 0; i < Buffers::most_states && work.buffers.state[i]; ++i) {
+        const Rounding rounding = slow >> i & 1 ? Rounding::stochastic : Rounding::nearest;
+        if (cargo.state[i].type != Type::bfloat16 || cargo.state[i].rounding != rounding) return false;
+    }
+    return true;
+}
+
+RULE void run_halves(const Target& target, const Work& work, int64_t begin, int64_t end) {
+    /// Within such a stretch the upper half of an element's number does not change.
+    constexpr int64_t stretch = 1 << 20;
+    const Cargo& cargo = *work.cargo;
+    const bool random = cargo.param.rounding == Rounding::stochastic;
+    const HalfLoop loop = target.halves->loops[work.update->rule][work.border.coupled != 0][random];
+    Border border = work.border;
+    border.sign *= cargo.factor;
+    for (int64_t from = begin; from < end;) {
+        const int64_t number = work.offset + from, left = end - from, whole = stretch - number % stretch;
+        const int64_t count = left < whole ? left : whole;
+        uint32_t keys[1 + Buffers::most_states];
+        for (int draw = 0; draw <= Buffers::most_states; ++draw) keys[draw] = Place{cargo, from, number, 0}.key(draw);
+        loop(work.update->numbers, border, work.buffers, keys, uint32_t(number), from, from + count);
+        from += count;
+    }
+}
+
 template <class Real>
-void pass(const Loop loop, const Work& work, int64_t begin, int64_t end) {
+void pass(const Target& target, const Work& work, int64_t begin, int64_t end) {
+    if (all_halves(target, work)) return run_halves(target, work, begin, end);
+    const Loop loop = target.loops[work.update->rule][int(work.type)][work.border.coupled != 0];
     alignas(64) Real params[tile], grads[tile], states[Buffers::most_states][tile];
     const Cargo& cargo = *work.cargo;
     const Buffers& arrays = work.buffers;

@@ -1,8 +1,4 @@
 // The loop: compiled once per target, with that target's instructions and in a namespace of its name.
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
 #include <utility>
 
 #include "../kernel/target.hpp"
@@ -10,6 +6,7 @@
 
 namespace fusedstep::FUSEDSTEP_TARGET {
 
+extern const Halves halves;  // half_loop.cpp
 extern const Passes passes;  // pass_loop.cpp
 
 namespace {
@@ -32,17 +29,10 @@ RULE void sweep(const Rule& rule, Real sign, Real decay, int64_t count, Real* RE
 
 template <class Rule, class Real, bool coupled, size_t... state>
 void loop(const double* numbers, const Border& border, const Buffers& buffers, int64_t begin, int64_t end) {
-    using Typed = In<Rule, Real>;
-    constexpr size_t count = sizeof(Rule) / sizeof(double);
-    static_assert(sizeof(Typed) == count * sizeof(Real), "a rule is an aggregate of numbers");
-    Real rounded[count];
-    for (size_t i = 0; i < count; ++i) rounded[i] = Real(numbers[i]);
-    Typed rule;
-    memcpy(&rule, rounded, sizeof(rule));
-    sweep<Typed, Real, coupled>(rule, Real(border.sign), Real(coupled ? border.coupled : border.shrink), end - begin,
-                                static_cast<Real*>(buffers.param) + begin,
-                                static_cast<const Real*>(buffers.grad) + begin,
-                                (static_cast<Real*>(buffers.state[state]) + begin)...);
+    sweep<In<Rule, Real>, Real, coupled>(
+        rule_of<Rule, Real>(numbers), Real(border.sign), Real(coupled ? border.coupled : border.shrink), end - begin,
+        static_cast<Real*>(buffers.param) + begin, static_cast<const Real*>(buffers.grad) + begin,
+        (static_cast<Real*>(buffers.state[state]) + begin)...);
 }
 
 template <class Real>
@@ -72,7 +62,7 @@ constexpr void enter(Loop (&row)[arithmetic_types][2]) {
 
 template <class... Rule>
 constexpr Target table(List<Rule...>) {
-    Target target{FUSEDSTEP_TARGET_NAME, {}, {fold<float>, fold<double>}, &passes};
+    Target target{FUSEDSTEP_TARGET_NAME, {}, {fold<float>, fold<double>}, &halves, &passes};
     int row = 0;
     (enter<Rule>(target.loops[row++]), ...);
     return target;

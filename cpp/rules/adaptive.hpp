@@ -9,6 +9,7 @@ namespace fusedstep {
 template <class Phi, class Psi>
 struct Adaptive {
     static constexpr int states = Phi::states + Psi::states;
+    static constexpr unsigned slow = Psi::slow << Phi::states;
     PART Phi phi;
     PART Psi psi;
 
@@ -31,6 +32,7 @@ struct Adaptive {
 template <class Real, class Psi>
 struct Preconditioned {
     static constexpr int states = Psi::states + 1;
+    static constexpr unsigned slow = Psi::slow << 1;
     Real a, b, c;
     Psi psi;
     template <class... State>

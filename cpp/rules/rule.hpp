@@ -3,6 +3,8 @@
 // A rule is an aggregate of numbers (its coefficients, all of one type) with
 //
 //     static constexpr int states;                      how many state values an element has
+//     static constexpr unsigned slow;                   a bit for each that a step changes by so little that rounding
+//                                                       to nearest would leave it where it is
 //     void operator()(Real& param, Real grad, Real&... state) const;
 //
 // Only + - * /, square root, comparison and selection may stand in it: IEEE 754 rounds them correctly on every

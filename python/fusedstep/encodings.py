@@ -50,16 +50,15 @@ class Draw:
 
 def bfloat16_nearest(x: np.ndarray) -> np.ndarray:
     bits = x.view(np.uint32)
-    return bfloat16_kept(bits, bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1)))
+    return bfloat16_kept(x, bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1)))
 
 
 def bfloat16_stochastic(x: np.ndarray, random: np.ndarray) -> np.ndarray:
-    return bfloat16_kept(x.view(np.uint32), x.view(np.uint32) + random)
+    return bfloat16_kept(x, x.view(np.uint32) + random)
 
 
-def bfloat16_kept(bits: np.ndarray, rounded: np.ndarray) -> np.ndarray:
-    nan = bits & np.uint32(0x7FFFFFFF) > np.uint32(0x7F800000)
-    return np.where(nan, (bits | np.uint32(0x400000)) >> np.uint32(16), rounded >> np.uint32(16)).astype(np.uint16)
+def bfloat16_kept(x: np.ndarray, rounded: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(x), np.uint32(0x7FC0), rounded >> np.uint32(16)).astype(np.uint16)
 
 
 def float16_stochastic(x: np.ndarray, random: np.ndarray) -> np.ndarray:
@@ -168,7 +167,7 @@ def narrow(
     to, single = flat(array), values.astype(np.float32)
     if rounding == "remainder" and rest is not None:
         bits = single.view(np.uint32)
-        to[...] = bfloat16_kept(bits, bits + np.uint32(0x8000))
+        to[...] = bfloat16_kept(single, bits + np.uint32(0x8000))
         flat(rest)[...] = np.where(np.isnan(single), 0, bits & np.uint32(0xFFFF)).astype(np.uint16).view(np.int16)
         return
     if rounding == "stochastic" and random is not None:
