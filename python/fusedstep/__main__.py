@@ -16,13 +16,20 @@ COMMANDS = {
     "info": "show the version, the compiler, the targets, the threads and the optional packages",
     "verify": "check on this machine that the kernels give the reference's bits",
     "bench": "measure steps on this machine beside other packages",
+    "lab": "try on the kernels what the papers on optimizers promise, and report what was seen",
 }
 
 #: The extra that brings what a command needs.
-EXTRAS = {"demo": "lab", "bench": "bench"}
+EXTRAS = {"demo": "lab", "bench": "bench", "lab": "lab"}
 
 #: Module -> package, of everything that the extras bring.
-PACKAGES = {"matplotlib": "matplotlib", "numba": "numba", "rich": "rich", "sklearn": "scikit-learn"}
+PACKAGES = {
+    "matplotlib": "matplotlib",
+    "numba": "numba",
+    "rich": "rich",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+}
 
 
 def read(words: Sequence[str]) -> argparse.Namespace:

@@ -17,6 +17,7 @@ OPTIONAL = (
     "matplotlib",
     "rich",
     "scikit-learn",
+    "scipy",
     "numba",
     "torch",
     "jax",
