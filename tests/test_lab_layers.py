@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusedstep.lab.protocol import Course
-
 for extra in ("scipy", "sklearn", "matplotlib"):
     pytest.importorskip(extra)
 band = pytest.importorskip("fusedstep.lab.band")
 deep = pytest.importorskip("fusedstep.lab.deep")
 layers = pytest.importorskip("fusedstep.lab.layers")
+protocol = pytest.importorskip("fusedstep.lab.protocol")
 reach = pytest.importorskip("fusedstep.lab.reach")
 
 
@@ -62,7 +61,7 @@ def test_bands():
     found = band.Band((0.1, 1.0, 10.0), (0.1, 1.0))
     for rate, losses in ((0.1, (0.1, 0.2, 0.4)), (1.0, (0.01, 0.02, 0.03)), (10.0, (np.nan, np.inf, 5.0))):
         for loss in losses:
-            found.add("SGD", rate, Course(errors=[{"loss": loss, "test error": loss / 10}]))
+            found.add("SGD", rate, protocol.Course(errors=[{"loss": loss, "test error": loss / 10}]))
     assert found.spread("SGD") == pytest.approx(10)
     assert found.spread("SGD", whole=True) == pytest.approx(band.GUESS / 0.02)
     assert found.wrong("SGD", 1.0) == pytest.approx(0.002)
