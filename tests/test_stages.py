@@ -242,7 +242,7 @@ REFUSED = [
     ({"grad_scale": "8"}, TypeError, "grad_scale must be a finite number > 0"),
     ({"max_norm": -1.0}, ValueError, "max_norm must be None or a finite number > 0"),
     ({"max_norm": 1.0, "max_norm_per_tensor": 1.0}, ValueError, "max_norm must be None with max_norm_per_tensor"),
-    ({"norm": -1.0}, ValueError, "norm must be a number ≥ 0"),
+    ({"norm": -1.0}, ValueError, "norm must be None or a number ≥ 0"),
     ({"norm": [1.0]}, TypeError, "norm must be"),
     ({"clip_value": math.inf}, ValueError, "clip_value must be"),
     ({"on_nonfinite": "ignore"}, ValueError, "on_nonfinite must be one of 'propagate', 'skip', 'raise'"),
@@ -296,3 +296,49 @@ def test_parameters_without_gradients_are_left_out():
     assert (to[0] == 0).all()
     assert same_bytes(to[1], b.astype(np.float32))
     assert (opt.average[0] == 1).all()
+
+
+@pytest.mark.parametrize("package", [fs, fs.reference], ids=["fused", "reference"])
+@pytest.mark.parametrize("bound", [False, True], ids=["step", "bind"])
+def test_options_that_change_before_the_step(bound, package):
+    """The gradient's type, the copy and the zeroes belong to the step, whatever it takes over on its way."""
+    memory, w, to = np.ones(8, np.float16), np.zeros(4, np.float32), np.zeros(4, np.float16)
+    opt = package.SGD(w, lr=1.0)
+    held = opt.bind(memory[:4], copy_to=to, zero_grad=True) if bound else None
+    for lr, expected in ((0.5, -0.5), (0.25, -0.75), (0.25, -1.0)):
+        opt.param_groups[0]["lr"] = lr
+        memory[:] = 1
+        held.step() if held else opt.step(memory[:4], copy_to=to, zero_grad=True)
+        assert (w == expected).all()
+        assert (to == expected).all()
+        assert memory.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    opt.param_groups[0]["lr"] = 1.0
+    late = opt.bind(memory[:4])
+    memory[:] = 1
+    late.step()
+    late.step()
+    assert (w == -3.0).all()
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64, np.float16])
+def test_any_number_is_a_norm(kind):
+    w = np.ones(3)
+    opt = fs.SGD(w)
+    opt.step(np.ones(3), norm=kind("inf"), on_nonfinite="skip")
+    assert opt.skipped == 1
+    opt.step(np.array([3.0, 4.0, 0.0]), norm=kind(5.0), max_norm=1.0)
+    assert opt.last == (5.0, 1 / (5 + 1e-6), False)
+
+
+@pytest.mark.parametrize("window", [2, 3, 5])
+def test_flushed_windows(window):
+    """Squares in the ring stay as they are, whatever their size; sums below the normal numbers are 0."""
+    thetas = []
+    for package in (fs, fs.reference):
+        w = np.zeros(3, np.float32)
+        opt = package.WindowedAdagrad(w, window=window, flush_denormals=True, eps=0.0, lr=1.0)
+        for size in (1e-20, 1e-20, 1e-20, 1e-19, 1e-19, 1e-18, 1e-17):
+            opt.step(np.full(3, size, np.float32))
+        thetas.append((w, opt.state["0"]["sum"], opt.state["0"]["ring"]))
+    for mine, other in zip(*thetas, strict=True):
+        assert same_bytes(mine, other)

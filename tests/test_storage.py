@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -87,8 +90,8 @@ def run(name, options, combination, size, stages, **given):
         values = (extreme if t == len(stages) - 1 else random)(rng, size, np.float32)
         grads = [cast(values, of_grad) for _ in range(2)]
         copies = [cast(np.zeros(size), ("bfloat16", "float16", "float32", "float64")[t % 4]) for _ in range(2)]
-        for optimizer, grad, copy in zip(pair, grads, copies, strict=True):
-            optimizer.step(grad, copy_to=copy, **stage)
+        for optimizer, grad, to in zip(pair, grads, copies, strict=True):
+            optimizer.step(grad, copy_to=to, **stage)
         assert_same(pair, params, grads, copies)
     return pair, params
 
@@ -470,3 +473,69 @@ def test_functions_take_every_type():
     opt.step(grad)
     assert same(theta, expected)
     assert same(v, opt.state["0"]["exp_avg_sq"])
+
+
+@pytest.mark.parametrize("of", ["sq8", "bfloat16"])
+def test_states_that_an_option_calls_for(of):
+    """They are added in the storage that was chosen, by a change and by loading."""
+    rng = np.random.default_rng(4)
+    start, grads = random(rng, 5000, np.float32), [random(rng, 5000, np.float32) for _ in range(3)]
+    params = [start.copy(), start.copy()]
+    pair = [fs.Adam(params[0], state=of), fs.reference.Adam(params[1], state=of)]
+    for opt in pair:
+        opt.step(grads[0])
+        opt.param_groups[0]["amsgrad"] = True
+        for grad in grads[1:]:
+            opt.step(grad)
+    assert same(*params)
+    assert (pair[0].state["0"]["max_exp_avg_sq"].dtype == np.uint8) == (of == "sq8")
+    other = fs.Adam(params[0].copy(), state=of)
+    other.load_state_dict(pair[0].state_dict())
+    for key, expected in pair[0].state["0"].items():
+        assert key == "step" or same(other.state["0"][key], expected)
+
+
+def test_a_mark_is_not_lost_in_silence():
+    w = cast(np.ones(3), "bfloat16")
+    for wrong in (lambda: w.astype(np.float32), lambda: np.zeros_like(w, dtype=np.float64), lambda: w + w):
+        with pytest.raises(TypeError):
+            wrong()
+    with pytest.raises(TypeError, match="must be bits"):
+        w[...] = 2.5
+    w[...] = np.uint16(0x4000)
+    assert fs.as_float32(w).tolist() == [2, 2, 2]
+    assert "2., 2., 2." in repr(w)
+    assert fs.as_float32(w[0:1].reshape(())).shape == ()
+    assert same(pickle.loads(pickle.dumps(w)), w)
+    assert isinstance(copy.deepcopy(w), BFloat16)
+
+
+@pytest.mark.parametrize("name", fs.reference.__all__)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_every_function_in_every_type(name, dtype):
+    """Beside the class, whose state the function is given."""
+    rng = np.random.default_rng(2)
+    start, grad = random(rng, 50, np.float32).astype(dtype), random(rng, 50, np.float32)
+    cls = getattr(fs, name)
+    theta, of_class = start.copy(), start.copy()
+    opt = cls(of_class, lr=0.1)
+    before = {key: value.copy() for key, value in opt.state["0"].items() if key != "step"}
+    opt.step(grad)
+    function = getattr(fs.functional, fs.functional.name_of(cls))
+    function(theta, grad, **before, step=1, lr=0.1)
+    assert same(theta, of_class)
+    assert (theta != start).any()
+    assert all(same(value, opt.state["0"][key]) for key, value in before.items())
+
+
+def test_functions_take_one_type_for_a_list():
+    params = [np.ones(3, np.float32), np.ones(3, np.float32)]
+    states = [cast(np.zeros(3), "bfloat16"), np.zeros(3, np.float32)]
+    with pytest.raises(TypeError, match=r"^lion_: exp_avg must have one type in all its arrays, got"):
+        fs.functional.lion_(params, [np.ones(3)] * 2, states, step=1, lr=0.1)
+
+
+def test_small_shards_may_begin_anywhere():
+    w = np.ones(10, np.float32)
+    fs.Adam({"w": w}, state="sq8", extents={"w": (100, 1000)}).step({"w": w.copy()})
+    assert (w != 1).all()

@@ -113,7 +113,7 @@ void Plan::check_storage(const Entry& entry, const Where& where) const {
     if (storage_.rounding == Rounding::remainder && type == Type::float16)
         throw py::type_error(where.text() + " must be bfloat16 with rounding='remainder', got float16");
     for (const auto& [name, chosen] : storage_.state)
-        if (chosen == "sq8" && entry.extent.offset % Code8::block)
+        if (chosen == "sq8" && entry.extent.whole >= Storage::worth_a_code && entry.extent.offset % Code8::block)
             throw py::value_error(optimizer_ + ": extents['" + entry.name + "'] must begin at a multiple of " +
                                   std::to_string(Code8::block) + " for sq8, got " +
                                   std::to_string(entry.extent.offset));
@@ -149,10 +149,14 @@ void Plan::attach(size_t tensor) {
     Tensor& target = plan_.tensors[tensor];
     Entry& entry = entries_[tensor];
     const std::vector<Companion> companions = companions_of(entry, plan_.groups[size_t(target.group)]);
-    const uint64_t number = target.cargo.tensor;
+    // A step that takes over changed options has its gradient and its copy already.
+    const Cargo before = target.cargo;
     target.cargo = {};
     target.calculate_in(target.type);
-    target.cargo.tensor = number;
+    target.cargo.tensor = before.tensor;
+    target.cargo.grad = before.grad;
+    target.cargo.copy = before.copy;
+    target.cargo.copy_type = before.copy_type;
     target.cargo.param = storage_.format_of_param(entry.layout);
     target.cargo.average_decay = average_decay_;
     std::fill(std::begin(target.buffers.state), std::end(target.buffers.state), nullptr);
@@ -200,16 +204,21 @@ void Plan::refresh(const std::vector<size_t>& groups, const py::function& provid
             const Entry& entry = entries_[i];
             const auto keep = [&](const std::string& name, const py::array& param,
                                   const std::vector<Companion>& companions) {
-                py::list arrays;
+                std::map<std::string, py::object> arrays;
+                std::vector<Companion> missing;
                 for (const Companion& one : companions) {
-                    py::object array;
                     for (const auto& [known, owned] : entry.states)
                         if (known == one.name && (one.kind != Companion::ring || owned.shape(0) == one.planes))
-                            array = owned;
-                    if (!array) array = provide(name, param, std::vector<Companion>{one})[py::int_(0)];
-                    arrays.append(array);
+                            arrays[one.name] = owned;
+                    if (!arrays.contains(one.name)) missing.push_back(one);
                 }
-                return arrays;
+                if (!missing.empty()) {
+                    const py::list made = provide(name, param, missing);
+                    for (size_t j = 0; j < missing.size(); ++j) arrays[missing[j].name] = made[j];
+                }
+                py::list all;
+                for (const Companion& one : companions) all.append(arrays[one.name]);
+                return all;
             };
             states.push_back(
                 provide_arrays(entry, where(params_, i), companions_of(entry, fresh.back()), py::cpp_function(keep)));

@@ -153,7 +153,7 @@ private:
     void keep_apart(bool zero_grad);
     void call_schedules();
     void run();
-    void refuse_step(double norm);
+    void refuse_step(double norm, bool raises);
 
     inline static const std::string params_ = "params", grads_ = "grads", state_ = "state", copy_to_ = "copy_to";
 

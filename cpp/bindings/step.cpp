@@ -196,12 +196,12 @@ void Plan::run() {
     if (happened)
         ++calls;
     else
-        refuse_step(plan_.outcome.norm);
+        refuse_step(plan_.outcome.norm, plan_.stages.on_nonfinite == Stages::raise);
 }
 
 /// A step that its stages do not let happen is counted or raised.
-void Plan::refuse_step(double norm) {
-    if (plan_.stages.on_nonfinite == Stages::skip) {
+void Plan::refuse_step(double norm, bool raises) {
+    if (!raises) {
         ++skipped;
         return;
     }
@@ -284,8 +284,7 @@ void Plan::advance(const std::vector<std::string>& names, double norm, double fa
 
 void Plan::skip(double norm, bool raises) {
     plan_.outcome = {norm, 1, true};
-    plan_.stages.on_nonfinite = raises ? Stages::raise : Stages::skip;
-    refuse_step(norm);
+    refuse_step(norm, raises);
 }
 
 py::tuple Plan::outcome() const {

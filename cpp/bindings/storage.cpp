@@ -5,9 +5,6 @@
 namespace fusedstep::bindings {
 namespace {
 
-/// Tensors with fewer elements keep their state in full: there is little to save, and much to lose.
-constexpr int64_t worth_a_code = 4096;
-
 const std::string codes = "sq8";
 
 std::string name_of(Type type) {

@@ -29,6 +29,9 @@ struct Companion {
 
 class Storage {
 public:
+    /// Tensors with fewer elements keep their state in full: there is little to save, and much to lose.
+    static constexpr int64_t worth_a_code = 4096;
+
     /// Types of states by name; the one named "" holds for all others.
     std::map<std::string, std::string> state;
     Rounding rounding = Rounding::nearest;

@@ -19,7 +19,11 @@ RULE uint16_t narrow(float x, uint32_t key, uint32_t element) {
 }
 
 /// How many of the states before this one take random bits.
-constexpr int draws_before(unsigned slow, size_t state) { return __builtin_popcount(slow & ((1u << state) - 1)); }
+constexpr int draws_before(unsigned slow, size_t state) {
+    int draws = 0;
+    for (size_t i = 0; i < state; ++i) draws += slow >> i & 1;
+    return draws;
+}
 
 template <class Rule, bool coupled, bool random, size_t... index, class... State>
 RULE void sweep(const Rule& rule, float sign, float decay, int count, const uint32_t* keys, uint32_t first,

@@ -143,8 +143,6 @@ template <class Real>
 RULE void load(Real* to, const void* array, const Format& format, const Place& place) {
     const int64_t from = place.from;
     const int count = place.count;
-    const auto* halves = static_cast<const uint16_t*>(array) + from;
-    const auto* rest = format.rest ? static_cast<const uint16_t*>(format.rest) + from : nullptr;
     switch (format.type) {
         case Type::float32: return convert(to, static_cast<const float*>(array) + from, count);
         case Type::float64: return convert(to, static_cast<const double*>(array) + from, count);
@@ -156,6 +154,8 @@ RULE void load(Real* to, const void* array, const Format& format, const Place& p
         }
         default: break;
     }
+    const auto* halves = static_cast<const uint16_t*>(array) + from;
+    const auto* rest = format.rest ? static_cast<const uint16_t*>(format.rest) + from : nullptr;
     if constexpr (sizeof(Real) == sizeof(float)) {
         if (format.rounding == Rounding::remainder)
             return join(to, halves, reinterpret_cast<const int16_t*>(rest), count);
@@ -177,8 +177,6 @@ RULE void store(uint16_t* to, uint16_t* rest, const Real* from, const Format& fo
 template <class Real>
 RULE void store(void* array, const Real* from, const Format& format, const Place& place) {
     const int64_t at = place.from;
-    auto* halves = static_cast<uint16_t*>(array) + at;
-    auto* rest = format.rest ? static_cast<uint16_t*>(format.rest) + at : nullptr;
     switch (format.type) {
         case Type::float32:
             if constexpr (sizeof(Real) == sizeof(double))
@@ -194,6 +192,8 @@ RULE void store(void* array, const Real* from, const Format& format, const Place
         }
         default: break;
     }
+    auto* halves = static_cast<uint16_t*>(array) + at;
+    auto* rest = format.rest ? static_cast<uint16_t*>(format.rest) + at : nullptr;
     if constexpr (sizeof(Real) == sizeof(float))
         if (format.rounding == Rounding::remainder)
             return split(halves, reinterpret_cast<int16_t*>(rest), from, place.count);
@@ -280,6 +280,10 @@ void pass(const Target& target, const Work& work, int64_t begin, int64_t end) {
     Border border = work.border;
     if (!changes_grad) border.sign *= cargo.factor;  // as for a tensor without cargo
 
+    // Behind its other states a window sees two planes of its ring, which stay as they are.
+    int own_states = work.update->window ? -2 : 0;
+    for (void* const state : arrays.state) own_states += state != nullptr;
+
     int64_t number = work.offset + begin;
     for (int64_t from = begin; from < end;) {
         // Tiles end at multiples of their size in the whole tensor, as blocks of codes do.
@@ -308,7 +312,7 @@ void pass(const Target& target, const Work& work, int64_t begin, int64_t end) {
         loop(work.update->numbers, border, here, 0, place.count);
 
         for (int i = 0; i < Buffers::most_states && arrays.state[i]; ++i) {
-            if (cargo.flush_denormals) flush(static_cast<Real*>(here.state[i]), place.count);
+            if (cargo.flush_denormals && i < own_states) flush(static_cast<Real*>(here.state[i]), place.count);
             if (!is_own(cargo.state[i])) store(arrays.state[i], states[i], cargo.state[i], place);
         }
         if (!is_own(cargo.param)) {

@@ -1,6 +1,5 @@
 #include "plan.hpp"
 
-#include <algorithm>
 #include <cmath>
 
 namespace fusedstep {
@@ -96,7 +95,7 @@ bool Plan::settle(std::span<const double> squares) {
         double factor = outcome.factor;
         if (stages.max_norm_per_tensor) {
             factor = stages.factor(stages.max_norm_per_tensor, std::sqrt(squares[i]) / stages.grad_scale);
-            outcome.factor = i ? std::min(outcome.factor, factor) : factor;
+            if (i == 0 || factor < outcome.factor || std::isnan(factor)) outcome.factor = factor;
         }
         cargo_[i].factor = factor;
     }

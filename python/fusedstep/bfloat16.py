@@ -8,10 +8,23 @@ import numpy as np
 
 
 class BFloat16(np.ndarray):
-    """Raw bits of bfloat16 numbers, as uint16. NumPy's arithmetic would take them for integers and is refused."""
+    """Raw bits of bfloat16 numbers, as uint16. What would take them for integers is refused: NumPy's arithmetic, other
+    types, and numbers that are assigned."""
 
     fusedstep_bfloat16 = True
     __array_ufunc__ = None  # type: ignore[assignment]
+
+    def __array_finalize__(self, origin: Any) -> None:
+        if self.dtype.kind in "fc":
+            raise TypeError(f"BFloat16: bits must stay uint16, got {self.dtype} (fusedstep.as_float32 reads them)")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if np.asarray(value).dtype != np.uint16:
+            raise TypeError(f"BFloat16: what is assigned must be bits, uint16, got {np.asarray(value).dtype}")
+        super().__setitem__(key, value)
+
+    def __repr__(self) -> str:
+        return f"BFloat16({as_float32(self)!r})"
 
 
 def as_bfloat16(array: np.ndarray) -> BFloat16:
@@ -48,11 +61,14 @@ def as_float32(array: np.ndarray) -> np.ndarray:
     """
     if not is_bfloat16(array):
         raise TypeError(f"as_float32: array must be bfloat16, got {getattr(array, 'dtype', type(array).__name__)}")
-    return (bits_of(array).astype(np.uint32) << 16).view(np.float32)
+    wide = np.array(bits_of(array), np.uint32)
+    wide <<= np.uint32(16)
+    return wide.view(np.float32)
 
 
 def is_bfloat16(array: Any) -> bool:
-    return isinstance(array, BFloat16) or (isinstance(array, np.ndarray) and array.dtype.name == "bfloat16")
+    marked = isinstance(array, BFloat16) and array.dtype == np.uint16
+    return marked or (isinstance(array, np.ndarray) and array.dtype.name == "bfloat16")
 
 
 def bits_of(array: np.ndarray) -> np.ndarray:

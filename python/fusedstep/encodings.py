@@ -164,7 +164,9 @@ def narrow(
     array: np.ndarray, values: np.ndarray, rounding: str, random: np.ndarray | None, rest: np.ndarray | None = None
 ) -> None:
     """Bring numbers back into an array of a floating type."""
-    to, single = flat(array), values.astype(np.float32)
+    to = flat(array)
+    with np.errstate(over="ignore"):  # what is beyond a type becomes infinite
+        single = values.astype(np.float32) if array.dtype.itemsize == 2 else values
     if rounding == "remainder" and rest is not None:
         bits = single.view(np.uint32)
         to[...] = bfloat16_kept(single, bits + np.uint32(0x8000))
@@ -181,7 +183,8 @@ def narrow(
     if is_bfloat16(array):
         to[...] = bfloat16_nearest(single)
     else:
-        to[...] = single if array.dtype == np.float16 else values
+        with np.errstate(over="ignore"):
+            to[...] = single
     if rest is not None:
         lacks = single - widen(array, np.dtype(np.float32), None, "nearest")
         narrow(rest, np.where(np.isfinite(lacks), lacks, np.float32(0)), "nearest", None)

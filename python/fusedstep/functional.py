@@ -30,8 +30,8 @@ The equations and options are those of `{name}`.
 Args:
     param: parameters of any floating type, writeable and dense: an array or a list of arrays.
     grad: gradients like the parameters, of any floating type; ``None`` in a list skips a parameter.
-    {states}: state like the parameters, of any floating type, which the caller keeps; `None` where the options call for
-        none.
+    {states}: state like the parameters, which the caller keeps, of one floating type in the whole list or of the type
+        that each parameter is calculated in; `None` where the options call for none.
     step: t of this update, from 1.
     lr: learning rate η.
     options: those of `{name}`, and ``convention``, ``seed``, ``rounding`` ("nearest" or "stochastic").
@@ -143,7 +143,7 @@ def run(
     plan.state_argument = "state"
     kept = {name: option.default for name, option in storage.STORAGE.items()}
     kept["rounding"] = ROUNDING.take(function, "rounding", rounding)
-    kept["state"] = {name: types[0] for name in needed if (types := narrower(param, states[name]))} or None
+    kept["state"] = chosen_types(function, param, {name: states[name] for name in needed - set(storage.OF_THEIR_OWN)})
     plan.configure(storage.resolve(function, kept, cls.state_names), SEED.take(function, "seed", seed))
     plan.add(param, "", cls._method, options, provide, {})
     for name in plan.names():
@@ -151,15 +151,18 @@ def run(
     plan.step(None, grad, None)
 
 
-def narrower(param: Any, state: Any) -> list[str]:
-    """The types of the states' arrays that are not what their parameters are calculated in."""
-    pairs = zip(param, state, strict=True) if isinstance(param, (list, tuple)) else [(param, state)]
-    return [
-        name_of_type(array)
-        for theta, array in pairs
-        if isinstance(theta, np.ndarray) and isinstance(array, np.ndarray) and name_of_type(array) in storage.TYPES
-        if array.dtype != arithmetic(theta)
-    ]
+def chosen_types(function: str, param: Any, states: dict[str, Any]) -> dict[str, str] | None:
+    """The type of each state that is not what its parameters are calculated in: one for the whole list."""
+    several, chosen = isinstance(param, (list, tuple)), {}
+    for name, arrays in states.items():
+        pairs = list(zip(param, arrays, strict=True)) if several else [(param, arrays)]
+        pairs = [pair for pair in pairs if all(isinstance(array, np.ndarray) for array in pair)]
+        types = {name_of_type(array) for _, array in pairs}
+        if types <= set(storage.TYPES) and any(array.dtype != arithmetic(theta) for theta, array in pairs):
+            if len(types) > 1:
+                raise TypeError(f"{function}: {name} must have one type in all its arrays, got {sorted(types)}")
+            chosen[name] = types.pop()
+    return chosen or None
 
 
 __all__ = []

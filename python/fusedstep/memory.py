@@ -61,7 +61,7 @@ def for_companion(param: np.ndarray, spec: Any) -> np.ndarray:
 
 def initialize(param: np.ndarray, specs: list[Any], arrays: list[np.ndarray]) -> None:
     """Set everything beside a parameter to what it begins with."""
-    scales = {spec.name.removesuffix("_scale"): array for spec, array in zip(specs, arrays, strict=True)}
+    scales = {spec.name: array for spec, array in zip(specs, arrays, strict=True) if spec.role == "scale"}
     for spec, array in zip(specs, arrays, strict=True):
         if spec.role == "average":
             flat(array)[...] = widen(param, array.dtype, None, "nearest")
@@ -69,7 +69,7 @@ def initialize(param: np.ndarray, specs: list[Any], arrays: list[np.ndarray]) ->
             continue
         elif spec.dtype in ("int8", "uint8"):
             start = np.full(param.size, spec.initial, np.float32)
-            flat(array)[...], scales[spec.name][...] = encode(start, spec.is_signed, None)
+            flat(array)[...], scales[f"{spec.name}_scale"][...] = encode(start, spec.is_signed, None)
         elif is_bfloat16(array):
             narrow(array, np.full(array.size, spec.initial), "nearest", None)
         else:

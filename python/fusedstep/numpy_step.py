@@ -44,7 +44,7 @@ def step(optimizer: Any, grads: Any, stages: dict[str, Any] | None) -> None:
         for one, f in zip(work, factors, strict=True):
             update(optimizer, one, f, stages)
     sized = [f for f, one in zip(factors, work, strict=True) if one.grad.size]
-    least = min(sized, default=factor(stages["max_norm"], norm, stages))
+    least = min(sized, key=lambda f: f if f == f else -math.inf, default=factor(stages["max_norm"], norm, stages))
     plan.advance([one.name for one in work], norm, least)
 
 

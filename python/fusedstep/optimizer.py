@@ -183,6 +183,7 @@ class Optimizer(Configured):
         """Take over groups' dicts that were changed since the last step: all or none."""
         indices = list(indices)
         resolved = [self._changed(index, new_windows) for index in indices]
+        before = [dict(self.param_groups[index]) for index in indices]
         for index, options in zip(indices, resolved, strict=True):
             self.param_groups[index].update(options)
 
@@ -191,7 +192,12 @@ class Optimizer(Configured):
             initialize(param, specs, arrays)
             return arrays
 
-        self._plan.refresh(indices, provide)
+        try:
+            self._plan.refresh(indices, provide)
+        except BaseException:
+            for index, options in zip(indices, before, strict=True):
+                self.param_groups[index].update(options)
+            raise
 
     def _changed(self, index: int, new_windows: bool) -> dict[str, Any]:
         group, where = self.param_groups[index], f"{self._name}: param_groups[{index}]"
@@ -225,12 +231,12 @@ class Optimizer(Configured):
                 list with an entry for each.
             grad_scale: what gradients come multiplied with (a loss scale), and are divided by.
             max_norm: the norm of all gradients is brought down to this, if it is larger, as by
-                torch.nn.utils.clip_grad_norm_.
+                torch.nn.utils.clip_grad_norm_. Of shards, only the parts at hand are known: give ``norm``.
             norm: the norm of the unscaled gradients, if it is known: it is not computed then.
             max_norm_per_tensor: the same for each tensor by itself.
             clip_value: every element is brought into ±this.
-            on_nonfinite: where the norm is not finite, "propagate" goes on, "skip" leaves everything as it is and
-                counts the step in `skipped`, "raise" leaves everything as it is and raises.
+            on_nonfinite: where the norm, in float64, is not finite, "propagate" goes on, "skip" leaves everything as it
+                is and counts the step in `skipped`, "raise" leaves everything as it is and raises.
             copy_to: arrays in the structure of the parameters, of any floating type, that the new parameters are
                 copied to, rounded to nearest; None for those that are not.
             zero_grad: set the gradients to zero.
@@ -280,7 +286,8 @@ class Optimizer(Configured):
     def average(self) -> Any:
         """The average of the parameters, live, in their structure; of the type that they are calculated with.
 
-        A ← dA + (1−d)θ in every step, with d = ``weight_average``, beginning at the parameters as they were added.
+        A ← dA + (1−d)θ in every step in which a parameter has a gradient, with d = ``weight_average``, beginning at the
+        parameters as they were added.
 
         >>> import numpy as np, fusedstep as fs
         >>> w = np.ones(2)

@@ -35,9 +35,15 @@ def restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
             _check_entry(plan.param(name), specs, saved["state"][name], f"{where}: state_dict['state'][{name!r}]")
 
     plan.check_idle()
+    before = [dict(group) for group in optimizer.param_groups]
     for index, options in enumerate(groups):
         optimizer.param_groups[index].update(options)
-    optimizer._refresh(range(len(groups)), new_windows=True)
+    try:
+        optimizer._refresh(range(len(groups)), new_windows=True)
+    except BaseException:
+        for group, options in zip(optimizer.param_groups, before, strict=True):
+            group.update(options)
+        raise
     for name in names:
         entry = saved["state"][name]
         plan.set_step(name, int(entry["step"]))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .options import Number, Option, Refused, choice, flag, optional, positive, real
+from .options import Number, Option, Refused, choice, flag, optional, positive
 
 
 @dataclass(frozen=True)
@@ -15,17 +15,18 @@ class Norm(Number):
     """A norm, which may have come out infinite or NaN."""
 
     def check(self, value: Any) -> Any:
-        try:
-            return real(value, self.expected) if not isinstance(value, float) or math.isfinite(value) else value
-        except Refused:
-            raise Refused(self.expected, TypeError) from None
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            raise Refused(self.expected, TypeError)
+        if float(value) < 0:
+            raise Refused(self.expected)
+        return float(value)
 
 
 STAGES: dict[str, Option] = {
     "grad_scale": positive(1.0, "gradients come multiplied with this (a loss scale) and are divided by it"),
     "max_norm": optional(positive(1.0, "the gradients' norm over all tensors is brought down to this")),
     "norm": optional(
-        Norm(1.0, "the norm of the unscaled gradients, if it is known already", expected="a norm, a number ≥ 0")
+        Norm(1.0, "the norm of the unscaled gradients, if it is known", expected="a number ≥ 0, infinity or NaN")
     ),
     "max_norm_per_tensor": optional(positive(1.0, "the norm of each tensor's gradient is brought down to this")),
     "clip_value": optional(positive(1.0, "then every element is brought into ±this")),
@@ -53,7 +54,4 @@ def resolve(owner: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
             f"{owner}: max_norm must be None with max_norm_per_tensor, got {stages['max_norm']!r} "
             f"and {stages['max_norm_per_tensor']!r}"
         )
-    norm = stages["norm"]
-    if norm is not None and norm < 0:
-        raise ValueError(f"{owner}: norm must be a number ≥ 0, got {norm!r}")
     return stages

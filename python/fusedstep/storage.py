@@ -21,7 +21,9 @@ class StateTypes(Choice):
             return {"": super().check(value)}
         if not isinstance(value, Mapping):
             raise Refused(self.expected, TypeError)
-        return {str(name): super(StateTypes, self).check(one) for name, one in value.items()}
+        if not all(isinstance(name, str) and name for name in value):
+            raise Refused(self.expected)
+        return {name: super(StateTypes, self).check(one) for name, one in value.items()}
 
 
 STATE = StateTypes(
