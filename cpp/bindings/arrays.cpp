@@ -110,14 +110,18 @@ void check_memory(const py::array& array, const Where& where, bool written) {
                    tuple_text(array.strides(), array.ndim()) + " (x.copy() is dense)");
 }
 
+void check_shape(const py::array& array, const py::ssize_t* shape, py::ssize_t ndim, const Where& where,
+                 const Where& of) {
+    if (array.ndim() != ndim || !std::equal(shape, shape + ndim, array.shape()))
+        refuse(where, "have the shape of " + of.name() + ", " + tuple_text(shape, ndim),
+               tuple_text(array.shape(), array.ndim()));
+}
+
 void check_same(const py::array& array, const Layout& param, const Where& where, const Where& of) {
     const auto ndim = py::ssize_t(param.shape.size());
-    const std::string whose = of.name() + ", ";
-    if (array.ndim() != ndim || !std::equal(param.shape.begin(), param.shape.end(), array.shape()))
-        refuse(where, "have the shape of " + whose + tuple_text(param.shape.data(), ndim),
-               tuple_text(array.shape(), array.ndim()));
+    check_shape(array, param.shape.data(), ndim, where, of);
     if (param.size && !same_strides(array.shape(), param.strides.data(), array.strides(), ndim))
-        refuse(where, "have the strides of " + whose + tuple_text(param.strides.data(), ndim),
+        refuse(where, "have the strides of " + of.name() + ", " + tuple_text(param.strides.data(), ndim),
                tuple_text(array.strides(), ndim));
 }
 
@@ -156,6 +160,25 @@ py::array check_param(py::handle object, const Where& where) {
     check_float(array, where);
     check_memory(array, where, true);
     return array;
+}
+
+py::array check_read(py::handle object, const Where& where) {
+    py::array array = check_array(object, where);
+    check_float(array, where);
+    check_memory(array, where, false);
+    return array;
+}
+
+py::array check_alike(py::handle object, const Layout& other, const Where& where, const Where& of) {
+    py::array array = check_read(object, where);
+    if (type_of(array) != other.type)
+        refuse_type(where, "have the dtype of " + of.name() + ", " + text(other.dtype), type_name_of(array));
+    check_same(array, other, where, of);
+    return array;
+}
+
+void check_shape(const py::array& array, const py::array& other, const Where& where, const Where& of) {
+    check_shape(array, other.shape(), other.ndim(), where, of);
 }
 
 py::array check_grad(py::handle object, const Layout& param, const Where& where, const Where& of) {

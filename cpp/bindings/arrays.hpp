@@ -49,6 +49,15 @@ struct Span {
 /// A parameter: a floating type, writeable, dense in any order of axes.
 py::array check_param(py::handle object, const Where& where);
 
+/// An array that is only read: a floating type, dense in any order of axes.
+py::array check_read(py::handle object, const Where& where);
+
+/// The same, of another's type, shape and strides.
+py::array check_alike(py::handle object, const Layout& other, const Where& where, const Where& of);
+
+/// Throws if two arrays differ in shape.
+void check_shape(const py::array& array, const py::array& other, const Where& where, const Where& of);
+
 /// A gradient: any floating type, the parameter's shape, and its elements in the parameter's order.
 py::array check_grad(py::handle object, const Layout& param, const Where& where, const Where& of);
 

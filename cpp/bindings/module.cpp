@@ -8,6 +8,7 @@
 #include "cpu/threads.hpp"
 #include "options.hpp"
 #include "plan.hpp"
+#include "stats.hpp"
 
 namespace py = pybind11;
 namespace fs = fusedstep;
@@ -102,6 +103,12 @@ PYBIND11_MODULE(_core, module) {
     py::class_<Bound>(module, "Bound", fs::bindings::collectable<Bound>())
         .def("check", &Bound::check)
         .def("step", &Bound::step, "One step with the bound gradients, in place.");
+
+    using Readings = fs::bindings::Readings;
+    py::class_<Readings>(module, "Readings")
+        .def(py::init<py::object, py::object, py::object>())
+        .def("arrays", &Readings::arrays)
+        .def("measure", &Readings::measure);
 
     module.def("names",
                [](const std::string& optimizer, const py::object& params, const std::string& place, size_t first) {

@@ -15,18 +15,19 @@ std::string type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name
 struct Builder {
     const std::string& optimizer;
     const std::string& place;
+    const std::string argument;
 
     std::string key_text(py::handle key, const std::string& within) const {
         const std::string path = place + within;
         if (!py::isinstance<py::str>(key))
-            throw py::type_error(optimizer + ": params" + path + " must have strings as names, got " +
+            throw py::type_error(optimizer + ": " + argument + path + " must have strings as names, got " +
                                  py::repr(key).cast<std::string>());
         Py_ssize_t size = 0;
         const char* const utf8 = PyUnicode_AsUTF8AndSize(key.ptr(), &size);
         PyErr_Clear();
         const std::string text = utf8 ? std::string(utf8, size_t(size)) : "";
         if (text.empty() || text.find('/') != std::string::npos)
-            throw py::value_error(optimizer + ": params" + path +
+            throw py::value_error(optimizer + ": " + argument + path +
                                   " must have names that are not empty and without '/', which joins nested ones, got " +
                                   py::repr(key).cast<std::string>());
         return text;
@@ -36,15 +37,16 @@ struct Builder {
 }  // namespace
 
 Structure Structure::of(const py::object& tree, size_t first, const std::string& optimizer, const std::string& place,
-                        std::vector<Leaf>& leaves) {
-    const Builder builder{optimizer, place};
+                        std::vector<Leaf>& leaves, const char* argument) {
+    const Builder builder{optimizer, place, argument};
     const auto build = [&](const auto& self, const py::object& node, const std::string& prefix, const std::string& path,
                            int depth) -> Structure {
         if (depth > most_depth)
-            throw py::value_error(optimizer + ": params" + place + " must be nested at most " +
+            throw py::value_error(optimizer + ": " + argument + place + " must be nested at most " +
                                   std::to_string(most_depth) + " deep, got a structure that is deeper");
         Structure made;
         made.path_ = path;
+        made.argument_ = argument;
         const bool top = depth == 0;
         if (py::isinstance<py::dict>(node)) {
             made.kind_ = Kind::dict;
@@ -75,27 +77,27 @@ Structure Structure::of(const py::object& tree, size_t first, const std::string&
 
 void Structure::check(py::handle tree, const std::string& optimizer, const std::string& argument,
                       const std::string& place) const {
-    const std::string path = place + path_, where = optimizer + ": " + argument + path;
+    const std::string path = place + path_, where = optimizer + ": " + argument + path, of = argument_ + path;
     if (kind_ == Kind::list) {
         if (!is_list(tree))
-            throw py::type_error(where + " must be a list or a tuple, like params" + path + ", got " + type_name(tree));
+            throw py::type_error(where + " must be a list or a tuple, like " + of + ", got " + type_name(tree));
         if (py::len(tree) != children_.size())
             throw py::value_error(where + " must have " + std::to_string(children_.size()) +
-                                  " entries, one for each of params" + path + ", got " + std::to_string(py::len(tree)));
+                                  " entries, one for each of " + of + ", got " + std::to_string(py::len(tree)));
         return;
     }
     if (!PyDict_Check(tree.ptr()))
-        throw py::type_error(where + " must be a dict, like params" + path + ", got " + type_name(tree));
+        throw py::type_error(where + " must be a dict, like " + of + ", got " + type_name(tree));
     for (const py::object& key : keys_)
         if (!PyDict_Contains(tree.ptr(), key.ptr()))
-            throw py::value_error(where + " must have every name of params" + path +
-                                  " (None skips one), got none for " + py::repr(key).cast<std::string>());
+            throw py::value_error(where + " must have every name of " + of + " (None skips one), got none for " +
+                                  py::repr(key).cast<std::string>());
     if (size_t(PyDict_Size(tree.ptr())) == keys_.size()) return;
     for (const auto& item : py::reinterpret_borrow<py::dict>(tree)) {
         bool known = false;
         for (const py::object& key : keys_) known = known || key.equal(item.first);
         if (!known)
-            throw py::value_error(where + " must have only the names of params" + path + ", got " +
+            throw py::value_error(where + " must have only the names of " + of + ", got " +
                                   py::repr(item.first).cast<std::string>());
     }
 }

@@ -22,7 +22,7 @@ public:
     /// Takes the tree apart. Items of a list at the top are numbered from `first`; `place` is the tree's own place in
     /// the argument, [1] of the second group.
     static Structure of(const py::object& tree, size_t first, const std::string& optimizer, const std::string& place,
-                        std::vector<Leaf>& leaves);
+                        std::vector<Leaf>& leaves, const char* argument = "params");
 
     /// Calls visit(leaf number, leaf) for every leaf of a tree like this one, in the order of the parameters.
     template <class Visit>
@@ -51,6 +51,7 @@ private:
 
     Kind kind_ = Kind::leaf;
     size_t leaf_ = 0;
+    const char* argument_ = "params";  ///< that the tree was given as
     std::string path_;
     std::vector<py::object> keys_;
     std::vector<Structure> children_;

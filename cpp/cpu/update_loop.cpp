@@ -8,6 +8,7 @@ namespace fusedstep::FUSEDSTEP_TARGET {
 
 extern const Halves halves;  // half_loop.cpp
 extern const Passes passes;  // pass_loop.cpp
+extern const Stats stats;    // stats_loop.cpp
 
 namespace {
 
@@ -62,7 +63,7 @@ constexpr void enter(Loop (&row)[arithmetic_types][2]) {
 
 template <class... Rule>
 constexpr Target table(List<Rule...>) {
-    Target target{FUSEDSTEP_TARGET_NAME, {}, {fold<float>, fold<double>}, &halves, &passes};
+    Target target{FUSEDSTEP_TARGET_NAME, {}, {fold<float>, fold<double>}, &halves, &passes, &stats};
     int row = 0;
     (enter<Rule>(target.loops[row++]), ...);
     return target;

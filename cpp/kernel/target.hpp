@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../rules/list.hpp"
+#include "stats.hpp"
 #include "work.hpp"
 
 namespace fusedstep {
@@ -42,6 +43,7 @@ struct Target {
     Fold folds[arithmetic_types];
     const Halves* halves;
     const Passes* passes;
+    const Stats* stats;
 };
 
 }  // namespace fusedstep

@@ -15,8 +15,10 @@ except ModuleNotFoundError as error:
 
 from . import functional, reference, schedules
 from .bfloat16 import as_bfloat16, as_float32
+from .gradients import Stats, stats
 from .methods import *
 from .methods import __all__ as _methods
+from .monitor import GradientMonitor
 from .targets import (
     active_target,
     available_targets,
@@ -29,6 +31,8 @@ from .targets import (
 __version__ = "0.1.0"
 __all__ = [
     *_methods,
+    "GradientMonitor",
+    "Stats",
     "active_target",
     "as_bfloat16",
     "as_float32",
@@ -38,6 +42,7 @@ __all__ = [
     "reference",
     "schedules",
     "set_num_threads",
+    "stats",
     "use_target",
 ]
 

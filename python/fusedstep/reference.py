@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import methods
+from .numpy_stats import stats as stats
 from .numpy_step import step
 from .optimizer import Optimizer
 from .stages import resolve

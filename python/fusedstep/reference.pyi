@@ -12,3 +12,4 @@ from .methods import RAdam as RAdam
 from .methods import RMSprop as RMSprop
 from .methods import WindowedAdagrad as WindowedAdagrad
 from .methods import Yogi as Yogi
+from .numpy_stats import stats as stats
