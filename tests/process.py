@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,15 @@ def start(folder: Path, program: str, *, timeout: float = 60, before: tuple[str,
     return subprocess.run(
         [*before, sys.executable, path], capture_output=True, text=True, timeout=timeout, env=environment
     )
+
+
+def interruptible(*command: str) -> subprocess.Popen:
+    """A process that takes Ctrl-C, even where the tests run in the background of a shell, which ignores it for them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def output(folder: Path, program: str, **options) -> str:

@@ -18,6 +18,7 @@ import fusedstep as fs
 from fusedstep import contract, formulas, methods
 from fusedstep.__main__ import COMMANDS, main
 from fusedstep.commands import info, network, trial, verify
+from process import interruptible
 
 EXTRAS = ("matplotlib", "numba", "rich", "scipy", "sklearn", "torch", "jax", "optax")
 STEP = Path(__file__).resolve().parent.parent / "cpp" / "cpu" / "step.cpp"
@@ -90,8 +91,7 @@ def test_help_names_every_command(words, capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
 def test_interrupt_ends_cleanly():
-    command = [sys.executable, "-m", "fusedstep", "verify"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with interruptible(sys.executable, "-m", "fusedstep", "verify") as process:
         assert "fusedstep" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)

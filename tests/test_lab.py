@@ -25,6 +25,7 @@ from fusedstep.lab.path import crossings, detour, steps_to_goal, walk
 from fusedstep.lab.reddi import EXAMPLES
 from fusedstep.lab.settings import Settings
 from fusedstep.lab.terrain import SADDLE, TERRAINS, quadratic
+from process import interruptible
 
 for extra in ("scipy", "sklearn"):
     pytest.importorskip(extra)
@@ -331,9 +332,7 @@ def test_what_cannot_run_says_why_and_the_rest_goes_on(monkeypatch, tmp_path, ca
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
 def test_ctrl_c_leaves_whole_files(tmp_path):
     words = ["lab", "run", "schedules", "surfaces", "--out", str(tmp_path), "--set", "epochs=2"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "fusedstep", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with interruptible(sys.executable, "-m", "fusedstep", *words) as process:
         end = time.monotonic() + 60
         while not (tmp_path / "surfaces" / "saddle.png").exists() and time.monotonic() < end:
             time.sleep(0.05)
