@@ -12,9 +12,14 @@ BLOCK, LANES = 4096, 16
 
 
 def square_sum(grad: np.ndarray, offset: int) -> float:
-    """Σg² in double. Blocks of 4096 elements, counted from the start of the whole tensor, are added up apart: 16 sums
-    that take turns, added by halves; then the blocks' sums, in order."""
+    """Σg² in double."""
     values = widen(grad, np.dtype(np.float64), None, "nearest")
+    return block_sum(values * values, offset)
+
+
+def block_sum(values: np.ndarray, offset: int = 0) -> float:
+    """Blocks of 4096 elements, counted from the start of the whole tensor, are added up apart: 16 sums that take turns,
+    added by halves; then the blocks' sums, in order."""
     head = -offset % BLOCK
     parts = [values[:head], *(values[i : i + BLOCK] for i in range(head, values.size, BLOCK))]
     rows = np.zeros((len(parts), BLOCK // LANES, LANES))
@@ -22,7 +27,7 @@ def square_sum(grad: np.ndarray, offset: int) -> float:
         row.reshape(-1)[: part.size] = part
     sums = np.zeros((len(parts), LANES))
     for row in rows.transpose(1, 0, 2):
-        sums += row * row
+        sums += row
     half = LANES // 2
     while half:
         sums = sums[:, :half] + sums[:, half : 2 * half]

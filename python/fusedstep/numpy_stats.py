@@ -9,7 +9,7 @@ import numpy as np
 from . import _core
 from .encodings import flat, widen
 from .gradients import Stats, summary
-from .norms import BLOCK, LANES
+from .norms import block_sum
 
 DOUBLE = np.dtype(np.float64)
 
@@ -30,12 +30,13 @@ def measured(grad: np.ndarray, before: np.ndarray | None, after: np.ndarray | No
     same = 0
     if before is not None and after is not None:
         theta = widen(before, DOUBLE, None, "nearest")
-        change, old = square_sum(widen(after, DOUBLE, None, "nearest") - theta), square_sum(theta)
+        moved = widen(after, DOUBLE, None, "nearest") - theta
+        change, old = block_sum(moved * moved), block_sum(theta * theta)
         same = int(np.sum(bits(before) == bits(after)))
     return (
         grad.size,
         block_sum(sizes),
-        square_sum(kept),
+        block_sum(kept * kept),
         block_sum(kept),
         float(sizes.max(initial=0.0)),
         int(np.sum(values == 0)),
@@ -50,26 +51,6 @@ def measured(grad: np.ndarray, before: np.ndarray | None, after: np.ndarray | No
 def bits(array: np.ndarray) -> np.ndarray:
     raw = flat(array)
     return raw.view(f"u{raw.itemsize}")
-
-
-def square_sum(values: np.ndarray) -> float:
-    return block_sum(values * values)
-
-
-def block_sum(values: np.ndarray) -> float:
-    """Blocks of 4096 elements are added up apart: 16 sums that take turns, added by halves; then the blocks' sums."""
-    rows = np.pad(values, (0, -values.size % BLOCK)).reshape(-1, BLOCK // LANES, LANES)
-    sums = np.zeros((len(rows), LANES))
-    for row in rows.transpose(1, 0, 2):
-        sums += row
-    half = LANES // 2
-    while half:
-        sums = sums[:, :half] + sums[:, half : 2 * half]
-        half //= 2
-    total = 0.0
-    for one in sums[:, 0].tolist():
-        total += one
-    return total
 
 
 def histogram(sizes: np.ndarray) -> np.ndarray:
