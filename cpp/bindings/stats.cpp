@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/stats.hpp"
+#include "released.hpp"
 
 namespace fusedstep::bindings {
 namespace {
@@ -66,7 +67,7 @@ py::list Readings::measure() const {
     }
     std::vector<cpu::Found> found;
     {
-        const py::gil_scoped_release released;
+        const Released released;
         found = cpu::measure(readings);
     }
     py::list rows;

@@ -3,11 +3,10 @@
 
 #include <pybind11/stl.h>
 
-#include <chrono>
 #include <cmath>
-#include <thread>
 
 #include "plan.hpp"
+#include "released.hpp"
 #include "stages.hpp"
 
 namespace fusedstep::bindings {
@@ -15,26 +14,6 @@ namespace {
 
 /// Below this, a step is over before another thread could use the interpreter.
 constexpr int64_t worth_releasing = 32768;
-
-/// Lets other threads have the interpreter for a scope.
-class Released {
-public:
-    Released() : thread_(PyEval_SaveThread()) {}
-    ~Released() {
-        try {
-            PyEval_RestoreThread(thread_);
-        } catch (...) {
-            // The interpreter is ending, and ends its daemon threads by unwinding them. What would be unwound here are
-            // owners of its objects, so this thread waits for the process to end.
-            for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
-        }
-    }
-    Released(const Released&) = delete;
-    Released& operator=(const Released&) = delete;
-
-private:
-    PyThreadState* thread_;
-};
 
 }  // namespace
 
