@@ -9,6 +9,8 @@ import pytest
 
 import fusedstep as fs
 
+from places import PLACES, simulated
+
 #: Orders of the axes in memory that are dense without being C's alone.
 LAYOUTS = ("C", "Fortran", "permuted")
 
@@ -25,6 +27,20 @@ def target(request):
     with fs.use_target(request.param):
         assert fs.active_target() == request.param
         yield request.param
+
+
+@pytest.fixture(scope="session")
+def device(tmp_path_factory):
+    """The place on a CUDA device."""
+    if not fs.cuda.available():
+        fs.cuda.load(simulated(tmp_path_factory.mktemp("simulated")))
+    return PLACES["device"]
+
+
+@pytest.fixture(params=PLACES)
+def place(request):
+    """Each place that arrays can lie in."""
+    return request.getfixturevalue("device") if request.param == "device" else PLACES[request.param]
 
 
 @pytest.fixture

@@ -116,6 +116,14 @@ def from_library(library, make):
     return lambda a: make(pytest.importorskip(library), a)
 
 
+def torch_strided(torch, a):
+    return torch.from_numpy(np.repeat(a, 2, axis=1))[:, ::2]
+
+
+def torch_sparse(torch, a):
+    return torch.from_numpy(a).to_sparse()
+
+
 SWAPPED = np.dtype(np.float32).newbyteorder("S")
 LONG = np.dtype(np.longdouble)
 
@@ -133,7 +141,9 @@ NO_ARRAYS = [
     ("array.array", lambda a: array.array("f", a.ravel()), TypeError, "be a numpy.ndarray", "array.array"),
     ("type", lambda a: np.ndarray, TypeError, "be a numpy.ndarray", "type"),
     ("JAX", from_library("jax.numpy", lambda jnp, a: jnp.array(a)), TypeError, "be a numpy.ndarray", "numpy.array(x)"),
-    ("torch", from_library("torch", lambda torch, a: torch.from_numpy(a)), TypeError, "numpy.ndarray", ".numpy()"),
+    ("torch, int", from_library("torch", lambda torch, a: torch.from_numpy(a).int()), TypeError, "float32", "int32"),
+    ("torch, bool", from_library("torch", lambda torch, a: torch.from_numpy(a).bool()), TypeError, "float32", "bool"),
+    ("torch, sparse", from_library("torch", torch_sparse), TypeError, "its library can describe", "torch.strided"),
 ]
 WRONG_TYPES = [
     ("int", lambda a: a.astype(np.int64), TypeError, FLOATS, "int64"),
@@ -180,6 +190,7 @@ WRONG_MEMORY = [
     ("broadcast", lambda a: np.broadcast_to(a[0], (4, 3)), "writeable", "read-only"),
     ("misaligned", lambda a: misaligned(a, 2), "aligned", "copy() is aligned"),
     ("zero strides", lambda a: strided(a, 0, 1), "dense", "strides (0, 4)"),
+    ("torch, strided", from_library("torch", torch_strided), "dense in memory", "strides"),
     ("every other", lambda a: strided(a, 6, 2), "dense", "strides (24, 8)"),
     ("rows with gaps", lambda a: strided(a, 5, 1), "dense", "strides (20, 4)"),
     ("columns with gaps", lambda a: strided(a, 1, 7), "dense", "strides (4, 28)"),

@@ -45,24 +45,23 @@ def assert_same_trees(actual, expected):
     "stages", [EVERY, {"max_norm_per_tensor": 0.3}, {"norm": 3.0, "max_norm": 0.1}, {"clip_value": 0.5}]
 )
 @pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
-def test_same_bits_as_numpy(name, options, stages, dtype):
+def test_same_bits_as_numpy(name, options, stages, dtype, place):
     rng = np.random.default_rng(1)
-    params = tree(rng, dtype)
-    copies = changed(params, np.copy)
+    copies = tree(rng, dtype)
+    params = changed(copies, lambda param: place.put(param.copy()))
     pair = [getattr(fs, name)(params, **options, weight_average=0.75, flush_denormals=True)]
     pair.append(getattr(fs.reference, name)(copies, **options, weight_average=0.75, flush_denormals=True))
     for _ in range(2):
-        grads = changed(params, lambda param: random(rng, param.shape, dtype))
-        twins = changed(grads, np.copy)
-        to, too = (changed(params, lambda param: np.zeros(param.shape, np.float16)) for _ in range(2))
+        twins = changed(copies, lambda param: random(rng, param.shape, dtype))
+        grads = changed(twins, lambda grad: place.put(grad.copy()))
+        too = changed(copies, lambda param: np.zeros(param.shape, np.float16))
+        to = changed(too, lambda array: place.put(array.copy()))
         with np.errstate(over="ignore"):
             pair[0].step(grads, copy_to=to, **stages)
             pair[1].step(twins, copy_to=too, **stages)
-        assert_same_trees(params, copies)
-        assert_same_trees(grads, twins)
-        assert_same_trees(to, too)
-        assert_same_trees(pair[0].average, pair[1].average)
-        assert_same_state(*pair)
+        for actual, expected in ((params, copies), (grads, twins), (to, too), (pair[0].average, pair[1].average)):
+            assert_same_trees(changed(actual, place.get), expected)
+        assert_same_state(*pair, place.get)
         np.testing.assert_equal(tuple(pair[0].last), tuple(pair[1].last))
 
 
@@ -81,7 +80,7 @@ def test_norm_is_the_norm():
 
 @pytest.mark.parametrize("offset", [0, 1, 4095, 4096, 5000])
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 4095, 4096, 4097, 9000, 70_000])
-def test_norm_by_blocks(size, offset):
+def test_norm_by_blocks(size, offset, place):
     """The bits of the norm depend on where a shard begins in its tensor, and on nothing else."""
     grad = random(np.random.default_rng(size), size, np.float32)
     expected = math.sqrt(square_sum(grad, offset))
@@ -89,8 +88,8 @@ def test_norm_by_blocks(size, offset):
         for threads in (1, 3):
             before = fs.set_num_threads(threads)
             with fs.use_target(target):
-                opt = fs.SGD({"w": np.zeros(size, np.float32)}, extents={"w": (offset, 10**6)})
-                opt.step({"w": grad}, on_nonfinite="skip")
+                opt = fs.SGD({"w": place.put(np.zeros(size, np.float32))}, extents={"w": (offset, 10**6)})
+                opt.step({"w": place.put(grad)}, on_nonfinite="skip")
             fs.set_num_threads(before)
             assert opt.last.norm == expected
 

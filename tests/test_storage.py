@@ -25,6 +25,7 @@ from fusedstep.encodings import (
 )
 
 from cases import CASES, IDS, same_bytes
+from places import PLACES
 
 SINGLE = np.dtype(np.float32)
 
@@ -63,36 +64,37 @@ def same(actual, expected):
     return same_bytes(actual, expected)
 
 
-def assert_same(pair, params, grads, copies):
-    assert same(*params)
-    assert same(*grads)
-    assert same(*copies)
+def assert_same(place, pair, params, grads, copies):
+    for kernel, reference in (params, grads, copies):
+        assert same(place.get(kernel), reference)
     kernel, reference = (optimizer.state for optimizer in pair)
     for name, entry in reference.items():
         for key, expected in entry.items():
-            equal = kernel[name][key] == expected if key == "step" else same(kernel[name][key], expected)
+            actual = kernel[name][key]
+            equal = actual == expected if key == "step" else same(place.get(actual), expected)
             assert equal, f"{name}/{key}"
     assert pair[0].skipped == pair[1].skipped
     np.testing.assert_equal(tuple(pair[0].last), tuple(pair[1].last))
 
 
-def run(name, options, combination, size, stages, **given):
+def run(place, name, options, combination, size, stages, **given):
     """Three steps of the kernel and of the reference, each beside the other."""
     of_param, of_grad, of_state, rounding = combination
     rng = np.random.default_rng(size)
     start = random(rng, size, np.float64)
-    params = [cast(start, of_param) for _ in range(2)]
+    params = [place.put(cast(start, of_param)), cast(start, of_param)]
     pair = [
         getattr(package, name)(param, **options, state=of_state, rounding=rounding, seed=7, **given)
         for package, param in zip((fs, fs.reference), params, strict=True)
     ]
     for t, stage in enumerate(stages):
         values = (extreme if t == len(stages) - 1 else random)(rng, size, np.float32)
-        grads = [cast(values, of_grad) for _ in range(2)]
-        copies = [cast(np.zeros(size), ("bfloat16", "float16", "float32", "float64")[t % 4]) for _ in range(2)]
+        zeros, type_of_copy = np.zeros(size), ("bfloat16", "float16", "float32", "float64")[t % 4]
+        grads = [place.put(cast(values, of_grad)), cast(values, of_grad)]
+        copies = [place.put(cast(zeros, type_of_copy)), cast(zeros, type_of_copy)]
         for optimizer, grad, to in zip(pair, grads, copies, strict=True):
             optimizer.step(grad, copy_to=to, **stage)
-        assert_same(pair, params, grads, copies)
+        assert_same(place, pair, params, grads, copies)
     return pair, params
 
 
@@ -101,10 +103,10 @@ STAGES = [{}, {"max_norm": 0.5, "grad_scale": 2.0}, {"clip_value": 0.1, "zero_gr
 
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=NAMES)
 @pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
-def test_every_method_in_every_storage(name, options, combination):
+def test_every_method_in_every_storage(name, options, combination, place):
     size = 4096 + 130
-    _, params = run(name, options, combination, size, STAGES, weight_average=0.9, flush_denormals=True)
-    assert flat(params[0]).size == size
+    _, params = run(place, name, options, combination, size, STAGES, weight_average=0.9, flush_denormals=True)
+    assert flat(place.get(params[0])).size == size
 
 
 @pytest.mark.parametrize("target", fs.available_targets())
@@ -114,15 +116,23 @@ def test_every_target_and_number_of_threads(combination, threads, target):
     before = fs.set_num_threads(threads)
     try:
         with fs.use_target(target):
-            run("Adam", {}, combination, 150_007, [{"max_norm": 1.0}, {"grad_scale": 8.0}], weight_average=0.5)
+            run(
+                PLACES["processor"],
+                "Adam",
+                {},
+                combination,
+                150_007,
+                [{"max_norm": 1.0}, {"grad_scale": 8.0}],
+                weight_average=0.5,
+            )
     finally:
         fs.set_num_threads(before)
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=NAMES)
-def test_every_length(combination):
+def test_every_length(combination, place):
     for size in (*range(36), 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 513, 1025, 4095, 4096, 4097):
-        run("Adam", {"amsgrad": True}, combination, size, STAGES[:2])
+        run(place, "Adam", {"amsgrad": True}, combination, size, STAGES[:2])
 
 
 @pytest.mark.parametrize("layout", ["C", "F", "permuted"])

@@ -55,10 +55,11 @@ bool dense(const py::array& array) {
 py::array check_array(py::handle object, const Where& where) {
     if (!py::isinstance<py::array>(object)) {
         const std::string name = type_name(object);
-        std::string hint;
-        if (name.starts_with("jax")) hint = " (JAX arrays are immutable; numpy.array(x) is a copy that can be updated)";
-        if (name.starts_with("torch.")) hint = " (tensor.detach().numpy() shares the memory of a CPU tensor)";
-        refuse_type(where, "be a numpy.ndarray", name + hint);
+        if (name.starts_with("jax"))
+            refuse_type(where, "be a numpy.ndarray",
+                        name + " (JAX arrays are immutable; numpy.array(x) is a copy that can be updated)");
+        if (const auto array = described(py::reinterpret_borrow<py::object>(object), where.text())) return *array;
+        refuse_type(where, "be a numpy.ndarray, or an array that DLPack or __cuda_array_interface__ describes", name);
     }
     // A masked array's plain data would be updated under the mask.
     const py::object mask = py::getattr(object, "mask", py::none());
@@ -118,6 +119,7 @@ void check_shape(const py::array& array, const py::ssize_t* shape, py::ssize_t n
 }
 
 void check_same(const py::array& array, const Layout& param, const Where& where, const Where& of) {
+    check_device(array, param.device, where, of);
     const auto ndim = py::ssize_t(param.shape.size());
     check_shape(array, param.shape.data(), ndim, where, of);
     if (param.size && !same_strides(array.shape(), param.strides.data(), array.strides(), ndim))
@@ -132,6 +134,11 @@ void check_type(const py::array& array, const std::string& type, const Where& wh
 
 }  // namespace
 
+void check_device(const py::array& array, const Device& device, const Where& where, const Where& of) {
+    if (const Device own = device_of(array); own != device)
+        refuse(where, "be on the device of " + of.name() + ", " + name_of(device), "an array on " + name_of(own));
+}
+
 std::string type_name_of(const py::array& array) { return marked(array) ? "bfloat16" : text(array.dtype()); }
 
 Type type_of(const py::array& array) { return find_type(array).value(); }
@@ -142,7 +149,8 @@ Layout::Layout(const py::array& array)
       shape(array.shape(), array.shape() + array.ndim()),
       strides(array.strides(), array.strides() + array.ndim()),
       size(array.size()),
-      itemsize(array.itemsize()) {}
+      itemsize(array.itemsize()),
+      device(device_of(array)) {}
 
 Layout Layout::with_items_of(int64_t bytes) const {
     Layout made = *this;

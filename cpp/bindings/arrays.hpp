@@ -1,4 +1,4 @@
-// NumPy arrays at the border: every check and every message. Nothing here converts or copies.
+// Arrays at the border: every check and every message. Nothing here converts or copies.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "kernel/buffers.hpp"
+#include "foreign.hpp"
 
 namespace fusedstep::bindings {
 
@@ -29,6 +29,7 @@ struct Layout {
     Type type;
     std::vector<py::ssize_t> shape, strides;
     int64_t size, itemsize;
+    Device device;
 
     explicit Layout(const py::array& array);
 
@@ -77,6 +78,9 @@ void check_written(const py::array& array, const Where& where);
 
 /// So many float32 in a row.
 py::array check_scales(py::handle object, int64_t count, const Where& where);
+
+/// Throws if an array is not where another is.
+void check_device(const py::array& array, const Device& device, const Where& where, const Where& of);
 
 /// One float64 that is written to.
 py::array check_scalar(py::handle object, const Where& where);

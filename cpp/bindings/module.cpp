@@ -6,6 +6,7 @@
 #include "cpu/processors.hpp"
 #include "cpu/targets.hpp"
 #include "cpu/threads.hpp"
+#include "cuda.hpp"
 #include "options.hpp"
 #include "plan.hpp"
 #include "stats.hpp"
@@ -98,8 +99,9 @@ PYBIND11_MODULE(_core, module) {
         .def("set_number", &Plan::set_number)
         .def("set_seed", &Plan::set_seed)
         .def("invalidate", [](Plan& plan) { ++plan.version; })
-        .def_readwrite("calls", &Plan::calls)
-        .def_readwrite("skipped", &Plan::skipped);
+        .def("put_rates", &Plan::put_rates)
+        .def_property("calls", &Plan::get_calls, &Plan::set_calls)
+        .def_property("skipped", &Plan::get_skipped, &Plan::set_skipped);
     py::class_<Bound>(module, "Bound", fs::bindings::collectable<Bound>())
         .def("check", &Bound::check)
         .def("step", &Bound::step, "One step with the bound gradients, in place.");
@@ -109,6 +111,30 @@ PYBIND11_MODULE(_core, module) {
         .def(py::init<py::object, py::object, py::object>())
         .def("arrays", &Readings::arrays)
         .def("measure", &Readings::measure);
+
+    py::class_<fs::bindings::Given>(module, "Given");
+    py::class_<fs::bindings::DeviceMemory>(module, "DeviceMemory")
+        .def(py::init<int, size_t>())
+        .def_property_readonly("address", &fs::bindings::DeviceMemory::address);
+    module.def("connect", &fs::bindings::connect);
+    module.def("to_host", &fs::bindings::to_host);
+    module.def("to_device", &fs::bindings::to_device);
+    module.def("device_of", [](const py::object& object) {
+        const auto array = fs::bindings::described(object, "device_of");
+        const fs::Device device = array ? fs::bindings::device_of(*array) : fs::Device{};
+        return py::make_tuple(device.kind == fs::Device::cuda ? "cuda" : "cpu", device.index);
+    });
+    module.def("device_count", [] {
+        std::string why_not;
+        const int count = fs::bindings::cuda_backend().device_count(why_not);
+        return py::make_tuple(count, why_not);
+    });
+    module.def("describe", [](const py::object& object) {
+        const auto array = fs::bindings::described(object, "describe");
+        if (!array) throw py::type_error("describe: an array must have __dlpack__ or __cuda_array_interface__");
+        return py::make_tuple(py::tuple(array->attr("shape")), py::tuple(array->attr("strides")),
+                              fs::bindings::type_name_of(*array), reinterpret_cast<uintptr_t>(array->data()));
+    });
 
     module.def("names",
                [](const std::string& optimizer, const py::object& params, const std::string& place, size_t first) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "cuda.hpp"
 #include "options.hpp"
 #include "storage/code8.hpp"
 
@@ -13,6 +14,11 @@ namespace fusedstep::bindings {
 namespace {
 
 const std::string nowhere;
+
+/// What Python may see of an array: NumPy's description of memory that it can read, or what the user gave.
+py::object visible(const py::array& array) {
+    return device_of(array).kind == Device::cpu ? py::object(array) : as_given(array);
+}
 
 }  // namespace
 
@@ -37,6 +43,7 @@ void Plan::configure(const py::dict& storage, uint64_t seed) {
 void Plan::add(const py::object& params, const std::string& place, const std::string& method, const py::dict& options,
                const py::function& provide, const py::dict& extents) {
     const Busy busy(busy_, optimizer_);
+    fetch();
     std::vector<Leaf> leaves;
     Structure structure = Structure::of(params, entries_.size(), optimizer_, place, leaves);
     Group group = read_group(method, options);
@@ -51,6 +58,8 @@ void Plan::add(const py::object& params, const std::string& place, const std::st
         const Extent extent = read_extent(leaf.name, array.size(), extents);
         claims.push_back(span_of(array, where));
         added.push_back({leaf.name, leaf.path, array, Layout(array), extent, {}});
+        const Entry& first = entries_.empty() ? added.front() : entries_.front();
+        check_device(array, first.layout.device, where, {optimizer_, params_, place, first.path});
         check_storage(added.back(), where);
     }
     {
@@ -84,6 +93,9 @@ void Plan::add(const py::object& params, const std::string& place, const std::st
         attach(entries_.size() - 1);
     }
     for (Entry& entry : entries_) entry.last_grad = nullptr;
+    if (!stepper_ && !entries_.empty() && entries_.front().layout.device.kind == Device::cuda)
+        stepper_ = cuda_backend().stepper(entries_.front().layout.device.index);
+    if (stepper_) stepper_->forget();
     ++version;
 }
 
@@ -126,7 +138,7 @@ std::vector<Companion> Plan::companions_of(const Entry& entry, const Group& grou
 Plan::Arrays Plan::provide_arrays(const Entry& entry, const Where& of, const std::vector<Companion>& companions,
                                   const py::function& provide) const {
     Arrays made;
-    const py::list given = provide(entry.name, entry.param, companions);
+    const py::list given = provide(entry.name, visible(entry.param), companions);
     for (size_t i = 0; i < companions.size(); ++i) {
         const Companion& one = companions[i];
         const std::string path = "['" + entry.name + "']['" + one.name + "']";
@@ -140,6 +152,7 @@ Plan::Arrays Plan::provide_arrays(const Entry& entry, const Where& of, const std
             }
         };
         made.emplace_back(one.name, checked());
+        check_device(made.back().second, entry.layout.device, where, of);
     }
     return made;
 }
@@ -202,7 +215,7 @@ void Plan::refresh(const std::vector<size_t>& groups, const py::function& provid
         fresh.push_back(read_group(options_.at(index).method, groups_[index]));
         for (size_t i = options_[index].first; i < end_of(index); ++i) {
             const Entry& entry = entries_[i];
-            const auto keep = [&](const std::string& name, const py::array& param,
+            const auto keep = [&](const std::string& name, const py::object& param,
                                   const std::vector<Companion>& companions) {
                 std::map<std::string, py::object> arrays;
                 std::vector<Companion> missing;
@@ -278,7 +291,7 @@ Where Plan::where(const std::string& argument, size_t tensor) const {
 
 py::object Plan::group_structure(size_t index) const {
     const Options& group = options_.at(index);
-    return group.structure.fill([&](size_t leaf) { return py::object(entries_[group.first + leaf].param); });
+    return group.structure.fill([&](size_t leaf) { return as_given(entries_[group.first + leaf].param); });
 }
 
 py::object Plan::structure(const py::dict& leaves) const {
@@ -297,11 +310,11 @@ std::vector<std::string> Plan::names() const {
 
 py::dict Plan::arrays(const std::string& name) const {
     py::dict made;
-    for (const auto& [state, array] : entries_[find(name)].states) made[py::str(state)] = array;
+    for (const auto& [state, array] : entries_[find(name)].states) made[py::str(state)] = visible(array);
     return made;
 }
 
-py::array Plan::param(const std::string& name) const { return entries_[find(name)].param; }
+py::object Plan::param(const std::string& name) const { return visible(entries_[find(name)].param); }
 
 std::vector<Companion> Plan::companions(const std::string& name) const {
     const size_t tensor = find(name);
@@ -316,8 +329,15 @@ std::vector<Companion> Plan::companions_with(const std::string& name, const std:
 uint64_t Plan::get_number(const std::string& name) const { return plan_.tensors[find(name)].cargo.tensor; }
 void Plan::set_number(const std::string& name, uint64_t number) { plan_.tensors[find(name)].cargo.tensor = number; }
 
-int64_t Plan::get_step(const std::string& name) const { return plan_.tensors[find(name)].step; }
-void Plan::set_step(const std::string& name, int64_t step) { plan_.tensors[find(name)].step = step; }
+int64_t Plan::get_step(const std::string& name) {
+    fetch();
+    return plan_.tensors[find(name)].step;
+}
+void Plan::set_step(const std::string& name, int64_t step) {
+    fetch();
+    plan_.tensors[find(name)].step = step;
+    if (stepper_) stepper_->forget();
+}
 
 std::pair<int64_t, int64_t> Plan::get_extent(const std::string& name) const {
     const Extent& extent = plan_.tensors[find(name)].extent;

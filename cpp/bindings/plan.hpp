@@ -2,13 +2,14 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "arrays.hpp"
 #include "busy.hpp"
-#include "kernel/plan.hpp"
+#include "kernel/backend.hpp"
 #include "storage.hpp"
 #include "structure.hpp"
 #include "watch.hpp"
@@ -62,7 +63,7 @@ public:
     void skip(double norm, bool raises);
 
     /// What became of the last step: norm, factor, and whether it was skipped.
-    py::tuple outcome() const;
+    py::tuple outcome();
 
     /// Throws during a step.
     void check_idle();
@@ -83,8 +84,8 @@ public:
                                            const py::dict& options) const;
     uint64_t get_number(const std::string& name) const;
     void set_number(const std::string& name, uint64_t number);
-    py::array param(const std::string& name) const;
-    int64_t get_step(const std::string& name) const;
+    py::object param(const std::string& name) const;
+    int64_t get_step(const std::string& name);
     void set_step(const std::string& name, int64_t step);
     std::pair<int64_t, int64_t> get_extent(const std::string& name) const;
 
@@ -103,10 +104,15 @@ public:
     int64_t version = 0;
 
     /// Steps done, without those that were skipped; what schedules are called with.
-    int64_t calls = 0;
+    int64_t get_calls();
+    void set_calls(int64_t calls);
 
     /// Steps that were skipped.
-    int64_t skipped = 0;
+    int64_t get_skipped();
+    void set_skipped(int64_t skipped);
+
+    /// Takes over learning rates that were changed, for graphs that were captured from a step.
+    void put_rates(const py::object& owner);
 
 private:
     using Arrays = std::vector<std::pair<std::string, py::array>>;
@@ -152,6 +158,9 @@ private:
     void take_all(const py::object& grads, const py::object& stages);
     void keep_apart(bool zero_grad);
     void call_schedules();
+    void fetch();
+    void* stream() const;
+    void run_cuda();
     void run();
     void refuse_step(double norm, bool raises);
 
@@ -168,8 +177,12 @@ private:
     Storage storage_;
     double average_decay_ = 0;
     bool flush_denormals_ = false;
-    std::vector<py::object> held_;    ///< this step's gradients, kept alive while the interpreter is released
-    std::vector<py::object> copies_;  ///< and the arrays that it copies to
+    std::vector<py::object> held_;      ///< this step's gradients, kept alive while the interpreter is released
+    std::vector<py::object> copies_;    ///< and the arrays that it copies to
+    std::unique_ptr<Stepper> stepper_;  ///< where the arrays are not the processor's
+    int64_t calls_ = 0, skipped_ = 0;
+    int64_t unfetched_ = 0;           ///< calls that the device may not have counted so
+    bool outcome_on_device_ = false;  ///< that of the last step
     std::atomic<bool> busy_{false};
     bool settling_ = false;  ///< the step itself is taking over a changed dict
 };

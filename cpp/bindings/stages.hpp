@@ -13,7 +13,7 @@ namespace py = pybind11;
 inline Stages read_stages(const py::dict& given) {
     const auto number = [&](const char* name) {
         const py::object value = given[name];
-        return value.is_none() ? std::optional<double>() : std::optional<double>(value.cast<double>());
+        return value.is_none() ? Maybe() : Maybe(value.cast<double>());
     };
     const auto policy = given["on_nonfinite"].cast<std::string>();
     Stages stages;
@@ -21,7 +21,7 @@ inline Stages read_stages(const py::dict& given) {
     stages.max_norm = number("max_norm");
     stages.max_norm_per_tensor = number("max_norm_per_tensor");
     stages.norm = number("norm");
-    stages.clip_value = number("clip_value").value_or(stages.clip_value);
+    if (const Maybe most = number("clip_value")) stages.clip_value = *most;
     stages.on_nonfinite = policy == "skip" ? Stages::skip : policy == "raise" ? Stages::raise : Stages::propagate;
     stages.zero_grad = given["zero_grad"].cast<bool>();
     return stages;

@@ -37,6 +37,9 @@ Readings::Readings(const py::object& grads, const py::object& before, const py::
         if (leaf.value.is_none()) continue;
         const auto where = [&](int argument) { return Where{caller, names[argument], nowhere, leaf.path}; };
         Reading reading{leaf.name, check_read(leaf.value, where(0)), py::none(), py::none()};
+        if (const Device device = device_of(reading.grad); device.kind != Device::cpu)
+            throw py::type_error(where(0).text() + " must be in the memory of the processor, got an array on " +
+                                 name_of(device));
         if (!before.is_none()) {
             const py::array old = check_read(found[i], where(1));
             check_shape(old, reading.grad, where(1), where(0));

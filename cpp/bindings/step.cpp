@@ -3,6 +3,7 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "plan.hpp"
@@ -68,7 +69,7 @@ void Plan::take(size_t tensor, py::handle grad) {
     Entry& entry = entries_[tensor];
     Tensor& target = plan_.tensors[tensor];
     py::array array;
-    if (fits(grad, entry.layout)) {
+    if (!stepper_ && fits(grad, entry.layout)) {
         array = py::reinterpret_borrow<py::array>(grad);
         target.cargo.grad.type = entry.layout.type;
     } else {
@@ -148,20 +149,89 @@ void Plan::keep_apart(bool zero_grad) {
 }
 
 void Plan::call_schedules() {
+    const bool called = std::any_of(options_.begin(), options_.end(),
+                                    [](const Options& group) { return bool(group.watch.schedule()); });
+    if (called) get_calls();
     for (size_t i = 0; i < options_.size(); ++i) {
         if (!options_[i].watch.schedule()) continue;
-        const py::object given = options_[i].watch.schedule()(calls);
+        const py::object given = options_[i].watch.schedule()(calls_);
         const bool number = PyNumber_Check(given.ptr()) && !PyBool_Check(given.ptr());
         const double lr = number ? PyFloat_AsDouble(given.ptr()) : -1;
         PyErr_Clear();
         if (!std::isfinite(lr) || lr < 0)
             throw py::value_error(optimizer_ + ": lr must be a schedule of finite numbers that are not negative, got " +
-                                  py::repr(given).cast<std::string>() + " at step " + std::to_string(calls));
+                                  py::repr(given).cast<std::string>() + " at step " + std::to_string(calls_));
         plan_.groups[i].lr = lr;
     }
 }
 
+/// Brings what a device has counted.
+void Plan::fetch() {
+    if (!stepper_) return;
+    const Outcome known = plan_.outcome;
+    const Progress progress = stepper_->fetch(plan_);
+    calls_ += progress.calls - unfetched_;
+    skipped_ += progress.skipped;
+    unfetched_ = 0;
+    if (!outcome_on_device_) plan_.outcome = known;
+}
+
+int64_t Plan::get_calls() {
+    if (stepper_ && stepper_->uncertain()) fetch();
+    return calls_;
+}
+void Plan::set_calls(int64_t calls) {
+    fetch();
+    calls_ = calls;
+}
+int64_t Plan::get_skipped() {
+    fetch();
+    return skipped_;
+}
+void Plan::set_skipped(int64_t skipped) {
+    fetch();
+    skipped_ = skipped;
+}
+
+/// The caller's current stream.
+void* Plan::stream() const {
+    static const py::object& current = *new py::object(py::module_::import("fusedstep.cuda").attr("current_stream"));
+    return reinterpret_cast<void*>(current(as_given(entries_.front().param)).cast<uintptr_t>());
+}
+
+void Plan::put_rates(const py::object& owner) {
+    const Busy busy(busy_, optimizer_);
+    settle(owner);
+    call_schedules();
+    if (stepper_) stepper_->put_rates(plan_, stream());
+}
+
+/// Puts the step into the caller's stream; only to raise does it wait.
+void Plan::run_cuda() {
+    void* const place = stream();
+    const bool captured = stepper_->capturing(place);
+    const bool scheduled = std::any_of(options_.begin(), options_.end(),
+                                       [](const Options& group) { return bool(group.watch.schedule()); });
+    if (captured && scheduled)
+        throw std::runtime_error(optimizer_ + ": lr must be a number in a step that is captured, got a schedule");
+    const bool raises = plan_.stages.on_nonfinite == Stages::raise;
+    if (!stepper_->step(plan_, place)) return refuse_step(plan_.outcome.norm, raises);
+    if (captured) return;
+    outcome_on_device_ = plan_.stages.measure();
+    ++calls_;
+    ++unfetched_;
+    if (!raises || !outcome_on_device_) return;
+    {
+        const Released released;
+        fetch();
+    }
+    if (!plan_.outcome.skipped) return;
+    --skipped_;  // the device has counted what is an error here
+    refuse_step(plan_.outcome.norm, true);
+}
+
 void Plan::run() {
+    if (stepper_) return run_cuda();
     int64_t total = 0;
     for (const Tensor& tensor : plan_.tensors)
         if (tensor.buffers.grad) total += tensor.size;
@@ -173,7 +243,7 @@ void Plan::run() {
         happened = cpu::step(plan_);
     }
     if (happened)
-        ++calls;
+        ++calls_;
     else
         refuse_step(plan_.outcome.norm, plan_.stages.on_nonfinite == Stages::raise);
 }
@@ -181,7 +251,7 @@ void Plan::run() {
 /// A step that its stages do not let happen is counted or raised.
 void Plan::refuse_step(double norm, bool raises) {
     if (!raises) {
-        ++skipped;
+        ++skipped_;
         return;
     }
     PyErr_Format(PyExc_FloatingPointError, "%s: grads must be finite with on_nonfinite='raise', got a norm of %s",
@@ -240,6 +310,9 @@ void Plan::step_bound(const py::object& owner, const Bound& bound) {
 py::list Plan::prepare(const py::object& owner, const py::object& grads, const py::object& stages) {
     const Busy busy(busy_, optimizer_);
     const Taken taken(*this);
+    if (stepper_)
+        throw py::type_error(optimizer_ + ": the reference needs arrays in the memory of the processor, got ones on " +
+                             name_of(entries_.front().layout.device));
     take_all(grads, stages);
     settle(owner);
     call_schedules();
@@ -258,7 +331,7 @@ py::list Plan::prepare(const py::object& owner, const py::object& grads, const p
 void Plan::advance(const std::vector<std::string>& names, double norm, double factor) {
     for (const std::string& name : names) ++plan_.tensors[find(name)].step;
     plan_.outcome = {norm, factor, false};
-    ++calls;
+    ++calls_;
 }
 
 void Plan::skip(double norm, bool raises) {
@@ -266,7 +339,8 @@ void Plan::skip(double norm, bool raises) {
     refuse_step(norm, raises);
 }
 
-py::tuple Plan::outcome() const {
+py::tuple Plan::outcome() {
+    fetch();
     return py::make_tuple(plan_.outcome.norm, plan_.outcome.factor, plan_.outcome.skipped);
 }
 

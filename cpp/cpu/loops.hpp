@@ -25,21 +25,3 @@
 #define RESTRICT __restrict__
 #define INDEPENDENT _Pragma("GCC ivdep")
 #endif
-
-namespace fusedstep::FUSEDSTEP_TARGET {
-namespace {
-
-/// A rule with its numbers, which come in double and are rounded here, once.
-template <class Rule, class Real>
-RULE In<Rule, Real> rule_of(const double* numbers) {
-    constexpr size_t count = sizeof(Rule) / sizeof(double);
-    static_assert(sizeof(In<Rule, Real>) == count * sizeof(Real), "a rule is an aggregate of numbers");
-    Real rounded[count];
-    for (size_t i = 0; i < count; ++i) rounded[i] = Real(numbers[i]);
-    In<Rule, Real> rule;
-    memcpy(&rule, rounded, sizeof(rule));
-    return rule;
-}
-
-}  // namespace
-}  // namespace fusedstep::FUSEDSTEP_TARGET

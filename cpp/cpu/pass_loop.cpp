@@ -2,9 +2,12 @@
 // in, stepped by the rule's loop, and brought back. What else a step does to these elements happens while they are
 // there. Compiled once per target, under the conditions of loops.hpp.
 #include "../kernel/target.hpp"
+#include "../rules/stage.hpp"
 #include "../storage/bfloat16.hpp"
 #include "../storage/code8.hpp"
 #include "../storage/float16.hpp"
+#include "../storage/float32.hpp"
+#include "../storage/pair.hpp"
 #include "../storage/random.hpp"
 #include "loops.hpp"
 
@@ -62,7 +65,7 @@ RULE void narrow(uint16_t* RESTRICT to, const Real* RESTRICT from, int count, co
 template <class Half>
 RULE void widen_both(float* RESTRICT to, const uint16_t* RESTRICT from, const uint16_t* RESTRICT rest, int count) {
     INDEPENDENT
-    for (int i = 0; i < count; ++i) to[i] = Half::widen(from[i]) + Half::widen(rest[i]);
+    for (int i = 0; i < count; ++i) to[i] = Pair<Half>::join(from[i], rest[i]);
 }
 
 template <class Half>
@@ -70,8 +73,7 @@ RULE void narrow_both(uint16_t* RESTRICT to, uint16_t* RESTRICT rest, const floa
     INDEPENDENT
     for (int i = 0; i < count; ++i) {
         to[i] = Half::nearest(from[i]);
-        const float lacks = from[i] - Half::widen(to[i]);
-        rest[i] = Half::nearest(lacks - lacks == 0 ? lacks : 0);  // nothing where the half is infinite
+        rest[i] = Pair<Half>::rest(from[i], to[i]);
     }
 }
 
@@ -88,14 +90,9 @@ RULE void split(uint16_t* RESTRICT to, int16_t* RESTRICT rest, const float* REST
     }
 }
 
-/// double to float, up with the probability of the first 16 bits that are cut off.
 RULE void narrow(float* RESTRICT to, const double* RESTRICT from, int count, const Draw draw) {
     INDEPENDENT
-    for (int i = 0; i < count; ++i) {
-        const uint64_t bits = as<uint64_t>(from[i]);
-        const uint64_t rounded = (bits + (uint64_t(draw(i)) << 13)) & ~((uint64_t(1) << 29) - 1);
-        to[i] = float(as<double>(from[i] == from[i] ? rounded : bits));
-    }
+    for (int i = 0; i < count; ++i) to[i] = Float32::stochastic(from[i], draw(i));
 }
 
 template <class Code, class Real>
@@ -201,12 +198,10 @@ RULE void store(void* array, const Real* from, const Format& format, const Place
                                          : store<Float16>(halves, rest, from, format, place);
 }
 
-/// Zero where a number is smaller than every normal one. A comparison: the processor's own mode would change results.
 template <class Real>
 RULE void flush(Real* RESTRICT values, int count) {
-    constexpr Real smallest = sizeof(Real) == sizeof(float) ? Real(0x1p-126) : Real(0x1p-1022);
     INDEPENDENT
-    for (int i = 0; i < count; ++i) values[i] = values[i] < smallest && values[i] > -smallest ? Real(0) : values[i];
+    for (int i = 0; i < count; ++i) values[i] = flushed(values[i]);
 }
 
 template <class Real>
@@ -215,21 +210,17 @@ RULE void scale(Real* RESTRICT values, Real factor, int count) {
     for (int i = 0; i < count; ++i) values[i] = factor * values[i];
 }
 
-/// NaN stays.
 template <class Real>
 RULE void clip(Real* RESTRICT values, Real most, int count) {
     INDEPENDENT
-    for (int i = 0; i < count; ++i) {
-        const Real x = values[i] > most ? most : values[i];
-        values[i] = x < -most ? -most : x;
-    }
+    for (int i = 0; i < count; ++i) values[i] = clipped(values[i], most);
 }
 
 template <class Real>
 RULE void average(Real* RESTRICT average, const Real* RESTRICT values, double decay, int count) {
-    const auto old = Real(decay), fresh = Real(1 - decay);
+    const Averaging<Real> averaged(decay);
     INDEPENDENT
-    for (int i = 0; i < count; ++i) average[i] = old * average[i] + fresh * values[i];
+    for (int i = 0; i < count; ++i) average[i] = averaged(average[i], values[i]);
 }
 
 template <class Real>

@@ -39,6 +39,8 @@ struct Buffers {
     void* param = nullptr;
     const void* grad = nullptr;
     void* state[most_states] = {};
+
+    bool operator==(const Buffers&) const = default;
 };
 
 /// A ring of planes that lie one behind the other.
@@ -46,6 +48,8 @@ struct Ring {
     void* data = nullptr;
     int64_t stride = 0;  ///< elements from plane to plane
     int64_t planes = 0;
+
+    bool operator==(const Ring&) const = default;
 };
 
 }  // namespace fusedstep

@@ -19,6 +19,8 @@ struct Format {
     int draw = 0;           ///< which of the step's random bits are this array's
     bool is_signed = true;  ///< of codes: whether numbers below zero occur
     void* rest = nullptr;   ///< scales of codes, or what a parameter's own array cannot hold
+
+    bool operator==(const Format&) const = default;
 };
 
 struct Cargo {
@@ -38,6 +40,16 @@ struct Cargo {
 
     // What random bits are made of
     uint64_t seed = 0, step = 0, tensor = 0;
+
+    bool operator==(const Cargo&) const = default;
+
+    /// Whether every array is of the rule's own type, and nothing is carried along but a factor.
+    bool bare(Type type) const {
+        bool own = param.type == type && grad.type == type;
+        for (const Format& format : state) own &= format.type == type;
+        return own && !average && !copy && !zero && !flush_denormals &&
+               clip_value == std::numeric_limits<double>::infinity();
+    }
 };
 
 }  // namespace fusedstep

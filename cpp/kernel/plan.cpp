@@ -1,20 +1,6 @@
 #include "plan.hpp"
 
-#include <cmath>
-
 namespace fusedstep {
-namespace {
-
-/// Whether every array is of the rule's own type, and nothing is carried along but a factor.
-bool is_bare(const Cargo& cargo, Type type) {
-    bool bare = cargo.param.type == type && cargo.grad.type == type && !cargo.average && !cargo.copy && !cargo.zero &&
-                !cargo.flush_denormals && cargo.clip_value == std::numeric_limits<double>::infinity();
-    for (const Format& state : cargo.state) bare &= state.type == type;
-    return bare;
-}
-
-}  // namespace
-
 const Plan::Prepared& Plan::prepared(const Tensor& tensor) {
     const int64_t step = tensor.step + 1;
     const double carry = tensor.carry ? *tensor.carry : 1;
@@ -47,7 +33,7 @@ std::span<const Work> Plan::prepare() {
         const Prepared& entry = updates_[update_of_[i]];
         if (tensor.size == 0) continue;
         Work work{&entry.update, entry.border, tensor.type, tensor.size, tensor.extent.offset, tensor.buffers, {}};
-        if (all_carry || !is_bare(tensor.cargo, tensor.type))
+        if (all_carry || !tensor.cargo.bare(tensor.type))
             work.cargo = &cargo_.emplace_back(cargo_of(tensor, entry.step));
         if (const int64_t planes = entry.update.window) {
             // Behind its other states the rule sees two planes of the ring: the one that it writes and the one after
@@ -79,28 +65,11 @@ Cargo Plan::cargo_of(const Tensor& tensor, int64_t step) const {
 }
 
 bool Plan::settle(std::span<const double> squares) {
-    outcome = {};
-    double total = 0;
-    for (const double square : squares) total += square;
-    if (stages.norm)
-        outcome.norm = *stages.norm;
-    else if (stages.measure())
-        outcome.norm = std::sqrt(total) / stages.grad_scale;
-    if (stages.on_nonfinite != Stages::propagate && !std::isfinite(outcome.norm)) {
-        outcome.skipped = true;
-        return false;
-    }
-    outcome.factor = stages.factor(stages.max_norm, outcome.norm);
-    for (size_t i = 0; i < cargo_.size(); ++i) {
-        double factor = outcome.factor;
-        if (stages.max_norm_per_tensor) {
-            factor = stages.factor(stages.max_norm_per_tensor, std::sqrt(squares[i]) / stages.grad_scale);
-            if (i == 0 || factor < outcome.factor || std::isnan(factor)) outcome.factor = factor;
-        }
-        cargo_[i].factor = factor;
-    }
+    outcome = fusedstep::settle(stages, squares.data(), int64_t(cargo_.size()),
+                                [&](int64_t i, double factor) { cargo_[size_t(i)].factor = factor; });
+    if (outcome.skipped) return false;
     for (Work& work : work_)
-        if (work.cargo && is_bare(*work.cargo, work.type)) {
+        if (work.cargo && work.cargo->bare(work.type)) {
             // A factor that nothing stands behind is one with the sign.
             work.border.sign *= work.cargo->factor;
             work.cargo = nullptr;

@@ -56,6 +56,9 @@ public:
     /// Moves the counters of the prepared tensors: the step has happened.
     void advance();
 
+    /// What the next step carries along through a tensor, but for a factor that its norms decide.
+    Cargo cargo_of(const Tensor& tensor, int64_t step) const;
+
 private:
     struct Prepared {
         int group;
@@ -66,7 +69,6 @@ private:
     };
 
     const Prepared& prepared(const Tensor& tensor);
-    Cargo cargo_of(const Tensor& tensor, int64_t step) const;
 
     std::vector<Prepared> updates_;
     std::vector<int> moved_, update_of_;

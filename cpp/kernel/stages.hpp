@@ -1,10 +1,24 @@
 // What a step is asked to do beside the update, for all its tensors.
 #pragma once
 
+#include <cmath>
+#include <cstdint>
 #include <limits>
-#include <optional>
+
+#include "../rules/rule.hpp"
 
 namespace fusedstep {
+
+/// A number that may be missing; std::optional is not for GPUs.
+struct Maybe {
+    double value = 0;
+    bool given = false;
+
+    Maybe() = default;
+    Maybe(double value) : value(value), given(true) {}
+    ANYWHERE explicit operator bool() const { return given; }
+    ANYWHERE double operator*() const { return value; }
+};
 
 struct Stages {
     enum OnNonfinite { propagate, skip, raise };
@@ -13,14 +27,14 @@ struct Stages {
     static constexpr double clip_eps = 1e-6;
 
     double grad_scale = 1;  ///< gradients come multiplied with it
-    std::optional<double> max_norm, max_norm_per_tensor;
-    std::optional<double> norm;  ///< of the unscaled gradients, where the caller knows it
+    Maybe max_norm, max_norm_per_tensor;
+    Maybe norm;  ///< of the unscaled gradients, where the caller knows it
     double clip_value = std::numeric_limits<double>::infinity();
     OnNonfinite on_nonfinite = propagate;
     bool zero_grad = false, flush_denormals = false;
 
     /// Whether the gradients' squares must be added up before anything else.
-    bool measure() const { return max_norm_per_tensor || (!norm && (max_norm || on_nonfinite != propagate)); }
+    ANYWHERE bool measure() const { return max_norm_per_tensor || (!norm && (max_norm || on_nonfinite != propagate)); }
 
     /// Whether anything happens to gradients or to what is stored.
     bool touch() const {
@@ -29,7 +43,7 @@ struct Stages {
     }
 
     /// f of g ← f·g, for gradients of this norm. A NaN stays.
-    double factor(std::optional<double> most, double norm) const {
+    ANYWHERE double factor(Maybe most, double norm) const {
         if (!most) return 1 / grad_scale;
         const double clip = *most / (norm + clip_eps);
         return (clip > 1 ? 1 : clip) / grad_scale;
@@ -42,5 +56,33 @@ struct Outcome {
     double factor = 1;                                       ///< the smallest of the tensors'
     bool skipped = false;
 };
+
+/// What becomes of a step in which the tensors' gradients have these Σg². `scale(i, f)` is told the factor of each,
+/// unless the step is skipped.
+template <class Scale>
+ANYWHERE Outcome settle(const Stages& stages, const double* squares, int64_t count, const Scale& scale) {
+    Outcome outcome;
+    if (stages.norm) {
+        outcome.norm = *stages.norm;
+    } else if (stages.measure()) {
+        double total = 0;
+        for (int64_t i = 0; i < count; ++i) total += squares[i];
+        outcome.norm = std::sqrt(total) / stages.grad_scale;
+    }
+    if (stages.on_nonfinite != Stages::propagate && !std::isfinite(outcome.norm)) {
+        outcome.skipped = true;
+        return outcome;
+    }
+    outcome.factor = stages.factor(stages.max_norm, outcome.norm);
+    for (int64_t i = 0; i < count; ++i) {
+        double factor = outcome.factor;
+        if (stages.max_norm_per_tensor) {
+            factor = stages.factor(stages.max_norm_per_tensor, std::sqrt(squares[i]) / stages.grad_scale);
+            if (i == 0 || factor < outcome.factor || std::isnan(factor)) outcome.factor = factor;
+        }
+        scale(i, factor);
+    }
+    return outcome;
+}
 
 }  // namespace fusedstep

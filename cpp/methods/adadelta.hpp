@@ -17,7 +17,9 @@ struct Adadelta {
 
     States states() const { return {State::squares("square_avg"), State::squares("acc_delta")}; }
 
-    Update at(const Clock& clock) const { return Update::of(fusedstep::Adadelta<double>{rho, 1 - rho, eps, clock.lr}); }
+    ANYWHERE Update at(const Clock& clock) const {
+        return Update::of(fusedstep::Adadelta<double>{rho, 1 - rho, eps, clock.lr});
+    }
 };
 
 }  // namespace fusedstep::method

@@ -32,7 +32,7 @@ struct Adam {
         return states;
     }
 
-    Update at(const Clock& clock) const {
+    ANYWHERE Update at(const Clock& clock) const {
         const double correction2 = bias_correction ? double(beta2.correction(clock.step)) : 1;
         const Moment<double> moment{beta2.beta(), beta2.rest(), epsilon.root(correction2)};
         const Peak<double> peak = largest.psi(beta2, epsilon, correction2);

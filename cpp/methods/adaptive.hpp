@@ -51,11 +51,13 @@ struct Adaptive {
         return states;
     }
 
-    Update at(Clock clock) const {
+    ANYWHERE Update at(Clock clock) const {
         const bool averages = psi == ema_square || psi == ema_max;
         const double correction = averages && bias_correction ? double(beta2.correction(clock.step)) : 1;
         clock.lr = (psi == sum ? accumulator.lr(clock) : clock.lr) * epsilon.lr_factor(correction);
-        Update update = adaptive(phi_at(clock), psi_at(clock, correction));
+        Update update = phi_at(clock, [&](const auto& p) {
+            return psi_at(clock, correction, [&](const auto& q) { return Update::of(p, q); });
+        });
         if (psi == window) {
             update.window = recent.window;
             update.slot = recent.slot(clock);
@@ -64,25 +66,27 @@ struct Adaptive {
     }
 
 private:
-    Phi phi_at(const Clock& clock) const {
+    template <class Then>
+    ANYWHERE Update phi_at(const Clock& clock, const Then& then) const {
         switch (phi) {
-            case gradient: return Gradient<double>{clock.lr};
+            case gradient: return then(Gradient<double>{clock.lr});
             case ema: {
                 const double correction = bias_correction ? double(beta1.correction(clock.step)) : 1;
-                return Momentum<double>{beta1.beta(), beta1.rest(), clock.lr / correction};
+                return then(Momentum<double>{beta1.beta(), beta1.rest(), clock.lr / correction});
             }
-            default: return ball.at(clock);
+            default: return ball.at(clock, then);
         }
     }
 
-    Psi psi_at(const Clock& clock, double correction) const {
+    template <class Then>
+    ANYWHERE Update psi_at(const Clock& clock, double correction, const Then& then) const {
         switch (psi) {
-            case sum: return accumulator.psi(epsilon);
-            case window: return recent.psi(epsilon, clock);
-            case ema_square: return Moment<double>{beta2.beta(), beta2.rest(), epsilon.root(correction)};
-            case ema_max: return largest.psi(beta2, epsilon, correction);
-            case infinity: return Adamax::infinity(beta2, epsilon);
-            default: return One<double>{};
+            case sum: return then(accumulator.psi(epsilon));
+            case window: return then(recent.psi(epsilon, clock));
+            case ema_square: return then(Moment<double>{beta2.beta(), beta2.rest(), epsilon.root(correction)});
+            case ema_max: return then(largest.psi(beta2, epsilon, correction));
+            case infinity: return then(Adamax::infinity(beta2, epsilon));
+            default: return then(One<double>{});
         }
     }
 };

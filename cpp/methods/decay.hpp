@@ -1,6 +1,8 @@
 // What every method shares: weight decay in its three placements, and the gradient's sign.
 #pragma once
 
+#include "../rules/rule.hpp"
+
 namespace fusedstep {
 
 /// The numbers of a step that stand outside the rule: g ← sign·g, then g ← g + coupled·θ or θ ← shrink·θ.
@@ -24,7 +26,7 @@ struct Decay {
         option("maximize", maximize);
     }
 
-    Border at(double lr, bool moves) const {
+    ANYWHERE Border at(double lr, bool moves) const {
         Border border;
         border.sign = maximize ? -1 : 1;
         if (!moves || weight_decay == 0) return border;

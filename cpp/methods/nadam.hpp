@@ -1,6 +1,8 @@
 // NAdam (Dozat 2016, Algorithm 2): Nesterov's momentum with a schedule of its own, divided as in Adam
 #pragma once
 
+#include <cmath>
+
 #include "parts.hpp"
 
 namespace fusedstep::method {
@@ -9,6 +11,7 @@ struct NAdam {
     static constexpr const char* name = "NAdam";
     Power beta1, beta2;
     double momentum_decay = 4e-3;
+    Power fading = std::pow(0.96, momentum_decay);
     Epsilon epsilon;
 
     template <class Reader>
@@ -16,11 +19,12 @@ struct NAdam {
         option("betas", beta1, beta2);
         option("eps", epsilon.eps);
         option("momentum_decay", momentum_decay);
+        fading = Power(std::pow(0.96, momentum_decay));
     }
 
     States states() const { return {{"exp_avg"}, State::squares("exp_avg_sq"), {"mu_product", 1, State::scalar}}; }
 
-    Update at(const Clock& clock) const {
+    ANYWHERE Update at(const Clock& clock) const {
         const double now = mu(clock.step), next = mu(clock.step + 1);
         const double product = clock.carry * now;
         const double of_average = clock.lr * next / (1 - product * next);
@@ -33,8 +37,8 @@ struct NAdam {
     }
 
 private:
-    /// μ_t = β₁(1 − 0.96^{tψ}/2)
-    double mu(int64_t t) const { return beta1.beta() * (1 - 0.5 * std::pow(0.96, double(t) * momentum_decay)); }
+    /// μ_t = β₁(1 − (0.96^ψ)ᵗ/2)
+    ANYWHERE double mu(int64_t t) const { return beta1.beta() * (1 - 0.5 * double(fading.at(t))); }
 };
 
 }  // namespace fusedstep::method

@@ -1,22 +1,13 @@
-// The parts that methods are put together from: each reads its own options and makes a φ or a ψ of them.
+// The parts that methods are put together from: each reads its own options and makes a φ or a ψ of them. Where options
+// decide which one, it is passed on to `then`.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
-#include <limits>
-#include <variant>
 
 #include "power.hpp"
 #include "update.hpp"
 
 namespace fusedstep {
-
-using Phi = std::variant<Gradient<double>, Momentum<double>, Nesterov<double>>;
-using Psi = std::variant<One<double>, Sum<double>, Moment<double>, Peak<double>, Window<double>, Infinity<double>>;
-
-inline Update adaptive(const Phi& phi, const Psi& psi) {
-    return std::visit([](const auto& p, const auto& q) { return Update::of(p, q); }, phi, psi);
-}
 
 /// Momentum as SGD has it; without it, the gradient itself.
 struct HeavyBall {
@@ -38,15 +29,16 @@ struct HeavyBall {
         if (momentum != 0) states.push_back({"momentum_buffer"});
     }
 
-    Phi at(const Clock& clock) const {
+    template <class Then>
+    ANYWHERE Update at(const Clock& clock, const Then& then) const {
         const double lr = clock.lr;
-        if (momentum == 0) return Gradient<double>{lr};
+        if (momentum == 0) return then(Gradient<double>{lr});
         // The first gradient enters the buffer undampened, as in torch.
         const double fresh = clock.step == 1 ? 1 : 1 - dampening;
         const double b = buffer == lr_inside ? lr : buffer == ema ? 1 - momentum : fresh;
         const double step = buffer == lr_inside ? 1 : lr;
-        if (!nesterov) return Momentum<double>{momentum, b, step};
-        return Nesterov<double>{momentum, b, step * momentum, buffer == lr_outside ? lr : step * b};
+        if (!nesterov) return then(Momentum<double>{momentum, b, step});
+        return then(Nesterov<double>{momentum, b, step * momentum, buffer == lr_outside ? lr : step * b});
     }
 };
 
@@ -58,7 +50,7 @@ struct Epsilon {
     Place place = outside;
 
     /// `correction` is 1 − β₂ᵗ, or what else v is to be divided by.
-    Root<double> root(double correction) const {
+    ANYWHERE Root<double> root(double correction) const {
         const double q = 1 / std::sqrt(correction);
         switch (place) {
             case inside: return {(eps + eps_root) * correction, q, 0};
@@ -67,12 +59,12 @@ struct Epsilon {
         }
     }
     /// The same for a v that is corrected already: `hat` puts back what its learning rate takes.
-    Root<double> root_of_corrected(double correction) const {
+    ANYWHERE Root<double> root_of_corrected(double correction) const {
         Root<double> made = root(1);
         if (place == hat) made.q = std::sqrt(correction);
         return made;
     }
-    double lr_factor(double correction) const { return place == hat ? std::sqrt(correction) : 1; }
+    ANYWHERE double lr_factor(double correction) const { return place == hat ? std::sqrt(correction) : 1; }
 };
 
 /// Adagrad's sum.
@@ -89,11 +81,9 @@ struct Accumulator {
 
     void add_states(States& states) const { states.push_back(State::squares("sum", initial)); }
 
-    double lr(const Clock& clock) const { return clock.lr / (1 + double(clock.step - 1) * lr_decay); }
+    ANYWHERE double lr(const Clock& clock) const { return clock.lr / (1 + double(clock.step - 1) * lr_decay); }
 
-    Sum<double> psi(const Epsilon& epsilon) const {
-        return {epsilon.root(1), zero_at_zero ? std::numeric_limits<double>::infinity() : 0};
-    }
+    ANYWHERE Sum<double> psi(const Epsilon& epsilon) const { return {epsilon.root(1), zero_at_zero ? HUGE_VAL : 0}; }
 };
 
 /// The sum or the mean of the last squares.
@@ -114,12 +104,12 @@ struct Recent {
         states.push_back({"ring", 0, State::ring, window});
     }
 
-    Window<double> psi(const Epsilon& epsilon, const Clock& clock) const {
-        const int64_t count = reduce == mean ? std::min(clock.step, window) : 1;
+    ANYWHERE Window<double> psi(const Epsilon& epsilon, const Clock& clock) const {
+        const int64_t count = reduce == sum ? 1 : clock.step < window ? clock.step : window;
         return {epsilon.root(double(count)), slot(clock) == window - 1 ? 1.0 : 0.0};
     }
 
-    int64_t slot(const Clock& clock) const { return (clock.step - 1) % window; }
+    ANYWHERE int64_t slot(const Clock& clock) const { return (clock.step - 1) % window; }
 };
 
 /// A moment's largest value so far, of v or of the corrected v.
@@ -133,7 +123,7 @@ struct Largest {
         option("amsgrad_order", order, {"v", "v_hat"});
     }
 
-    Peak<double> psi(const Power& beta, const Epsilon& epsilon, double correction) const {
+    ANYWHERE Peak<double> psi(const Power& beta, const Epsilon& epsilon, double correction) const {
         if (order == v) return {beta.beta(), beta.rest(), 1, epsilon.root(correction)};
         return {beta.beta(), beta.rest(), 1 / correction, epsilon.root_of_corrected(correction)};
     }

@@ -5,11 +5,10 @@
 // which needs no fused multiply-add and is exact with or without one.
 #pragma once
 
-#include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
+
+#include "../rules/rule.hpp"
 
 namespace fusedstep {
 
@@ -17,16 +16,16 @@ namespace fusedstep {
 struct DoubleDouble {
     double high, low = 0;
 
-    explicit operator double() const { return high + low; }
+    ANYWHERE explicit operator double() const { return high + low; }
 };
 
-inline DoubleDouble two_sum(double x, double y) {
+ANYWHERE inline DoubleDouble two_sum(double x, double y) {
     const double sum = x + y;
     const double part = sum - x;
     return {sum, (x - (sum - part)) + (y - part)};
 }
 
-inline DoubleDouble two_product(double x, double y) {
+ANYWHERE inline DoubleDouble two_product(double x, double y) {
     constexpr double splitter = 134217729.0;  // 2^27 + 1
     const double p = splitter * x, q = splitter * y;
     const double x_high = p - (p - x), y_high = q - (q - y);
@@ -35,19 +34,19 @@ inline DoubleDouble two_product(double x, double y) {
     return {product, ((x_high * y_high - product) + x_high * y_low + x_low * y_high) + x_low * y_low};
 }
 
-inline DoubleDouble operator*(DoubleDouble x, DoubleDouble y) {
+ANYWHERE inline DoubleDouble operator*(DoubleDouble x, DoubleDouble y) {
     const DoubleDouble product = two_product(x.high, y.high);
     return two_sum(product.high, product.low + (x.high * y.low + x.low * y.high));
 }
 
-inline DoubleDouble operator-(DoubleDouble x, DoubleDouble y) {
+ANYWHERE inline DoubleDouble operator-(DoubleDouble x, DoubleDouble y) {
     const DoubleDouble high = two_sum(x.high, -y.high);
     const DoubleDouble low = two_sum(x.low, -y.low);
     const DoubleDouble sum = two_sum(high.high, high.low + low.high);
     return two_sum(sum.high, sum.low + low.low);
 }
 
-inline DoubleDouble operator/(DoubleDouble x, DoubleDouble y) {
+ANYWHERE inline DoubleDouble operator/(DoubleDouble x, DoubleDouble y) {
     const double first = x.high / y.high;
     const DoubleDouble rest = x - y * DoubleDouble{first};
     const double second = rest.high / y.high;
@@ -56,37 +55,52 @@ inline DoubleDouble operator/(DoubleDouble x, DoubleDouble y) {
     return two_sum(sum.high, sum.low + tail.high / y.high);
 }
 
-/// A decay rate β with its powers. What the binary digits of t ask for is multiplied from the highest down, and every
-/// partial product is kept: a step later most digits are the same, and one product does.
+/// A decay rate β with its powers. The binary digits of t are taken from the highest down: what is there is squared,
+/// and multiplied with β where the digit is 1.
 class Power {
 public:
-    Power(double beta = 0) : beta_(beta) {
-        squares_[0] = {beta};
-        std::fill(std::begin(above_), std::end(above_), DoubleDouble{1});
-    }
+    ANYWHERE Power(double beta = 0) : beta_(beta) {}
 
-    double beta() const { return beta_; }
+    ANYWHERE double beta() const { return beta_; }
 
     /// 1 − β
-    double rest() const { return 1 - beta_; }
+    ANYWHERE double rest() const { return 1 - beta_; }
 
     /// βᵗ
-    DoubleDouble at(int64_t t) const {
-        auto digit = size_t(std::bit_width(uint64_t(t ^ last_)));
-        for (; known_ < digit; ++known_) squares_[known_] = squares_[known_ - 1] * squares_[known_ - 1];
-        while (digit-- > 0) above_[digit] = t >> digit & 1 ? above_[digit + 1] * squares_[digit] : above_[digit + 1];
+    ANYWHERE DoubleDouble at(int64_t t) const {
+#ifdef __CUDA_ARCH__
+        DoubleDouble power{1};
+        for (int digit = 63 - __clzll(t); digit >= 0; --digit) power = next(power, t, digit);
+        return power;
+#else
+        // A step later the upper digits are the same, and so is what they led to.
+        int digit = 0;
+        for (auto changed = uint64_t(t ^ last_); changed; changed >>= 1) ++digit;
+        while (digit-- > 0) above_[digit] = next(above_[digit + 1], t, digit);
         last_ = t;
         return above_[0];
+#endif
     }
 
     /// 1 − βᵗ
-    DoubleDouble correction(int64_t t) const { return DoubleDouble{1} - at(t); }
+    ANYWHERE DoubleDouble correction(int64_t t) const { return DoubleDouble{1} - at(t); }
 
 private:
+    ANYWHERE DoubleDouble next(DoubleDouble power, int64_t t, int digit) const {
+        const DoubleDouble square = power * power;
+        return t >> digit & 1 ? square * DoubleDouble{beta_} : square;
+    }
+
+    struct Ones {
+        DoubleDouble each[65];
+        ANYWHERE Ones() {
+            for (DoubleDouble& one : each) one = {1};
+        }
+        DoubleDouble& operator[](int digit) { return each[digit]; }
+    };
+
     double beta_;
-    mutable DoubleDouble squares_[64];
-    mutable DoubleDouble above_[65];  ///< products over the digits from here up
-    mutable size_t known_ = 1;        ///< squares
+    mutable Ones above_;  ///< β to the digits from here up
     mutable int64_t last_ = 0;
 };
 

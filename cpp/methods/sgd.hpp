@@ -20,7 +20,9 @@ struct SGD {
         return states;
     }
 
-    Update at(const Clock& clock) const { return adaptive(ball.at(clock), One<double>{}); }
+    ANYWHERE Update at(const Clock& clock) const {
+        return ball.at(clock, [](const auto& phi) { return Update::of(phi, One<double>{}); });
+    }
 };
 
 }  // namespace fusedstep::method

@@ -30,16 +30,16 @@ struct Update {
     double carry = 1;    ///< the next Clock's
 
     template <class Rule>
-    static Update of(const Rule& rule) {
+    ANYWHERE static Update of(const Rule& rule) {
         static_assert(sizeof(Rule) % sizeof(double) == 0 && sizeof(Rule) <= sizeof(numbers));
         Update update;
-        update.rule = Rules::index<Rule>();
+        update.rule = Rules::place<Rule>;
         std::memcpy(update.numbers, &rule, sizeof(Rule));
         return update;
     }
 
     template <class Phi, class Psi>
-    static Update of(const Phi& phi, const Psi& psi) {
+    ANYWHERE static Update of(const Phi& phi, const Psi& psi) {
         return of(Adaptive<Phi, Psi>{phi, psi});
     }
 };

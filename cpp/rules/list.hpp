@@ -22,6 +22,8 @@ struct List {
         const bool found = (... || (Same<Wanted, Rule>::value || (++place, false)));
         return found ? place : throw "this rule is not in the list";
     }
+    template <class Wanted>
+    static constexpr int place = index<Wanted>();
 
 private:
     template <class A, class B>

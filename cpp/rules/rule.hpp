@@ -13,6 +13,8 @@
 #pragma once
 
 #include <math.h>
+#include <stddef.h>
+#include <string.h>
 
 // The element functions leave no symbol behind: objects compiled for different instruction sets can be linked
 // together only if they share no code.
@@ -24,6 +26,13 @@
 #else
 #define RULE inline __attribute__((always_inline))
 #endif
+#endif
+
+// What is computed once per step, and a GPU computes for itself where the processor cannot know the step.
+#ifdef __CUDACC__
+#define ANYWHERE __host__ __device__
+#else
+#define ANYWHERE
 #endif
 
 #ifdef _MSC_VER
@@ -67,5 +76,17 @@ struct Rebind<Rule<Part...>, Real> {
 };
 template <class Rule, class Real>
 using In = typename Rebind<Rule, Real>::type;
+
+/// A rule with its numbers, which come in double and are rounded here, once.
+template <class Rule, class Real>
+RULE In<Rule, Real> rule_of(const double* numbers) {
+    constexpr size_t count = sizeof(Rule) / sizeof(double);
+    static_assert(sizeof(In<Rule, Real>) == count * sizeof(Real), "a rule is an aggregate of numbers");
+    Real rounded[count];
+    for (size_t i = 0; i < count; ++i) rounded[i] = Real(numbers[i]);
+    In<Rule, Real> rule;
+    memcpy(&rule, rounded, sizeof(rule));
+    return rule;
+}
 
 }  // namespace fusedstep

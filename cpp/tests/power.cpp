@@ -75,7 +75,7 @@ constexpr Length lengths[] = {
 int main() {
     for (const Row& row : rows) CHECK(ulps(double(Power(row.beta).correction(row.t)), row.correction) <= 1);
 
-    // The squarings that a Power keeps do not depend on the order in which the steps come.
+    // What a Power remembers does not depend on the order in which the steps come.
     const Power forwards(0.999), backwards(0.999);
     double late[300];
     for (int t = 299; t >= 1; --t) late[t] = double(backwards.at(t));

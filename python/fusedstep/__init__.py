@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("fusedstep's compiled part is missing: did you forget `pip install .`?") from error
 
-from . import functional, reference, schedules
+from . import cuda, functional, reference, schedules
 from .bfloat16 import as_bfloat16, as_float32
 from .gradients import Stats, stats
 from .methods import *
@@ -37,6 +37,7 @@ __all__ = [
     "as_bfloat16",
     "as_float32",
     "available_targets",
+    "cuda",
     "functional",
     "get_num_threads",
     "reference",

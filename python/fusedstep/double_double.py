@@ -46,21 +46,13 @@ def divide(x: Pair, y: Pair) -> Pair:
 
 
 @lru_cache(maxsize=4096)
-def square(beta: float, times: int) -> Pair:
-    """β squared so many times"""
-    if times == 0:
-        return beta, 0.0
-    half = square(beta, times - 1)
-    return multiply(half, half)
-
-
-@lru_cache(maxsize=4096)
 def power(beta: float, t: int) -> Pair:
-    """βᵗ, multiplied from t's highest binary digit down"""
+    """βᵗ by t's binary digits from the highest down: squared for each, and multiplied with β where it is 1"""
     if t == 0:
         return 1.0, 0.0
-    lowest = t & -t
-    return multiply(power(beta, t - lowest), square(beta, lowest.bit_length() - 1))
+    root = power(beta, t >> 1)
+    squared = multiply(root, root)
+    return multiply(squared, (beta, 0.0)) if t & 1 else squared
 
 
 def correction(beta: float, t: int) -> float:

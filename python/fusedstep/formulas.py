@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .double_double import correction, rho
+from .double_double import correction, power, rho
 
 Array = np.ndarray
 State = Mapping[str, Any]
@@ -230,7 +230,8 @@ def rectified(t: int, o: Options) -> bool:
 
 def nadam(param: Array, g: Array, state: State, t: int, lr: float, o: Options) -> None:
     beta1, beta2 = o["betas"]
-    now, following = (beta1 * (1 - 0.5 * 0.96 ** (i * o["momentum_decay"])) for i in (t, t + 1))
+    fading = 0.96 ** o["momentum_decay"]
+    now, following = (beta1 * (1 - 0.5 * sum(power(fading, i))) for i in (t, t + 1))
     product = float(state["mu_product"]) * now
     D = second_moment(g, state, beta2, o, correction(beta2, t), peak=False)
     average(state["exp_avg"], g, beta1, 1 - beta1)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .bfloat16 import BFloat16, as_bfloat16, is_bfloat16
+from . import cuda
+from .bfloat16 import BFloat16, as_bfloat16, bits_of, is_bfloat16
 from .encodings import encode, flat, narrow, order_of, widen
 
 LINE = 64
@@ -46,8 +47,10 @@ def like_itself(param: np.ndarray, place: int = 0) -> np.ndarray:
     return as_bfloat16(array) if isinstance(param, BFloat16) else array
 
 
-def for_companion(param: np.ndarray, spec: Any) -> np.ndarray:
-    """The array that stands beside a parameter, still zero."""
+def for_companion(param: Any, spec: Any) -> Any:
+    """The array that stands beside a parameter, on its device, still zero."""
+    if cuda.is_device_array(param):
+        return cuda.Array.like(for_companion(cuda.shape_of(param), spec), cuda.index_of(param))
     if spec.kind == "scalar":
         return np.zeros((), np.float64)
     if spec.kind == "scales":
@@ -59,8 +62,32 @@ def for_companion(param: np.ndarray, spec: Any) -> np.ndarray:
     return like(param, spec.dtype, spec.planes if spec.kind == "ring" else None, spec.place)
 
 
-def initialize(param: np.ndarray, specs: list[Any], arrays: list[np.ndarray]) -> None:
+def copy_of(array: Any) -> np.ndarray:
+    """A copy in the processor's memory, with the same order of elements."""
+    return array.copy(order="K") if isinstance(array, np.ndarray) else cuda.to_host(array)
+
+
+def portable(value: Any) -> Any:
+    """What can be pickled for a process without the device: a copy of what lies there, everything else as it is."""
+    return cuda.to_host(value) if isinstance(value, cuda.Array) else value
+
+
+def assign(array: Any, values: np.ndarray) -> None:
+    """Give an array other values of its type, wherever it lies."""
+    if isinstance(array, np.ndarray):
+        bits_of(array)[...] = bits_of(values)
+    else:
+        cuda.to_device(array, values)
+
+
+def initialize(param: Any, specs: list[Any], arrays: list[Any]) -> None:
     """Set everything beside a parameter to what it begins with."""
+    if cuda.is_device_array(param):
+        copies = [copy_of(array) for array in arrays]
+        initialize(copy_of(param), specs, copies)
+        for array, copy in zip(arrays, copies, strict=True):
+            assign(array, copy)
+        return
     scales = {spec.name: array for spec, array in zip(specs, arrays, strict=True) if spec.role == "scale"}
     for spec, array in zip(specs, arrays, strict=True):
         if spec.role == "average":

@@ -9,9 +9,8 @@ import numpy as np
 
 from . import _core, storage
 from . import stages as all_stages
-from .bfloat16 import bits_of
 from .configured import ONCE, Configured
-from .memory import for_companion, initialize
+from .memory import assign, copy_of, for_companion, initialize, portable
 from .options import Whole
 
 FORMAT = 1
@@ -335,8 +334,7 @@ class Optimizer(Configured):
             "numbers": {name: plan.get_number(name) for name in plan.names()},
             "groups": groups,
             "state": {
-                name: {"step": plan.get_step(name)}
-                | {key: array.copy(order="K") for key, array in plan.arrays(name).items()}
+                name: {"step": plan.get_step(name)} | {key: copy_of(array) for key, array in plan.arrays(name).items()}
                 for name in plan.names()
             },
         }
@@ -367,7 +365,9 @@ class Optimizer(Configured):
             "groups": [
                 (self._plan.group_structure(index), dict(group)) for index, group in enumerate(self.param_groups)
             ],
-            "state": {name: dict(entry) for name, entry in self.state.items()},
+            "state": {
+                name: {key: portable(value) for key, value in entry.items()} for name, entry in self.state.items()
+            },
             "extents": {name: self._plan.get_extent(name) for name in self._plan.names()},
             "numbers": {name: self._plan.get_number(name) for name in self._plan.names()},
             "calls": self._plan.calls,
@@ -386,7 +386,7 @@ class Optimizer(Configured):
         for name, entry in saved["state"].items():
             self._plan.set_step(name, entry["step"])
             for key, array in self._plan.arrays(name).items():
-                bits_of(array)[...] = bits_of(entry[key])
+                assign(array, entry[key])
             self._plan.set_number(name, saved["numbers"][name])
         self._plan.calls, self._plan.skipped = saved["calls"], saved["skipped"]
 

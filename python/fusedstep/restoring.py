@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .bfloat16 import bits_of, name_of_type
+from .bfloat16 import name_of_type
+from .memory import assign
 from .optimizer import FORMAT, TOLERATED, Optimizer
 
 KEYS = ("format", "optimizer", "seed", "calls", "skipped", "storage", "numbers", "groups", "state")
@@ -48,7 +49,7 @@ def restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
         entry = saved["state"][name]
         plan.set_step(name, int(entry["step"]))
         for key, array in plan.arrays(name).items():
-            bits_of(array)[...] = bits_of(entry[key])
+            assign(array, entry[key])
         plan.set_number(name, int(saved["numbers"][name]))
     plan.calls, plan.skipped = int(saved["calls"]), int(saved["skipped"])
     optimizer._seed = int(saved["seed"])
@@ -79,7 +80,7 @@ def _checked_groups(optimizer: Optimizer, saved: Any) -> list[dict[str, Any]]:
     return checked
 
 
-def _check_entry(param: np.ndarray, specs: list[Any], entry: Any, where: str) -> None:
+def _check_entry(param: Any, specs: list[Any], entry: Any, where: str) -> None:
     _same_keys(entry, ("step", *(spec.name for spec in specs)), where)
     _whole(entry["step"], f"{where}['step']")
     for spec in specs:
@@ -87,7 +88,7 @@ def _check_entry(param: np.ndarray, specs: list[Any], entry: Any, where: str) ->
         if not isinstance(array, np.ndarray):
             raise TypeError(f"{where}[{spec.name!r}] must be a numpy.ndarray, got {type(array).__name__}")
         kinds = {"scalar": (), "ring": (spec.planes, *param.shape), "scales": (spec.planes,)}
-        shape, dtype = kinds.get(spec.kind, param.shape), name_of_type(array)
+        shape, dtype = kinds.get(spec.kind, tuple(param.shape)), name_of_type(array)
         raw = spec.dtype == "bfloat16" and dtype == "uint16"  # a file has lost the mark
         if array.shape != shape or (dtype != spec.dtype and not raw):
             raise ValueError(

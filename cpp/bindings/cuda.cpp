@@ -1,0 +1,57 @@
+#include "cuda.hpp"
+
+#include <algorithm>
+
+namespace fusedstep::bindings {
+namespace {
+
+Backend* backend = nullptr;
+
+/// Memory of the processor laid out like an array.
+py::array like(const py::array& array) {
+    const py::array flat(py::dtype("uint8"), std::vector<py::ssize_t>{std::max<py::ssize_t>(array.nbytes(), 1)});
+    py::array made(array.dtype(), std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()),
+                   std::vector<py::ssize_t>(array.strides(), array.strides() + array.ndim()), flat.data(), flat);
+    if (type_name_of(array) == "bfloat16") made = py::module_::import("fusedstep.bfloat16").attr("as_bfloat16")(made);
+    return made;
+}
+
+py::array on_device(const py::object& object, const char* caller) {
+    const std::string name = caller;
+    const auto array = described(object, name);
+    if (!array || device_of(*array).kind != Device::cuda)
+        throw py::type_error(name + ": array must be on a CUDA device, got " + Py_TYPE(object.ptr())->tp_name);
+    return *array;
+}
+
+}  // namespace
+
+Backend& cuda_backend() {
+    if (!backend) py::module_::import("fusedstep.cuda").attr("load")();
+    return *backend;
+}
+
+void connect(uintptr_t found) { backend = reinterpret_cast<Backend*>(found); }
+
+DeviceMemory::DeviceMemory(int device, size_t bytes)
+    : device_(device), memory_(cuda_backend().allocate(device, bytes)) {}
+DeviceMemory::~DeviceMemory() { backend->release(device_, memory_); }
+
+py::array to_host(const py::object& object, uintptr_t stream) {
+    const py::array array = on_device(object, "to_host");
+    const py::array made = like(array);
+    cuda_backend().download(device_of(array).index, const_cast<void*>(made.data()), array.data(),
+                            size_t(array.nbytes()), reinterpret_cast<void*>(stream));
+    return made;
+}
+
+void to_device(const py::object& object, const py::array& values, uintptr_t stream) {
+    const py::array array = on_device(object, "to_device");
+    const py::array ordered = like(array);
+    const py::object bits = py::module_::import("fusedstep.bfloat16").attr("bits_of");
+    bits(ordered).attr("__setitem__")(py::ellipsis(), bits(values));
+    cuda_backend().upload(device_of(array).index, const_cast<void*>(array.data()), ordered.data(),
+                          size_t(array.nbytes()), reinterpret_cast<void*>(stream));
+}
+
+}  // namespace fusedstep::bindings

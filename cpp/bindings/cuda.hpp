@@ -1,0 +1,38 @@
+// The library for CUDA devices, once Python has loaded it, and memory on a device.
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include "arrays.hpp"
+#include "kernel/backend.hpp"
+
+namespace fusedstep::bindings {
+
+/// Loads the library if that has not happened yet.
+Backend& cuda_backend();
+
+/// Takes what the library's one function returned.
+void connect(uintptr_t backend);
+
+/// Zeros on a device, freed with this.
+class DeviceMemory {
+public:
+    DeviceMemory(int device, size_t bytes);
+    ~DeviceMemory();
+    DeviceMemory(const DeviceMemory&) = delete;
+    DeviceMemory& operator=(const DeviceMemory&) = delete;
+
+    uintptr_t address() const { return reinterpret_cast<uintptr_t>(memory_); }
+
+private:
+    int device_;
+    void* memory_;
+};
+
+/// A copy in the processor's memory, with the array's order of elements.
+py::array to_host(const py::object& array, uintptr_t stream);
+
+/// Copies an array of the processor's memory into one on a device, of the same shape and type.
+void to_device(const py::object& array, const py::array& values, uintptr_t stream);
+
+}  // namespace fusedstep::bindings

@@ -1,0 +1,35 @@
+// Arrays that are not NumPy's: what they say of their memory by DLPack or by __cuda_array_interface__. They become
+// NumPy arrays that describe that memory, wherever it lies, and never leave the bindings: to read one of a GPU is an
+// error of addresses.
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include <optional>
+
+#include "kernel/buffers.hpp"
+
+namespace fusedstep::bindings {
+
+namespace py = pybind11;
+
+/// What such an array stands for: its base.
+struct Given {
+    py::object object;
+    Device device;
+};
+
+/// The description of another library's array, or nothing. `name` begins a message.
+std::optional<py::array> described(const py::object& object, const std::string& name);
+
+/// Whose memory an array describes; null for one of NumPy's own.
+const Given* given_of(const py::array& array);
+
+Device device_of(const py::array& array);
+
+/// The array as its user gave it.
+py::object as_given(const py::array& array);
+
+std::string name_of(const Device& device);
+
+}  // namespace fusedstep::bindings

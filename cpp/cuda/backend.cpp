@@ -1,0 +1,45 @@
+// The one function that this library exports.
+#include "../kernel/backend.hpp"
+
+#include "runner.hpp"
+
+namespace fusedstep::cuda {
+namespace {
+
+class Cuda : public Backend {
+    int device_count(std::string& why_not) override { return cuda::device_count(why_not); }
+    std::unique_ptr<Stepper> stepper(int device) override { return std::make_unique<Runner>(device); }
+
+    void* allocate(int device, size_t bytes) override {
+        const On on(device);
+        void* const memory = cuda::allocate(bytes);
+        clear(memory, bytes, nullptr);
+        wait(nullptr);
+        return memory;
+    }
+    void release(int, void* memory) noexcept override { cuda::release(memory); }
+
+    void upload(int device, void* to, const void* from, size_t bytes, Stream stream) override {
+        const On on(device);
+        cuda::upload(to, from, bytes, stream);
+        wait(stream);
+    }
+    void download(int device, void* to, const void* from, size_t bytes, Stream stream) override {
+        const On on(device);
+        cuda::download(to, from, bytes, stream);
+    }
+};
+
+}  // namespace
+}  // namespace fusedstep::cuda
+
+#ifdef _WIN32
+#define EXPORTED __declspec(dllexport)
+#else
+#define EXPORTED __attribute__((visibility("default")))
+#endif
+
+extern "C" EXPORTED fusedstep::Backend* fusedstep_backend() {
+    static fusedstep::cuda::Cuda cuda;
+    return &cuda;
+}

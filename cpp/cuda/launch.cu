@@ -1,0 +1,91 @@
+#include "launch.hpp"
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <utility>
+#include <variant>
+
+#include "check.hpp"
+#include "kernels.cuh"
+
+namespace fusedstep::cuda {
+namespace {
+
+cudaStream_t of(Stream stream) { return static_cast<cudaStream_t>(stream); }
+
+/// As many blocks as the current device runs at a time, of a kernel that goes through its work by strides.
+int64_t resident_blocks(const void* kernel) {
+    static std::mutex mutex;
+    static std::map<std::pair<int, const void*>, int64_t> known;
+    int device;
+    check(cudaGetDevice(&device));
+    const std::lock_guard lock(mutex);
+    int64_t& blocks = known[{device, kernel}];
+    if (blocks == 0) {
+        int processors, of_each;
+        check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device));
+        check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&of_each, kernel, threads, 0));
+        blocks = int64_t(processors) * of_each;
+    }
+    return blocks;
+}
+
+__global__ void __launch_bounds__(threads) squares_kernel(const Table table) {
+    const int64_t warps = threads / Warp::lanes, warp = threadIdx.x / Warp::lanes;
+    squares(table, blockIdx.x * warps + warp, gridDim.x * warps, Warp());
+}
+
+__global__ void add_kernel(const Table table) { add_blocks(table, int(blockIdx.x), Warp()); }
+
+__global__ void settle_kernel(const Table table, const Stages stages) { settle(table, stages); }
+
+template <class Method>
+__global__ void __launch_bounds__(threads) prepare_kernel(const Table table, const Preparation<Method> group) {
+    __shared__ alignas(Turn) char memory[sizeof(Turn)];
+    __shared__ double carried;
+    Turn& leader = *reinterpret_cast<Turn*>(memory);
+    if (threadIdx.x == 0) {
+        carried = carry_of(table.tasks[group.begin]);
+        leader = lead(table, group);
+    }
+    __syncthreads();
+    for (int task = group.begin + int(threadIdx.x); task < group.end; task += threads)
+        follow(table, group, task, leader, carried);
+}
+
+}  // namespace
+
+void measure(const Table& table, const Stages& stages, Stream stream) {
+    if (table.chunk_count > 0) {
+        const int64_t most = (table.chunk_count * chunk_blocks + 15) / 16;  // a block of threads takes sixteen
+        const int64_t blocks = std::min(most, resident_blocks(reinterpret_cast<const void*>(squares_kernel)));
+        squares_kernel<<<unsigned(blocks), threads, 0, of(stream)>>>(table);
+    }
+    if (table.task_count > 0) add_kernel<<<unsigned(table.task_count), Warp::lanes, 0, of(stream)>>>(table);
+    settle_kernel<<<1, 1, 0, of(stream)>>>(table, stages);
+    check(cudaGetLastError());
+}
+
+void prepare(const Table& table, const Preparation<Method>& group, Stream stream) {
+    std::visit(
+        [&](const auto& method) {
+            using One = std::decay_t<decltype(method)>;
+            const Preparation<One> own{method,      group.decay,    group.begin,  group.end,
+                                       group.first, group.measured, group.outcome};
+            prepare_kernel<One><<<1, threads, 0, of(stream)>>>(table, own);
+        },
+        group.method);
+    check(cudaGetLastError());
+}
+
+void update(const Table& table, int rule, Type type, bool bare, Stream stream) {
+    if (table.chunk_count == 0) return;
+    const Kernels& kernels = type == Type::float32 ? bare ? bare_float : full_float : bare ? bare_double : full_double;
+    const Kernel kernel = kernels.of_rule[rule];
+    const int64_t blocks = std::min(table.chunk_count, resident_blocks(reinterpret_cast<const void*>(kernel)));
+    kernel<<<unsigned(blocks), threads, 0, of(stream)>>>(table);
+    check(cudaGetLastError());
+}
+
+}  // namespace fusedstep::cuda

@@ -1,0 +1,18 @@
+// The kernels, put into a stream.
+#pragma once
+
+#include "../kernel/plan.hpp"
+#include "prepare.hpp"
+#include "runtime.hpp"
+
+namespace fusedstep::cuda {
+
+/// Σg² of every task, and what the stages make of them.
+void measure(const Table& table, const Stages& stages, Stream stream);
+
+void prepare(const Table& table, const Preparation<Method>& group, Stream stream);
+
+/// One launch for all tasks that take this rule in this type, `bare` or not.
+void update(const Table& table, int rule, Type type, bool bare, Stream stream);
+
+}  // namespace fusedstep::cuda

@@ -1,0 +1,82 @@
+// Σg² in double: of each block by sixteen sums that take turns and are added by halves, then block by block.
+#pragma once
+
+#include "row.hpp"
+#include "table.hpp"
+
+namespace fusedstep::cuda {
+
+/// Sixteen threads add up a block; where there is one thread, it holds sixteen sums.
+template <class Team>
+struct Lanes {
+    static constexpr int all = 16, threads = Team::lanes < all ? Team::lanes : all, held = all / threads;
+};
+
+template <class Team, class Element, class Widen>
+RULE double block_squares(const void* array, int64_t begin, int64_t end, Team team, Widen widen) {
+    using Sums = Lanes<Team>;
+    const Element* const values = static_cast<const Element*>(array);
+    const int own = team.lane() % Sums::threads * Sums::held;
+    double sums[Sums::held] = {};
+    for (int64_t at = begin + own; at < end; at += Sums::all)
+        for (int i = 0; i < Sums::held; ++i)
+            if (at + i < end) {
+                const double x = widen(values[at + i]);
+                sums[i] += x * x;
+            }
+    return team.total(sums);
+}
+
+template <class Team>
+RULE double block_squares(const void* array, Type type, int64_t begin, int64_t end, Team team) {
+    switch (type) {
+        case Type::float64: return block_squares<Team, double>(array, begin, end, team, [](double x) { return x; });
+        case Type::float32:
+            return block_squares<Team, float>(array, begin, end, team, [](float x) { return double(x); });
+        case Type::float16:
+            return block_squares<Team, uint16_t>(array, begin, end, team,
+                                                 [](uint16_t x) { return double(Float16::widen(x)); });
+        default:
+            return block_squares<Team, uint16_t>(array, begin, end, team,
+                                                 [](uint16_t x) { return double(BFloat16::widen(x)); });
+    }
+}
+
+/// The squares of a table's blocks, `part` of `parts`. Half a warp takes a block.
+template <class Team>
+RULE void squares(const Table& table, int64_t part, int64_t parts, Team team) {
+    constexpr int halves = Team::lanes / Lanes<Team>::threads;
+    for (int64_t i = part * halves + team.lane() / Lanes<Team>::threads; i < table.chunk_count * chunk_blocks;
+         i += parts * halves) {
+        const Chunk chunk = table.chunks[i / chunk_blocks];
+        const Task& task = table.tasks[chunk.task];
+        // In the whole chunk, of which the task may lack the front or the end
+        const int64_t front = chunk.number * cuda::chunk - task.offset % cuda::chunk;
+        const int64_t first = front + i % chunk_blocks * block, last = first + block;
+        const int64_t begin = first > 0 ? first : 0, end = last < task.size ? last : task.size;
+        const double sum = block_squares(task.buffers.grad, task.cargo.grad.type, begin, end, team);
+        if (team.lane() % Lanes<Team>::threads == 0) table.sums[i] = sum;
+    }
+}
+
+/// Adds up the blocks of a task in their order.
+template <class Team>
+RULE void add_blocks(const Table& table, int task, Team team) {
+    const int64_t begin = table.first_chunks[task] * chunk_blocks;
+    const int64_t end = begin + table.tasks[task].chunks() * chunk_blocks;
+    double total = 0;
+    for (int64_t from = begin; from < end; from += Team::lanes) {
+        const int64_t at = from + team.lane();
+        const double mine = at < end ? table.sums[at] : 0;
+        for (int lane = 0; lane < Team::lanes; ++lane) total += team.from(mine, lane);
+    }
+    if (team.lane() == 0) table.squares[task] = total;
+}
+
+/// Whether the step happens, and with which factors.
+RULE void settle(const Table& table, const Stages& stages) {
+    table.progress->last = fusedstep::settle(stages, table.squares, table.task_count,
+                                             [&](int64_t i, double factor) { table.turns[i].factor = factor; });
+}
+
+}  // namespace fusedstep::cuda

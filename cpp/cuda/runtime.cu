@@ -1,0 +1,55 @@
+#include "runtime.hpp"
+
+#include "check.hpp"
+
+namespace fusedstep::cuda {
+namespace {
+
+cudaStream_t of(Stream stream) { return static_cast<cudaStream_t>(stream); }
+
+}  // namespace
+
+int device_count(std::string& why_not) {
+    int count = 0;
+    const cudaError_t error = cudaGetDeviceCount(&count);
+    if (error == cudaErrorInsufficientDriver)
+        why_not = "there is no driver, or one that is older than CUDA " + std::to_string(CUDART_VERSION / 1000);
+    else if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
+        why_not = "the driver finds no GPU";
+    else if (error != cudaSuccess)
+        why_not = cudaGetErrorString(error);
+    return error == cudaSuccess ? count : 0;
+}
+
+On::On(int device) {
+    check(cudaGetDevice(&before_));
+    if (before_ != device) check(cudaSetDevice(device));
+}
+On::~On() { cudaSetDevice(before_); }
+
+void* allocate(size_t bytes) {
+    void* memory = nullptr;
+    check(cudaMalloc(&memory, bytes));
+    return memory;
+}
+void release(void* memory) noexcept { cudaFree(memory); }
+
+// The runtime copies what lies in pageable memory aside before it returns.
+void upload(void* to, const void* from, size_t bytes, Stream stream) {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, of(stream)));
+}
+void download(void* to, const void* from, size_t bytes, Stream stream) {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, of(stream)));
+    wait(stream);
+}
+void clear(void* memory, size_t bytes, Stream stream) { check(cudaMemsetAsync(memory, 0, bytes, of(stream))); }
+
+bool capturing(Stream stream) {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    check(cudaStreamIsCapturing(of(stream), &status));
+    return status != cudaStreamCaptureStatusNone;
+}
+
+void wait(Stream stream) { check(cudaStreamSynchronize(of(stream))); }
+
+}  // namespace fusedstep::cuda

@@ -1,0 +1,44 @@
+// What is asked of a CUDA device: memory and its transport. Tests put the processor in its place.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace fusedstep::cuda {
+
+/// A cudaStream_t
+using Stream = void*;
+
+/// How many devices there are; what keeps them from being used otherwise.
+int device_count(std::string& why_not);
+
+/// Makes a device the current one for a scope.
+class On {
+public:
+    explicit On(int device);
+    ~On();
+    On(const On&) = delete;
+    On& operator=(const On&) = delete;
+
+private:
+    int before_;
+};
+
+void* allocate(size_t bytes);
+void release(void* memory) noexcept;
+
+/// Returns when `from` may change.
+void upload(void* to, const void* from, size_t bytes, Stream stream);
+
+/// Waits for the stream.
+void download(void* to, const void* from, size_t bytes, Stream stream);
+
+/// Sets bytes to zero.
+void clear(void* memory, size_t bytes, Stream stream);
+
+/// Whether what is put into the stream goes into a graph, and happens when that is launched.
+bool capturing(Stream stream);
+
+void wait(Stream stream);
+
+}  // namespace fusedstep::cuda

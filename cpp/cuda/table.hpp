@@ -1,0 +1,69 @@
+// What a step on a GPU works on: the tensors of its list and the chunks that they are cut into, in the device's memory.
+#pragma once
+
+#include "../kernel/backend.hpp"
+#include "../kernel/work.hpp"
+
+namespace fusedstep::cuda {
+
+/// Elements whose squares are added up apart, and elements that a block of threads takes at a time; both counted in the
+/// whole tensor, so that a shard is cut like the whole, and no chunk has two upper halves of an element's number.
+constexpr int64_t block = 4096, chunk_blocks = 2, chunk = chunk_blocks * block;
+
+/// A tensor that takes part. The host writes it; it stays while the arrays do.
+struct Task {
+    int tensor = 0;  ///< its place in the plan
+    int group = 0;
+    Type type = Type::float32;  ///< that its rule calculates in
+    bool bare = false;          ///< every array is of that type, and nothing is carried along but a factor
+    bool aligned = false;       ///< every array begins where four of its elements can be read at once
+    int64_t size = 0, offset = 0;
+    Buffers buffers;
+    Cargo cargo;
+    Ring ring;
+    double* carry = nullptr;
+
+    bool operator==(const Task&) const = default;
+
+    /// The first chunk is short where a shard begins within one.
+    ANYWHERE int64_t begin(int64_t number) const {
+        const int64_t at = number * chunk - offset % chunk;
+        return at > 0 ? at : 0;
+    }
+    ANYWHERE int64_t end(int64_t number) const {
+        const int64_t at = (number + 1) * chunk - offset % chunk;
+        return at < size ? at : size;
+    }
+    ANYWHERE int64_t chunks() const { return size ? (offset % chunk + size + chunk - 1) / chunk : 0; }
+};
+
+/// What a tensor does in this step. The device writes it.
+struct Turn {
+    static constexpr int none = -1;  ///< in place of a rule: the step is skipped
+
+    Update update;
+    Border border;
+    double factor = 1;
+    int64_t step = 0;
+};
+
+struct Chunk {
+    int task;
+    int number;  ///< among the task's
+};
+
+struct Table {
+    const Task* tasks;
+    int task_count;
+    const Chunk* chunks;
+    int64_t chunk_count;
+    const int64_t* first_chunks;  ///< of each task
+    Turn* turns;                  ///< of each task
+    int64_t* steps;               ///< of each tensor of the plan
+    const double* rates;          ///< learning rates of each group
+    double* sums;                 ///< of the squares of each block
+    double* squares;              ///< of each task
+    Progress* progress;
+};
+
+}  // namespace fusedstep::cuda

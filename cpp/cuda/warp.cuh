@@ -1,0 +1,34 @@
+// The team on a GPU: a warp.
+#pragma once
+
+#include "norm.hpp"
+
+namespace fusedstep::cuda {
+
+struct Warp {
+    static constexpr int lanes = 32;
+    static constexpr unsigned everyone = 0xffffffff;
+
+    __device__ int lane() const { return int(threadIdx.x) % lanes; }
+
+    __device__ int32_t largest(int32_t mine) const {
+        for (int other = lanes / 2; other > 0; other /= 2) {
+            const int32_t theirs = __shfl_xor_sync(everyone, mine, other);
+            mine = theirs > mine ? theirs : mine;
+        }
+        return mine;
+    }
+
+    __device__ double from(double mine, int lane) const { return __shfl_sync(everyone, mine, lane); }
+
+    /// The sum of half a warp, by halves; the half's first lane has it. The halves may be at different places.
+    __device__ double total(double (&sums)[1]) const {
+        constexpr int half = Lanes<Warp>::threads;
+        const unsigned members = 0xffffu << (lane() / half * half);
+        double sum = sums[0];
+        for (int next = half / 2; next > 0; next /= 2) sum += __shfl_down_sync(members, sum, next, half);
+        return sum;
+    }
+};
+
+}  // namespace fusedstep::cuda

@@ -1,0 +1,60 @@
+// A kind of device beside the processor, as the rest sees it. It comes in a library of its own, so that nothing of the
+// device's is loaded where no array asks for it.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "plan.hpp"
+
+namespace fusedstep {
+
+/// What a device has counted.
+struct Progress {
+    Outcome last;
+    int64_t calls = 0, skipped = 0;
+};
+
+/// Runs the steps of one plan.
+class Stepper {
+public:
+    virtual ~Stepper() = default;
+
+    /// Puts a step into the stream and returns without waiting for it. False where it is known by then that the step is
+    /// skipped. The plan's counters move as if no step were skipped until they are fetched.
+    virtual bool step(Plan& plan, void* stream) = 0;
+
+    /// Whether what is put into the stream goes into a graph, and happens when that is launched.
+    virtual bool capturing(void* stream) = 0;
+
+    /// Waits, and brings counters and the last outcome into the plan. Returns how many steps have happened and how many
+    /// were skipped since the last time, by the device's own count.
+    virtual Progress fetch(Plan& plan) = 0;
+
+    /// The plan's counters hold from now on.
+    virtual void forget() = 0;
+
+    /// Whether the device may have counted otherwise than the plan: a step may have been skipped, or a graph launched.
+    virtual bool uncertain() const = 0;
+
+    /// Brings the groups' learning rates to the device, where graphs that were captured find them.
+    virtual void put_rates(const Plan& plan, void* stream) = 0;
+};
+
+class Backend {
+public:
+    virtual ~Backend() = default;
+
+    virtual int device_count(std::string& why_not) = 0;
+    virtual std::unique_ptr<Stepper> stepper(int device) = 0;
+
+    virtual void* allocate(int device, size_t bytes) = 0;  ///< zeros
+    virtual void release(int device, void* memory) noexcept = 0;
+
+    /// These wait: for what is in the stream, and until they are done.
+    virtual void upload(int device, void* to, const void* from, size_t bytes, void* stream) = 0;
+    virtual void download(int device, void* to, const void* from, size_t bytes, void* stream) = 0;
+};
+
+}  // namespace fusedstep

@@ -1,0 +1,22 @@
+// The team of one: a thread that holds what a warp would.
+#pragma once
+
+#include "../../cuda/norm.hpp"
+
+namespace fusedstep::cuda {
+
+struct Alone {
+    static constexpr int lanes = 1;
+
+    int lane() const { return 0; }
+    int32_t largest(int32_t mine) const { return mine; }
+    double from(double mine, int) const { return mine; }
+
+    double total(double (&sums)[Lanes<Alone>::held]) const {
+        for (int half = Lanes<Alone>::held / 2; half > 0; half /= 2)
+            for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
+        return sums[0];
+    }
+};
+
+}  // namespace fusedstep::cuda

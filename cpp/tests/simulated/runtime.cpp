@@ -1,0 +1,38 @@
+// The processor in the place of a CUDA device: its memory is the process's, a stream does everything at once. Whether
+// it captures is said by the stream's address.
+#include "cuda/runtime.hpp"
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace fusedstep::cuda {
+namespace {
+
+/// A stream that a graph is captured from; nothing is launched then.
+constexpr uintptr_t captured = 0xca97;
+
+}  // namespace
+
+int device_count(std::string&) { return 1; }
+
+On::On(int) : before_(0) {}
+On::~On() = default;
+
+void* allocate(size_t bytes) {
+    void* const memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+    if (!memory) throw std::bad_alloc();
+    std::memset(memory, 0xff, bytes);  // as on a device, nothing is promised of it
+    return memory;
+}
+void release(void* memory) noexcept { std::free(memory); }
+
+void upload(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
+void download(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
+
+void clear(void* memory, size_t bytes, Stream) { std::memset(memory, 0, bytes); }
+
+bool capturing(Stream stream) { return reinterpret_cast<uintptr_t>(stream) == captured; }
+void wait(Stream) {}
+
+}  // namespace fusedstep::cuda

@@ -1,0 +1,176 @@
+"""CUDA devices: whether there are any, and arrays in their memory.
+
+Optimizers take arrays of CuPy, PyTorch, Numba and whatever else DLPack or ``__cuda_array_interface__`` describes, as
+they take NumPy's. A step is put into the stream that is current in the arrays' library, and nothing is waited for.
+
+>>> import fusedstep as fs
+>>> fs.cuda.available() or bool(fs.cuda.why_not())
+True
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from .bfloat16 import BFloat16, as_bfloat16, bits_of
+
+LIBRARY = Path(__file__).with_name("fusedstep_cuda.dll" if sys.platform == "win32" else "fusedstep_cuda.so")
+
+_loaded: list[ctypes.CDLL] = []
+
+_stream: ContextVar[int | None] = ContextVar("stream", default=None)
+
+
+def load(library: Path = LIBRARY) -> ctypes.CDLL:
+    """Load the compiled part for CUDA; the first array on a device does that."""
+    if not library.exists():
+        raise RuntimeError("fusedstep.cuda: this build has no part for CUDA (it is built where nvcc is found)")
+    loaded = ctypes.CDLL(str(library))
+    loaded.fusedstep_backend.restype = ctypes.c_void_p
+    _core.connect(loaded.fusedstep_backend())
+    _loaded[:] = [loaded]
+    return loaded
+
+
+def device_count() -> int:
+    """How many CUDA devices can be used."""
+    return 0 if why_not() else _core.device_count()[0]
+
+
+def available() -> bool:
+    """Whether there is a CUDA device that optimizers can work on."""
+    return why_not() is None
+
+
+def why_not() -> str | None:
+    """What keeps CUDA from being used: no compiled part, no driver, or no device; None where nothing does."""
+    if not _loaded:
+        try:
+            load()
+        except (OSError, RuntimeError) as error:
+            return str(error)
+    count, reason = _core.device_count()
+    return None if count else f"fusedstep.cuda: {reason}"
+
+
+@contextmanager
+def use_stream(stream: int) -> Iterator[None]:
+    """Steps in this context go into this stream instead of the one that is current in the arrays' library.
+
+    Args:
+        stream: the handle, as in ``torch.cuda.Stream().cuda_stream`` and ``cupy.cuda.Stream().ptr``.
+    """
+    before = _stream.set(stream)
+    try:
+        yield
+    finally:
+        _stream.reset(before)
+
+
+def current_stream(array: Any) -> int:
+    """The handle of the stream that a step of such an array goes into; 0 is the default one."""
+    chosen = _stream.get()
+    if chosen is not None:
+        return chosen
+    library = type(array).__module__.partition(".")[0]
+    if library == "torch":
+        return sys.modules["torch"].cuda.current_stream(array.device).cuda_stream
+    if library == "cupy":
+        return sys.modules["cupy"].cuda.get_current_stream().ptr
+    return 0
+
+
+def put_rates(optimizer: Any) -> None:
+    """Bring learning rates that were changed in ``param_groups`` to the device, where captured steps find them.
+
+    A step that was captured into a CUDA graph goes on with the other options that it was captured with.
+    """
+    optimizer._plan.put_rates(optimizer)
+
+
+def is_device_array(array: Any) -> bool:
+    return not isinstance(array, np.ndarray) and _core.device_of(array)[0] == "cuda"
+
+
+def index_of(array: Any) -> int:
+    """The number of an array's device."""
+    return _core.device_of(array)[1]
+
+
+def to_host(array: Any) -> np.ndarray:
+    """A copy of a device's array in NumPy, with the same order of elements; waits for the current stream."""
+    return _core.to_host(array, current_stream(array))
+
+
+def to_device(array: Any, values: np.ndarray) -> None:
+    """Copy NumPy's values into a device's array of the same shape and type."""
+    _core.to_device(array, values, current_stream(array))
+
+
+class Array:
+    """Zeros in a device's memory, freed with this object. Other libraries take it by ``__cuda_array_interface__``."""
+
+    def __init__(self, shape: tuple[int, ...], strides: tuple[int, ...], dtype: str, device: int) -> None:
+        self.shape, self.strides, self.dtype = shape, strides, dtype
+        self.device = Device(device)
+        items = np.dtype("uint16" if dtype == "bfloat16" else dtype)
+        self.nbytes = items.itemsize * int(np.prod(shape, dtype=np.int64))
+        self._memory = _core.DeviceMemory(device, max(self.nbytes, 1))
+        self._typestr = items.str
+
+    @classmethod
+    def like(cls, array: np.ndarray, device: int) -> Array:
+        """Zeros with the shape, strides and type of a NumPy array."""
+        dtype = "bfloat16" if isinstance(array, BFloat16) else array.dtype.name
+        return cls(array.shape, array.strides, dtype, device)
+
+    @property
+    def fusedstep_bfloat16(self) -> bool:
+        """Whether elements are bfloat16, which the interface has no name for and calls uint16."""
+        return self.dtype == "bfloat16"
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "shape": self.shape,
+            "strides": self.strides,
+            "typestr": self._typestr,
+            "data": (self._memory.address, False),
+            "version": 3,
+            "stream": None,
+        }
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("fusedstep.cuda.Array: the memory of a device must be copied for NumPy, got copy=False")
+        found = to_host(self)
+        return found if dtype is None else bits_of(found).astype(dtype)
+
+    def __repr__(self) -> str:
+        return f"fusedstep.cuda.Array(shape={self.shape}, dtype={self.dtype}, device={self.device.id})"
+
+
+class Device:
+    """A device by its number, named as CuPy names it."""
+
+    def __init__(self, id: int) -> None:
+        self.id = id
+
+
+def shape_of(array: Any) -> np.ndarray:
+    """An array in the processor's memory, which takes none of it, with the layout and type of a device's."""
+    shape, strides, dtype, _ = _core.describe(array)
+    itemsize = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+    size = max(1, int(np.prod(shape, dtype=np.int64))) * itemsize
+    flat = np.empty(size, np.uint8)[:size].view("uint16" if dtype == "bfloat16" else dtype)
+    made = np.lib.stride_tricks.as_strided(flat, shape, strides)
+    return as_bfloat16(made) if dtype == "bfloat16" else made

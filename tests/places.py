@@ -1,0 +1,62 @@
+"""Where arrays can lie. A test body that puts its arrays into a place and gets them back runs in each of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+
+SOURCE = Path(__file__).parents[1] / "cpp"
+
+
+class Processor:
+    """NumPy's arrays."""
+
+    name = "processor"
+
+    def put(self, array: np.ndarray) -> Any:
+        return array
+
+    def get(self, array: Any) -> np.ndarray:
+        return array
+
+
+class Device:
+    """Arrays of a CUDA device: of a real one where there is one, and otherwise of one that the processor plays."""
+
+    name = "device"
+
+    def put(self, array: np.ndarray) -> fs.cuda.Array:
+        made = fs.cuda.Array.like(array, 0)
+        fs.cuda.to_device(made, array)
+        return made
+
+    def get(self, array: Any) -> np.ndarray:
+        return fs.cuda.to_host(array) if isinstance(array, fs.cuda.Array) else array
+
+
+PLACES = {place.name: place for place in (Processor(), Device())}
+
+
+@cache
+def simulated(folder: Path) -> Path:
+    """The GPU's kernels, built as loops on the processor."""
+    for tool in ("cmake", os.environ.get("CXX", "c++")):
+        if not shutil.which(tool):
+            pytest.skip(f"{tool} is not there")
+    settings = ["-DCMAKE_BUILD_TYPE=Release", "-DFUSEDSTEP_TESTS=ON", "-DFUSEDSTEP_CUDA=OFF"]
+    for command in (
+        ["cmake", "-S", SOURCE, "-B", folder, *settings],
+        ["cmake", "--build", folder, "--parallel", "2", "--target", "fusedstep_simulated"],
+    ):
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return next(folder.rglob("fusedstep_simulated.*"))
