@@ -32,9 +32,10 @@ def target(request):
 @pytest.fixture(scope="session")
 def device(tmp_path_factory):
     """The place on a CUDA device."""
+    place = PLACES["device"]
     if not fs.cuda.available():
-        fs.cuda.load(simulated(tmp_path_factory.mktemp("simulated")))
-    return PLACES["device"]
+        place.simulation = fs.cuda.load(simulated(tmp_path_factory.mktemp("simulated")))
+    return place
 
 
 @pytest.fixture(params=PLACES)

@@ -89,9 +89,9 @@ void Runner::lay_out(const Plan& plan, Stream stream) {
     square_memory_.reserve(tasks_.size() * sizeof(double));
     laid_out_ = tasks_;
     if (!steps_known_) {
-        std::vector<int64_t> steps;
-        for (const Tensor& tensor : plan.tensors) steps.push_back(tensor.step);
-        put(step_memory_, steps.data(), steps.size() * sizeof(int64_t), stream);
+        certain_steps_.clear();
+        for (const Tensor& tensor : plan.tensors) certain_steps_.push_back(tensor.step);
+        put(step_memory_, certain_steps_.data(), certain_steps_.size() * sizeof(int64_t), stream);
         seen_ = {};
         put(progress_memory_, &seen_, sizeof(seen_), stream);
         steps_known_ = true;
@@ -113,21 +113,23 @@ void Runner::add(const Kind& kind) {
     if (std::find(kinds_.begin(), kinds_.end(), kind) == kinds_.end()) kinds_.push_back(kind);
 }
 
-/// Every rule that the device may find to be this step's.
+/// Every rule that the device may find to be this step's: where it may have counted less than the plan, or is going to
+/// count on without it, that of the last step that is certain and all that follow.
 void Runner::find_kinds(const Plan& plan) {
     kinds_.clear();
     int group = -1, rule = 0, late = 0;
     int64_t step = 0;
     for (const Task& task : tasks_) {
-        const Tensor& tensor = plan.tensors[size_t(task.tensor)];
-        if (task.group != group || tensor.step + 1 != step) {
+        const int64_t next =
+            1 + (uncertain() ? certain_steps_[size_t(task.tensor)] : plan.tensors[size_t(task.tensor)].step);
+        if (task.group != group || next != step) {
             group = task.group;
-            step = tensor.step + 1;
+            step = next;
             rule = rule_at(plan.groups[size_t(group)], step);
-            if (uncertain()) late = rule_at(plan.groups[size_t(group)], far);
+            late = uncertain() ? rule_at(plan.groups[size_t(group)], far) : rule;
         }
         add({rule, task.type, task.bare});
-        if (uncertain()) add({late, task.type, task.bare});
+        add({late, task.type, task.bare});
     }
 }
 
@@ -187,9 +189,8 @@ Progress Runner::fetch(Plan& plan) {
     const On on(device_);
     Progress now;
     download(&now, table_.progress, sizeof(now), stream_);
-    std::vector<int64_t> steps(plan.tensors.size());
-    download(steps.data(), table_.steps, steps.size() * sizeof(int64_t), stream_);
-    for (size_t i = 0; i < steps.size(); ++i) plan.tensors[i].step = steps[i];
+    download(certain_steps_.data(), table_.steps, certain_steps_.size() * sizeof(int64_t), stream_);
+    for (size_t i = 0; i < certain_steps_.size(); ++i) plan.tensors[i].step = certain_steps_[i];
     plan.outcome = now.last;
     const Progress since{now.last, now.calls - seen_.calls, now.skipped - seen_.skipped};
     seen_ = now;

@@ -59,7 +59,8 @@ private:
     Table table_{};
     Progress seen_;
     std::vector<double> rates_;
-    bool steps_known_ = false;  ///< the device has the plan's counters
+    std::vector<int64_t> certain_steps_;  ///< that the device had counted when it was last asked
+    bool steps_known_ = false;            ///< the device has the plan's counters
     bool skips_ = false, captured_ = false;
     Stream stream_ = nullptr;  ///< of the last step
 };

@@ -133,6 +133,16 @@ class Array:
         dtype = "bfloat16" if isinstance(array, BFloat16) else array.dtype.name
         return cls(array.shape, array.strides, dtype, device)
 
+    @classmethod
+    def of(cls, values: np.ndarray, device: int = 0) -> Array:
+        """A copy of a NumPy array on a device."""
+        made = cls.like(values, device)
+        to_device(made, values)
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Array.of, (to_host(self), self.device.id)
+
     @property
     def fusedstep_bfloat16(self) -> bool:
         """Whether elements are bfloat16, which the interface has no name for and calls uint16."""

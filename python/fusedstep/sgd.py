@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import memory
+from . import cuda, memory
 from .encodings import narrow
 from .numpy_step import numbers
 from .optimizer import Optimizer
@@ -30,6 +30,10 @@ class Displaced(Optimizer):
         >>> opt.lookahead()
         array([0.85, 0.85])
         """
+        if any(cuda.is_device_array(self._plan.param(name)) for name in self._plan.names()):
+            raise TypeError(
+                f"{self._name}: lookahead needs arrays in the memory of the processor, got ones on a device"
+            )
         ahead: dict[str, np.ndarray] = vars(self).setdefault("_ahead", {})
         for index, (group, names) in enumerate(zip(self.param_groups, self._names, strict=True)):
             inside = group.get("buffer") == "lr_inside"

@@ -1,0 +1,536 @@
+"""Steps on a CUDA device: the same bits as on the processor, counters that the device keeps, and clear errors.
+
+Where there is no device, the processor plays one (cpp/tests/simulated): the same table, the same kernels' lines.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from conftest import LAYOUTS, laid_out
+
+from cases import CASES, IDS, random, same_bytes
+
+STEPS = 1000
+SHAPES = {"w": (37, 11), "b": (130,), "empty": (0, 3), "scale": ()}
+
+
+def on(device, tree):
+    return {key: None if value is None else device.put(value) for key, value in tree.items()}
+
+
+def start(seed=0, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    layouts = dict(zip(SHAPES, [*LAYOUTS, "C"], strict=True))
+    return {key: laid_out(random(rng, shape, dtype), layouts[key]) for key, shape in SHAPES.items()}
+
+
+def clone(tree):
+    return {key: None if value is None else value.copy(order="K") for key, value in tree.items()}
+
+
+class Twins:
+    """An optimizer on the processor and the same one on a device, which must stay the same."""
+
+    def __init__(self, device, name, options, params=None):
+        self.device = device
+        self.here = clone(params or start())
+        self.there = on(device, clone(self.here))
+        self.kernel = getattr(fs, name)(self.here, **options)
+        self.other = getattr(fs, name)(self.there, **options)
+
+    def step(self, grads, **stages):
+        self.kernel.step(grads, **stages)
+        self.other.step(on(self.device, grads), **stages)
+
+    def check(self):
+        for key, expected in self.here.items():
+            assert same_bytes(self.device.get(self.there[key]), expected), key
+        ours, theirs = self.kernel.state_dict(), self.other.state_dict()
+        for name, entry in ours["state"].items():
+            for key, value in entry.items():
+                other = theirs["state"][name][key]
+                assert other == value if key == "step" else same_bytes(other, value), (name, key)
+        for key in ("calls", "skipped", "numbers", "groups"):
+            assert theirs[key] == ours[key], key
+        np.testing.assert_equal(tuple(self.other.last), tuple(self.kernel.last))
+
+
+@pytest.fixture
+def twins(device):
+    return lambda *args, **kwargs: Twins(device, *args, **kwargs)
+
+
+# The same bits
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_a_thousand_steps(twins, name, options):
+    """Through every phase of every method: the first steps, warm-ups, rings that close, averages that are full."""
+    pair = twins(name, options)
+    for t in range(STEPS):
+        pair.step(start(t % 97 + 1))
+    pair.check()
+
+
+def test_gradients_come_and_go(twins):
+    """Each tensor counts for itself, so that numbers differ from tensor to tensor; NAdam carries a product as well."""
+    for name in ("RAdam", "NAdam", "Adam"):
+        rng, pair = np.random.default_rng(1), twins(name, {"lr": 0.1})
+        for t in range(40):
+            grads = start(t + 1)
+            for key in grads:
+                if rng.random() < 0.3:
+                    grads[key] = None
+            pair.step(grads)
+            pair.check()
+        assert len({entry["step"] for entry in pair.other.state.values()}) > 1
+
+
+def test_groups_of_several_types_and_options(device):
+    rng = np.random.default_rng(2)
+    shapes = [(300,), (70, 3), (9000,), ()]
+    types = [np.float32, np.float64, np.float32, np.float64]
+    here = [random(rng, shape, dtype) for shape, dtype in zip(shapes, types, strict=True)]
+    there = [device.put(array) for array in here]
+
+    def made(arrays):
+        return fs.Adam(
+            [
+                {"params": arrays[:2], "lr": 0.1, "weight_decay": 0.1},
+                {"params": arrays[2:], "betas": (0.5, 0.75), "amsgrad": True},
+            ]
+        )
+
+    pair = made(here), made(there)
+    pair[0].add(added := random(rng, 5000, np.float32), lr=0.3)
+    pair[1].add(elsewhere := device.put(added), lr=0.3)
+    for t in range(9):
+        if t == 4:
+            for optimizer in pair:
+                optimizer.param_groups[1]["lr"] = 0.01
+                optimizer.param_groups[0]["amsgrad"] = True
+                optimizer.param_groups[2]["betas"] = (0.0, 0.5)
+        grads = [random(rng, array.shape, array.dtype) for array in (*here, added)]
+        for optimizer, put in zip(pair, (lambda array: array, device.put), strict=True):
+            gs = [put(grad) for grad in grads]
+            optimizer.step([gs[:2], gs[2:4], gs[4]])
+    for actual, expected in zip((*there, elsewhere), (*here, added), strict=True):
+        assert same_bytes(device.get(actual), expected)
+
+
+class Shifted:
+    """An array whose memory begins some elements into another's."""
+
+    def __init__(self, array, by, size):
+        interface = array.__cuda_array_interface__
+        self.array, itemsize = array, int(interface["typestr"][2:])
+        address = interface["data"][0] + by * itemsize
+        self.device = array.device
+        self.__cuda_array_interface__ = {**interface, "shape": (size,), "strides": None, "data": (address, False)}
+
+
+@pytest.mark.parametrize("by", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_arrays_that_cannot_be_read_sixteen_bytes_at_a_time(device, by, dtype):
+    rng, room = np.random.default_rng(by), 20_000
+    values, grads = random(rng, room, dtype), random(rng, room, dtype)
+    for size in (1, 3, 127, 128, 131, 8191, 8195, room - 4):
+        here = values.copy()
+        whole, grad = device.put(values), device.put(grads)
+        part = slice(by, by + size)
+        pair = fs.Adam(here[part], lr=0.1), fs.Adam(Shifted(whole, by, size), lr=0.1)
+        for _ in range(3):
+            pair[0].step(grads[part])
+            pair[1].step(Shifted(grad, by, size))
+        assert same_bytes(device.get(whole), here)  # what lies before and behind too
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2, 128, 4095, 4096, 5000, 2**32 - 3, 2**32 - 4096 - 128])
+def test_shards_take_the_random_bits_of_the_whole(device, offset):
+    rng = np.random.default_rng(3)
+    values, grad = random(rng, 9000, np.float32), random(rng, 9000, np.float32)
+    here, there = values.astype(np.float16), device.put(values.astype(np.float16))
+    options = {"rounding": "stochastic", "extents": {"0": (offset, 2**33)}, "lr": 0.01}
+    if offset % 128 == 0:
+        options["state"] = "sq8"
+    pair = fs.Adam(here, **options), fs.Adam(there, **options)
+    for _ in range(3):
+        pair[0].step(grad)
+        pair[1].step(device.put(grad))
+    assert same_bytes(device.get(there), here)
+
+
+def test_functions(device):
+    rng = np.random.default_rng(4)
+    here = [random(rng, 300, np.float32), *(np.zeros(300, np.float32) for _ in range(2))]
+    there = [device.put(array) for array in here]
+    for t in (1, 2, 3):
+        grad = random(rng, 300, np.float32)
+        fs.functional.adam_(here[0], grad, *here[1:], step=t, lr=0.1)
+        fs.functional.adam_(there[0], device.put(grad), *there[1:], step=t, lr=0.1)
+    for actual, expected in zip(there, here, strict=True):
+        assert same_bytes(device.get(actual), expected)
+
+
+def test_more_than_2_31_elements(device):
+    if device.simulation:
+        pytest.skip("needs 17 GB on a GPU")
+    size, window = 2**31 + 4099, 5000
+    param, grad = (fs.cuda.Array((size,), (4,), "float32", 0) for _ in range(2))
+    tail = Shifted(param, size - window, window)
+    fs.SGD(tail, lr=1.0).step(fs.cuda.Array.of(np.full(window, -1.0, np.float32)))
+    fs.SGD(param, lr=1.0, weight_decay=0.5).step(grad)
+    assert (fs.cuda.to_host(tail) == 0.5).all()
+    assert (fs.cuda.to_host(Shifted(param, 0, window)) == 0).all()
+
+
+# Counting
+
+
+NAN = np.float32(np.nan)
+
+
+def spoiled(tree):
+    made = clone(tree)
+    made["b"][3] = NAN
+    return made
+
+
+@pytest.mark.parametrize("name", ["SGD", "RAdam", "NAdam", "WindowedAdagrad"])
+def test_skipped_steps_leave_everything_and_are_counted(twins, name):
+    pair = twins(name, {"lr": 0.1})
+    for t in range(30):
+        grads = start(t + 1)
+        pair.step(spoiled(grads) if t % 3 == 1 else grads, on_nonfinite="skip")
+    assert pair.other.skipped == 10
+    pair.check()
+    for t in range(10):
+        pair.step(start(t + 50))
+    pair.check()
+
+
+def test_norms_that_the_caller_knows(twins):
+    pair = twins("Adam", {"lr": 0.1})
+    for norm in (3.0, math.inf, 0.5):
+        pair.step(start(1), norm=norm, max_norm=1.0, on_nonfinite="skip")
+        pair.check()
+    assert pair.other.skipped == 1
+
+
+def test_what_is_raised_has_changed_nothing(twins):
+    pair = twins("Adam", {"lr": 0.1})
+    pair.step(start(1), on_nonfinite="raise")
+    for optimizer, grads in ((pair.kernel, spoiled(start(2))), (pair.other, on(pair.device, spoiled(start(2))))):
+        with pytest.raises(FloatingPointError, match="Adam: grads must be finite with on_nonfinite='raise'"):
+            optimizer.step(grads, on_nonfinite="raise")
+    assert pair.other.skipped == 0
+    pair.check()
+    pair.step(start(3), max_norm=0.1)
+    pair.check()
+
+
+def test_schedules_are_called_with_the_steps_that_happened(device):
+    seen = {"here": [], "there": []}
+
+    def noted(where):
+        return lambda t: seen[where].append(t) or 0.1 / (1 + t)
+
+    here, there = start(), on(device, start())
+    pair = fs.SGD(here, lr=noted("here")), fs.SGD(there, lr=noted("there"))
+    for t in range(6):
+        grads = spoiled(start(t)) if t in (1, 4) else start(t)
+        pair[0].step(grads, on_nonfinite="skip")
+        pair[1].step(on(device, grads), on_nonfinite="skip")
+    assert seen["here"] == seen["there"] == [0, 1, 1, 2, 3, 3]
+    assert same_bytes(device.get(there["w"]), here["w"])
+
+
+# Graphs
+
+
+@pytest.fixture
+def captured(device):
+    """Captures what a function puts into a stream; what is returned launches it."""
+    if not device.simulation:
+        torch = pytest.importorskip("torch")
+
+        def capture(step):
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph), fs.cuda.use_stream(torch.cuda.current_stream().cuda_stream):
+                step()
+            return graph.replay
+
+        yield capture
+        return
+
+    def capture(step):
+        with fs.cuda.use_stream(0xCA97):
+            step()
+        return device.simulation.fusedstep_launch_graph
+
+    yield capture
+    device.simulation.fusedstep_drop_graph()
+
+
+@pytest.mark.parametrize("stages", [{}, {"max_norm": 0.5}, {"on_nonfinite": "skip", "grad_scale": 2.0}])
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RAdam", "NAdam", "WindowedAdagrad"])
+def test_a_captured_step_is_the_next_step_each_time(twins, captured, name, stages):
+    pair = twins(name, {"lr": 0.1})
+    grads = start(1)
+    bound = pair.other.bind(on(pair.device, grads), **stages)
+    pair.kernel.step(grads, **stages)
+    bound.step()
+    launch = captured(bound.step)
+    pair.check()  # nothing has happened while it was captured
+    for _ in range(20):
+        launch()
+        pair.kernel.step(grads, **stages)
+    pair.check()
+    bound.step()
+    pair.kernel.step(grads, **stages)
+    pair.check()
+
+
+def test_a_captured_step_reads_the_learning_rate(twins, captured):
+    pair = twins("Adam", {"lr": 0.1})
+    grads = start(1)
+    bound = pair.other.bind(on(pair.device, grads))
+    pair.kernel.step(grads)
+    bound.step()
+    launch = captured(bound.step)
+    for rate in (0.1, 0.5, 0.01):
+        for optimizer in (pair.kernel, pair.other):
+            optimizer.param_groups[0]["lr"] = rate
+        fs.cuda.put_rates(pair.other)
+        launch()
+        pair.kernel.step(grads)
+    pair.check()
+
+
+def test_what_cannot_be_captured(device, captured):
+    grads = on(device, start(1))
+    first = fs.SGD(on(device, start()), lr=0.1)
+    with pytest.raises(RuntimeError, match="must have been run before with the same arrays"):
+        captured(lambda: first.step(grads))
+    scheduled = fs.SGD(on(device, start()), lr=lambda t: 0.1)
+    scheduled.step(grads)
+    with pytest.raises(RuntimeError, match="SGD: lr must be a number in a step that is captured, got a schedule"):
+        captured(lambda: scheduled.step(grads))
+    raising = fs.SGD(on(device, start()), lr=0.1).bind(grads, on_nonfinite="raise")
+    raising.step()
+    with pytest.raises(RuntimeError, match="on_nonfinite must be 'propagate' or 'skip' in a step that is captured"):
+        captured(raising.step)
+
+
+# State
+
+
+def test_state_moves_between_processor_and_device(device):
+    """A run that changes its place every few steps goes on as the one that stays."""
+    for name, options in (("Adam", {"state": "sq8"}), ("RAdam", {}), ("NAdam", {}), ("WindowedAdagrad", {"window": 3})):
+        stays = {"w": random(np.random.default_rng(5), 5000, np.float32)}
+        moves = clone(stays)
+        expected = getattr(fs, name)(stays, lr=0.1, **options)
+        saved, there = None, False
+        for t in range(12):
+            if t % 3 == 0:
+                there = not there
+                held = on(device, moves) if there else moves
+                moving = getattr(fs, name)(held, lr=0.1, **options)
+                if saved:
+                    moving.load_state_dict(saved)
+            grads = {"w": random(np.random.default_rng(t), 5000, np.float32)}
+            expected.step(grads)
+            moving.step(on(device, grads) if there else grads)
+            saved = moving.state_dict()
+            if there:
+                moves = {key: device.get(value) for key, value in held.items()}
+        assert same_bytes(moves["w"], stays["w"])
+        assert all(isinstance(value, (int, np.ndarray)) for value in saved["state"]["w"].values())
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda opt: pickle.loads(pickle.dumps(opt))], ids=["copy", "pickle"])
+def test_copies(device, again):
+    there = on(device, start())
+    first = fs.Adam(there, lr=0.1, weight_average=0.9)
+    first.step(on(device, start(1)), on_nonfinite="skip")
+    second = again(first)
+    for optimizer in (first, second):
+        optimizer.step(on(device, start(2)))
+    states = first.state_dict()["state"], second.state_dict()["state"]
+    for key in SHAPES:
+        for name in ("exp_avg", "exp_avg_sq", "average"):
+            assert same_bytes(states[0][key][name], states[1][key][name])
+    assert second.state["w"]["step"] == 2
+    second.step(on(device, start(3)))
+    assert first.state["w"]["step"] == 2
+
+
+def test_state_lies_on_the_device_and_is_live(device):
+    there = on(device, start())
+    opt = fs.Adam(there, lr=0.1)
+    moment = opt.state["w"]["exp_avg"]
+    assert isinstance(moment, fs.cuda.Array)
+    opt.step(on(device, start(1)))
+    assert np.asarray(moment).any()
+    assert same_bytes(np.asarray(moment), fs.cuda.to_host(moment))
+    with pytest.raises(ValueError, match="must be copied"):
+        np.asarray(moment, copy=False) if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else moment.__array__(
+            copy=False
+        )
+
+
+# Refusals
+
+
+def test_devices_do_not_mix(device):
+    here, there = start()["w"], device.put(start()["w"])
+    with pytest.raises(ValueError, match=r"SGD: params\[1\] must be on the device of params\[0\], cuda:0, got .*proc"):
+        fs.SGD([there, here])
+    with pytest.raises(
+        ValueError, match=r"SGD: params\[1\] must be on the device of params\[0\], the pro.*got .*cuda:0"
+    ):
+        fs.SGD([here, there])
+    with pytest.raises(ValueError, match=r"SGD: grads must be on the device of params, cuda:0, got an array on the p"):
+        fs.SGD(there).step(here)
+    with pytest.raises(ValueError, match=r"SGD: grads must be on the device of params, the processor, got .* cuda:0"):
+        fs.SGD(here).step(there)
+    with pytest.raises(ValueError, match="must be on the device of params, cuda:0"):
+        fs.Adam(there, memory={"0": {"exp_avg": np.zeros_like(here)}})
+    with pytest.raises(ValueError, match="copy_to must be on the device of params, cuda:0"):
+        fs.SGD(there).step(device.put(here), copy_to=here)
+    opt = fs.SGD(here)
+    with pytest.raises(ValueError, match="must be on the device of params"):
+        opt.add(there)
+
+
+def test_the_same_three_facts(device):
+    there = device.put(start()["w"])
+    opt = fs.SGD({"w": there})
+    for grad, error, fact in (
+        (device.put(np.zeros(5, np.float32)), ValueError, r"shape of params\['w'\], \(37, 11\), got \(5,\)"),
+        (device.put(np.zeros((37, 11), np.int32)), TypeError, "float32.*, got int32"),
+        (device.put(np.asfortranarray(np.zeros((37, 11), np.float32))), ValueError, "strides"),
+        (there, ValueError, "overlap"),
+        (7, TypeError, "got int"),
+    ):
+        with pytest.raises(error, match=rf"SGD: grads\['w'\] must .*{fact}"):
+            opt.step({"w": grad})
+    read_only = Shifted(there, 0, 100)
+    read_only.__cuda_array_interface__["data"] = (read_only.__cuda_array_interface__["data"][0], True)
+    with pytest.raises(ValueError, match="params must be writeable, got a read-only array"):
+        fs.SGD(read_only)
+    every_other = Shifted(there, 0, 100)
+    every_other.__cuda_array_interface__["strides"] = (8,)
+    with pytest.raises(ValueError, match="params must be dense in memory"):
+        fs.SGD(every_other)
+    odd = Shifted(there, 0, 100)
+    odd.__cuda_array_interface__["data"] = (odd.__cuda_array_interface__["data"][0] + 1, False)
+    with pytest.raises(ValueError, match="params must be aligned to its elements"):
+        fs.SGD(odd)
+    with pytest.raises(ValueError, match="must not overlap"):
+        fs.SGD([Shifted(there, 0, 100), Shifted(there, 99, 100)])
+
+
+def test_what_only_the_processor_can_do(device):
+    there = device.put(start()["w"])
+    with pytest.raises(
+        TypeError, match="the reference needs arrays in the memory of the processor, got ones on cuda:0"
+    ):
+        fs.reference.SGD(there).step(device.put(start()["w"]))
+    with pytest.raises(TypeError, match="stats: grads must be in the memory of the processor, got an array on cuda:0"):
+        fs.stats(there)
+    with pytest.raises(TypeError, match="SGD: lookahead needs arrays in the memory of the processor"):
+        fs.SGD(there, momentum=0.9).lookahead()
+
+
+def test_arrays_of_the_device(device):
+    values = fs.as_bfloat16(np.arange(6, dtype=np.uint16).reshape(2, 3))
+    array = fs.cuda.Array.of(values)
+    assert repr(array) == "fusedstep.cuda.Array(shape=(2, 3), dtype=bfloat16, device=0)"
+    assert isinstance(fs.cuda.to_host(array), type(values))
+    assert (fs.cuda.to_host(array).view(np.ndarray) == values.view(np.ndarray)).all()
+    assert array.nbytes == 12
+    assert not np.asarray(fs.cuda.Array((1000,), (4,), "float32", 0)).any()
+    again = pickle.loads(pickle.dumps(array))
+    assert (fs.cuda.to_host(again).view(np.ndarray) == values.view(np.ndarray)).all()
+    with pytest.raises(TypeError, match="must be on a CUDA device, got BFloat16"):
+        fs.cuda.to_host(values)
+
+
+# Without a device
+
+
+def alone(code):
+    """A process in which nothing of CUDA is loaded yet."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads what a process has mapped")
+def test_nothing_of_cuda_is_loaded_until_an_array_asks():
+    code = "import numpy as np, fusedstep as fs; fs.SGD(np.ones(3)).step(np.ones(3))"
+    assert "cuda" not in alone(code + "; print(open('/proc/self/maps').read())")
+
+
+def test_why_not():
+    code = "import fusedstep as fs; print(fs.cuda.available(), fs.cuda.device_count(), fs.cuda.why_not())"
+    available, count, reason = alone(code).split(maxsplit=2)
+    if available == "True":
+        assert int(count) > 0
+        assert reason.strip() == "None"
+    else:
+        assert count == "0"
+        assert any(fact in reason for fact in ("no part for CUDA", "no driver", "no GPU"))
+
+
+def test_without_the_compiled_part(tmp_path):
+    with pytest.raises(RuntimeError, match="this build has no part for CUDA"):
+        fs.cuda.load(tmp_path / "fusedstep_cuda.so")
+
+
+# Tensors of torch in the processor's memory
+
+
+def test_torch_on_the_processor():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(6)
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        values, grad = (torch.from_numpy(random(rng, (40, 30), np.float32)).to(dtype) for _ in range(2))
+        param = torch.nn.Parameter(values.clone())
+        address = param.data_ptr()
+        opt, twin = fs.AdamW({"w": param}, lr=0.1), values.clone().contiguous()
+        view = twin.view(torch.uint16).numpy() if dtype == torch.bfloat16 else twin.numpy()
+        other = fs.AdamW({"w": fs.as_bfloat16(view) if dtype == torch.bfloat16 else view}, lr=0.1)
+        for _ in range(3):
+            opt.step({"w": grad})
+            other.step(
+                {"w": fs.as_bfloat16(grad.view(torch.uint16).numpy()) if dtype == torch.bfloat16 else grad.numpy()}
+            )
+        assert torch.equal(param.detach(), twin)
+        assert not torch.equal(twin, values)
+        assert param.data_ptr() == address
+        assert param.requires_grad
+
+
+def test_torch_transposed_and_copied():
+    torch = pytest.importorskip("torch")
+    param = torch.ones(4, 3).T
+    opt = fs.SGD([param], lr=0.5)
+    opt.step([torch.ones(4, 3).T])
+    assert (param == 0.5).all()
+    other = copy.deepcopy(opt)
+    other.step([torch.ones(4, 3).T])
+    assert (param == 0.5).all()
+    with pytest.raises(ValueError, match="strides"):
+        opt.step([torch.ones(3, 4)])
