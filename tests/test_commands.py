@@ -119,6 +119,8 @@ def test_info_is_the_same_in_words_and_json(capsys):
     assert words["target active"] == facts["targets"]["active"]
     assert words["threads"] == f"{facts['threads']['count']} (from: {facts['threads']['source']})"
     assert words["platform"] == facts["platform"]
+    assert words["CUDA devices"].startswith(str(fs.cuda.device_count()))
+    assert facts["cuda"]["why_not"] is None or facts["cuda"]["why_not"] in words["CUDA devices"]
     for package, version in facts["optional"].items():
         assert words[package] == (version or "not installed")
 

@@ -8,9 +8,6 @@
 namespace fusedstep::cuda {
 namespace {
 
-/// Later than this no method changes its rule: each does so at most once, as its averages fill.
-constexpr int64_t far = int64_t(1) << 40;
-
 int rule_at(const Group& group, int64_t step) {
     return std::visit([&](const auto& method) { return method.at({step, group.lr, 1}); }, group.method).rule;
 }
@@ -126,7 +123,7 @@ void Runner::find_kinds(const Plan& plan) {
             group = task.group;
             step = next;
             rule = rule_at(plan.groups[size_t(group)], step);
-            late = uncertain() ? rule_at(plan.groups[size_t(group)], far) : rule;
+            late = uncertain() ? rule_at(plan.groups[size_t(group)], late_step) : rule;
         }
         add({rule, task.type, task.bare});
         add({late, task.type, task.bare});

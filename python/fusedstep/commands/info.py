@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__, _core
+from .. import __version__, _core, cuda
 
 #: Packages that a command or a user may bring along.
 OPTIONAL = (
@@ -53,6 +53,7 @@ def gather() -> dict[str, Any]:
             "active": _core.active_target(),
         },
         "threads": {"count": threads, "source": source},
+        "cuda": {"devices": cuda.device_count(), "why_not": cuda.why_not()},
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "numpy": np.__version__,
         "platform": platform.platform(),
@@ -69,7 +70,7 @@ def version(package: str) -> str | None:
 
 
 def in_words(facts: dict[str, Any]) -> str:
-    targets, threads = facts["targets"], facts["threads"]
+    targets, threads, devices = facts["targets"], facts["threads"], facts["cuda"]
     rows = {
         "fusedstep": facts["version"],
         "compiler": facts["compiler"],
@@ -77,6 +78,7 @@ def in_words(facts: dict[str, Any]) -> str:
         "targets available": ", ".join(targets["available"]),
         "target active": targets["active"],
         "threads": f"{threads['count']} (from: {threads['source']})",
+        "CUDA devices": f"{devices['devices']}" if devices["devices"] else f"0 ({devices['why_not']})",
         "python": facts["python"],
         "numpy": facts["numpy"],
         "platform": facts["platform"],

@@ -1,0 +1,187 @@
+// A warp against a thread that does all of its work alone: who holds which elements, and what the lanes find out
+// together, must change no bit. Thirty-two threads play the lanes.
+#include <barrier>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "../cuda/update.hpp"
+#include "check.hpp"
+#include "random.hpp"
+#include "simulated/alone.hpp"
+
+namespace {
+
+using namespace fusedstep;
+using namespace fusedstep::cuda;
+
+/// What the lanes of a warp share.
+struct Exchange {
+    std::barrier<> all{32}, halves[2] = {std::barrier<>(16), std::barrier<>(16)};
+    double values[32];
+};
+
+struct Lane {
+    static constexpr int lanes = 32;
+    Exchange* exchange;
+    int own;
+
+    int lane() const { return own; }
+    double from(double mine, int lane) const {
+        exchange->values[own] = mine;
+        exchange->all.arrive_and_wait();
+        const double value = exchange->values[lane];
+        exchange->all.arrive_and_wait();
+        return value;
+    }
+    int32_t largest(int32_t mine) const {
+        for (int other = 1; other < lanes; other *= 2) {
+            const auto theirs = int32_t(from(double(mine), own ^ other));
+            mine = theirs > mine ? theirs : mine;
+        }
+        return mine;
+    }
+    double total(double (&sums)[1]) const {
+        std::barrier<>& half = exchange->halves[own / 16];
+        for (int next = 8; next > 0; next /= 2) {
+            exchange->values[own] = sums[0];
+            half.arrive_and_wait();
+            const double theirs = own % 16 + next < 16 ? exchange->values[own + next] : 0;
+            half.arrive_and_wait();
+            sums[0] += theirs;
+        }
+        return sums[0];
+    }
+};
+
+template <class Work>
+void as_a_warp(const Work& work) {
+    Exchange exchange;
+    std::vector<std::jthread> lanes;
+    for (int lane = 0; lane < Lane::lanes; ++lane) lanes.emplace_back([&, lane] { work(Lane{&exchange, lane}); });
+}
+
+/// A tensor whose arrays have room for every type, and its table of one task.
+struct Scene {
+    static constexpr int arrays = 2 + Buffers::most_states + 4;  ///< averages, copies, rests and scales
+    std::vector<std::vector<double>> memory;
+    Task task;
+    Turn turn;
+    std::vector<Chunk> chunks;
+    std::vector<int64_t> first_chunks{0};
+    std::vector<double> sums;
+    double squares = 0;
+
+    Scene(Random& random, int64_t size, int64_t offset) : memory(arrays) {
+        for (auto& array : memory) {
+            array.resize(size_t(4 * size + 64));
+            for (double& value : array) {
+                const float both[2] = {random.number<float>(), random.number<float>()};
+                std::memcpy(&value, both, sizeof(value));
+            }
+        }
+        task.size = size;
+        task.offset = offset;
+        task.type = Type::float32;
+        task.aligned = offset % 4 == 0;
+        task.cargo.tensor = 3;
+        for (double& number : turn.update.numbers) number = 0.1 + 0.8 * random.fraction();
+        turn.border.shrink = 0.9;
+        turn.factor = 0.5;
+        turn.step = 7;
+        for (int i = 0; i < task.chunks(); ++i) chunks.push_back({0, i});
+        sums.resize(chunks.size() * size_t(chunk_blocks));
+    }
+
+    /// Addresses are this copy's own.
+    Table table() {
+        void* data[arrays];
+        for (int i = 0; i < arrays; ++i) data[i] = memory[size_t(i)].data();
+        task.buffers = {data[0], data[1], {data[2], data[3], data[4], data[5]}};
+        Cargo& cargo = task.cargo;
+        if (cargo.average_decay != 0) cargo.average = data[6];
+        if (cargo.copy_type != Type::float32) cargo.copy = data[7];
+        for (int i = 0; i < 2; ++i)
+            if (cargo.state[i].type == Type::code8) cargo.state[i].rest = data[8 + i];
+        if (cargo.param.rounding == Rounding::kahan || cargo.param.rounding == Rounding::remainder)
+            cargo.param.rest = data[8];
+        task.bare = cargo.bare(task.type);
+        return {
+            &task,       1,        chunks.data(), int64_t(chunks.size()), first_chunks.data(), &turn, nullptr, nullptr,
+            sums.data(), &squares, nullptr};
+    }
+
+    bool same(const Scene& other) const {
+        for (size_t i = 0; i < memory.size(); ++i)
+            if (std::memcmp(memory[i].data(), other.memory[i].data(), memory[i].size() * sizeof(double)) != 0)
+                return false;
+        return true;
+    }
+};
+
+constexpr Part whole{0, 1, 0, 1};
+
+template <class Rule, bool bare>
+void compare(Scene alone) {
+    alone.turn.update.rule = Rules::place<Rule>;
+    Scene warp = alone, before = alone;
+    update<Alone, Rule, float, bare>(alone.table(), whole, Alone());
+    const Table table = warp.table();
+    as_a_warp([&](Lane lane) { update<Lane, Rule, float, bare>(table, whole, lane); });
+    CHECK(warp.same(alone));
+    CHECK(!warp.same(before));
+}
+
+template <class Rule>
+void compare_storages(Random& random, int64_t size, int64_t offset) {
+    const Scene scene(random, size, offset);
+    compare<Rule, true>(scene);
+    Scene changed = scene;
+    changed.task.cargo.param = {Type::bfloat16, Rounding::stochastic};
+    changed.task.cargo.grad = {Type::float16};
+    changed.task.cargo.clip_value = 0.5;
+    changed.task.cargo.average_decay = 0.75;
+    changed.task.cargo.copy_type = Type::float16;
+    compare<Rule, false>(changed);
+    changed.task.cargo.param = {Type::bfloat16, Rounding::kahan};
+    changed.task.cargo.flush_denormals = true;
+    compare<Rule, false>(changed);
+    if (offset % 128 != 0) return;
+    Scene codes = scene;
+    codes.task.cargo.state[0] = {Type::code8, Rounding::nearest, 0, true};
+    codes.task.cargo.state[1] = {Type::code8, Rounding::stochastic, 1, false};
+    compare<Rule, false>(codes);
+}
+
+void compare_norms(Random& random, int64_t size, int64_t offset, Type type) {
+    Scene alone(random, size, offset);
+    for (double& value : alone.memory[1]) {
+        value = random.fraction();
+        const float both[2] = {float(random.fraction()), float(value)};
+        if (type == Type::float32) std::memcpy(&value, both, sizeof(value));
+    }
+    alone.task.cargo.grad.type = type;
+    Scene warp = alone;
+    const Table tables[] = {alone.table(), warp.table()};
+    for (int64_t part = 0; part < 3; ++part) squares(tables[0], part, 3, Alone());
+    add_blocks(tables[0], 0, Alone());
+    as_a_warp([&](Lane lane) {
+        for (int64_t part = 0; part < 3; ++part) squares(tables[1], part, 3, lane);
+    });
+    as_a_warp([&](Lane lane) { add_blocks(tables[1], 0, lane); });
+    CHECK(std::memcmp(alone.sums.data(), warp.sums.data(), alone.sums.size() * sizeof(double)) == 0);
+    CHECK(alone.squares == warp.squares && alone.squares > 0);
+}
+
+}  // namespace
+
+int main() {
+    Random random(1);
+    for (const int64_t offset : {0, 128, 4095, 8190})
+        for (const int64_t size : {1, 3, 127, 128, 130, 515, 8320}) {
+            compare_storages<fusedstep::Adaptive<Momentum<double>, Moment<double>>>(random, size, offset);
+            compare_storages<fusedstep::Adadelta<double>>(random, size, offset);
+            for (const Type type : {Type::float32, Type::float64}) compare_norms(random, size, offset, type);
+        }
+    return result();
+}
