@@ -495,7 +495,7 @@ def test_why_not():
 
 
 def test_without_the_compiled_part(tmp_path):
-    with pytest.raises(RuntimeError, match="this build has no part for CUDA"):
+    with pytest.raises(RuntimeError, match="this build of fusedstep has no part for CUDA"):
         fs.cuda.load(tmp_path / "fusedstep_cuda.so")
 
 

@@ -33,7 +33,7 @@ _stream: ContextVar[int | None] = ContextVar("stream", default=None)
 def load(library: Path = LIBRARY) -> ctypes.CDLL:
     """Load the compiled part for CUDA; the first array on a device does that."""
     if not library.exists():
-        raise RuntimeError("fusedstep.cuda: this build has no part for CUDA (it is built where nvcc is found)")
+        raise RuntimeError("this build of fusedstep has no part for CUDA (it is made where nvcc is found)")
     loaded = ctypes.CDLL(str(library))
     loaded.fusedstep_backend.restype = ctypes.c_void_p
     _core.connect(loaded.fusedstep_backend())
@@ -59,7 +59,7 @@ def why_not() -> str | None:
         except (OSError, RuntimeError) as error:
             return str(error)
     count, reason = _core.device_count()
-    return None if count else f"fusedstep.cuda: {reason}"
+    return None if count else reason
 
 
 @contextmanager
