@@ -206,13 +206,14 @@ def nothing() -> None:
 
 
 def stepped(into: Callable[[], object], back: Callable[[], object]) -> list[bytes]:
-    """Parameters and state after steps within a mode, the first of which computes every coefficient."""
+    """Parameters, state and sums after steps within a mode, the first of which computes every coefficient."""
     numbers = np.arange(150_000, dtype=np.float32) % 1009 + 1
     single, double = numbers.copy(), numbers.astype(np.float64)
     small, wide = (
         numbers * np.float32(2.0**-76),
         1 / double,
     )  # the averages of the small ones' squares are subnormal
+    subnormal = numbers * np.float32(2.0**-140)
     adam = fs.Adam(single, lr=0.3, eps=1e-30, weight_decay=0.1, betas=(0.7, 0.9))
     adagrad = fs.Adagrad(double, lr=0.3)
     into()
@@ -220,9 +221,12 @@ def stepped(into: Callable[[], object], back: Callable[[], object]) -> list[byte
         for _ in range(4):
             adam.step(small)
             adagrad.step(wide)
+        # Roots and ratios of the sums are Python's own.
+        sums = np.array([fs.stats(grad)["0"].l1 for grad in (subnormal, wide)])
     finally:
         back()
-    return [array.tobytes() for array in (single, adam.state["0"]["exp_avg_sq"], double, adagrad.state["0"]["sum"])]
+    state = adam.state["0"]["exp_avg_sq"], adagrad.state["0"]["sum"]
+    return [array.tobytes() for array in (single, double, *state, sums)]
 
 
 def check_mode(into: Callable[[], object], back: Callable[[], object], acts: Callable[[], bool], set_threads) -> None:
