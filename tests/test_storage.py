@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from itertools import product
 
 import numpy as np
 import pytest
@@ -283,6 +284,25 @@ def test_remainder_keeps_nan_and_infinity():
     for optimizer in (full, half):
         optimizer.step(np.ones(6, np.float32))
     assert same_bytes(widen(theta, SINGLE, half.state["0"]["rest"], "remainder"), master)
+
+
+#: The first and the last of either sign
+NAN_BITS = (0x7F800001, 0x7FFFFFFF, 0xFF800001, 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize(
+    ("of", "rounding"),
+    [*product(["bfloat16", "float16"], ["nearest", "stochastic", "kahan"]), ("bfloat16", "remainder")],
+)
+def test_every_nan_stays_one(of, rounding, target):
+    """Rounding would carry the last ones over the sign, to zero. A NaN has no rest, whatever its bits."""
+    grad = np.array(NAN_BITS * 20, np.uint32).view(np.float32)
+    theta, narrow = cast(np.zeros(grad.size), of), cast(np.zeros(grad.size), of)
+    opt = fs.SGD(theta, lr=1.0, rounding=rounding)
+    opt.step(grad, copy_to=narrow)
+    for array in (theta, narrow):
+        assert np.isnan(widen(array, SINGLE, None, "nearest")).all()
+    assert not flat(opt.state["0"].get("rest", np.zeros(1))).any()
 
 
 @pytest.mark.parametrize("rounding", ["stochastic", "kahan", "remainder"])
