@@ -78,8 +78,8 @@ def assert_same(place, pair, params, grads, copies):
     np.testing.assert_equal(tuple(pair[0].last), tuple(pair[1].last))
 
 
-def run(place, name, options, combination, size, stages, **given):
-    """Three steps of the kernel and of the reference, each beside the other."""
+def run(place, name, options, combination, size, stages, *, copied=True, **given):
+    """Steps of the kernel and of the reference, each beside the other."""
     of_param, of_grad, of_state, rounding = combination
     rng = np.random.default_rng(size)
     start = random(rng, size, np.float64)
@@ -94,7 +94,7 @@ def run(place, name, options, combination, size, stages, **given):
         grads = [place.put(cast(values, of_grad)), cast(values, of_grad)]
         copies = [place.put(cast(zeros, type_of_copy)), cast(zeros, type_of_copy)]
         for optimizer, grad, to in zip(pair, grads, copies, strict=True):
-            optimizer.step(grad, copy_to=to, **stage)
+            optimizer.step(grad, copy_to=to if copied else None, **stage)
         assert_same(place, pair, params, grads, copies)
     return pair, params
 
@@ -128,6 +128,26 @@ def test_every_target_and_number_of_threads(combination, threads, target):
             )
     finally:
         fs.set_num_threads(before)
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_all_bfloat16(name, options, rounding, target):
+    """With nothing to carry along such a tensor is stepped in registers, not by way of tiles."""
+    combination = ("bfloat16", "bfloat16", "bfloat16", rounding)
+    for size in (1, 33, 4096 + 130):
+        stages = [{}, {"max_norm": 0.5, "grad_scale": 2.0}, {}]
+        run(PLACES["processor"], name, options, combination, size, stages, copied=False)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_all_bfloat16_far_in_a_tensor(threads, set_threads):
+    """Where the lower half of an element's number begins anew, and where that of its stretch does."""
+    set_threads(threads)
+    combination, size = ("bfloat16", "bfloat16", "bfloat16", "stochastic"), 150_007
+    for begin in (2**32 - 4096 * 20, 2**20 - 4096):
+        extents = {"0": (begin, begin + size)}
+        run(PLACES["processor"], "Adam", {}, combination, size, [{}, {}], copied=False, extents=extents)
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=NAMES)
