@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .figure import curves, figure, finish, look
+from .figure import figure, finish, legend_below, look, widths
 from .terrain import Terrain
 
 Paths = Mapping[str, np.ndarray]
@@ -58,17 +58,26 @@ def chart(terrain: Terrain, paths: Paths) -> Figure:
     maps = made.subplots(2, 3)
     for axes, family in zip(maps[:, :2].flat, FAMILIES, strict=True):
         relief(axes, terrain)
-        for name in family:
-            axes.plot(*paths[name].T, linewidth=1.8, **look(name))
+        for name, width in zip(family, widths(len(family)), strict=True):
+            trace(axes, name, paths[name], width)
         finish(axes, xlabel="x", ylabel="y")
         axes.grid(False)
     lowest = min(float(terrain.height(*np.array(minimum))) for minimum in terrain.minima)
     for axes, families in zip(maps[:, 2], (FAMILIES[:2], FAMILIES[2:]), strict=True):
         names = dict.fromkeys(name for family in families for name in family)
-        heights = {name: np.minimum.accumulate(terrain.height(*paths[name].T) - lowest) for name in names}
-        curves(axes, heights, xlabel="step", ylabel="lowest height so far, above the minimum", yscale="log")
+        for name, width in zip(names, widths(len(names)), strict=True):
+            heights = np.minimum.accumulate(terrain.height(*paths[name].T) - lowest)
+            axes.plot(heights, linewidth=width, **look(name))
+        finish(axes, xlabel="step", ylabel="lowest height so far, above the minimum", yscale="log")
         axes.set_ylim(bottom=max(axes.get_ylim()[0], FLOOR))
+    legend_below(made)
     return made
+
+
+def trace(axes: Axes, name: str, path: np.ndarray, width: float) -> None:
+    """A line with white around it, because some colours are as dark as the ground; below all lines, to hide none."""
+    axes.plot(*path.T, color="white", linewidth=width + 1.4, zorder=1.9)
+    axes.plot(*path.T, linewidth=width, **look(name))
 
 
 def film(terrains: Mapping[str, Terrain], paths: Mapping[str, Paths], frames: int) -> Callable[[Path], None]:
@@ -83,8 +92,7 @@ def film(terrains: Mapping[str, Terrain], paths: Mapping[str, Paths], frames: in
         for method, path in paths[name].items():
             (line,) = axes.plot([], [], linewidth=1.4, marker="o", markersize=5, **look(method))
             lines.append((line, path))
-    handles, labels = axes.get_legend_handles_labels()
-    made.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=9)
+    legend_below(made, 6)
     title = made.suptitle("step 0", fontsize=11)
     last = max(len(path) for _, path in lines) - 1
     made.draw_without_rendering()

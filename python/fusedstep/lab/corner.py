@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..tables import Table
-from .figure import BLUE, GREY, figure
+from .figure import BLUE, GREY, figure, legend_below
 from .protocol import Course
 
 
@@ -56,7 +56,7 @@ def draw(corners: Corners) -> Figure:
         axes.set_yticks(places, list(corner.runs))
         axes.invert_yaxis()
         axes.set(xlabel="test error (%)", title=f"{size}, {kind}", xlim=(0, 105))
-    made.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    legend_below(made)
     return made
 
 

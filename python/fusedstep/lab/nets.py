@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from ..tables import Table
 from .band import GUESS
 from .deep import ACTIVATIONS
-from .figure import BLACK, COLOURS, GREY, figure, finish, look
+from .figure import BLACK, COLOURS, GREY, figure, finish, legend_below, look, ticks, widths
 from .layers import Layers
 from .race import Courses, ends
 
@@ -91,13 +91,11 @@ def grid(title: str, rows: int, height: float) -> tuple[Figure, np.ndarray]:
     return made, panels
 
 
-def fill(made: Figure, axes: Axes, lines: Mapping[str, np.ndarray], first: int) -> None:
-    """A line for each method; the figure has the legend of all panels."""
-    for index, (method, values) in enumerate(lines.items()):
-        axes.plot(np.arange(first, first + len(values)), values, linewidth=1.6, **look(method, index))
+def fill(axes: Axes, lines: Mapping[str, np.ndarray], first: int) -> None:
+    """A line for each method."""
+    for index, ((method, values), width) in enumerate(zip(lines.items(), widths(len(lines)), strict=True)):
+        axes.plot(np.arange(first, first + len(values)), values, linewidth=width, **look(method, index))
     axes.grid(alpha=0.3)
-    if not made.legends:
-        made.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(lines), fontsize=9)
 
 
 def gradients(nets: Nets) -> Figure:
@@ -122,11 +120,12 @@ def by_layer(nets: Nets, depth: int) -> Figure:
         for axes, kind in zip(row, ACTIVATIONS, strict=True):
             net = nets[kind, depth]
             lines = {method: net.mean(method, what) for method in net.courses}
-            fill(made, axes, {name: v if share else np.maximum(v, FLOOR) for name, v in lines.items()}, 1)
+            fill(axes, {name: v if share else np.maximum(v, FLOOR) for name, v in lines.items()}, 1)
         row[0].set_ylabel(label)
         row[0].set(ylim=(-0.03, 1.03)) if share else row[0].set(yscale="log")
     for axes in panels[-1]:
         axes.set_xlabel("layer")
+    legend_below(made)
     return made
 
 
@@ -161,11 +160,13 @@ def losses(nets: Nets) -> Figure:
         for axes, kind in zip(row, ACTIVATIONS, strict=True):
             net = nets[kind, depth]
             axes.axhline(GUESS, color=BLACK, linestyle=":", linewidth=0.8)
-            fill(made, axes, {method: course.over_epochs("loss") for method, course in net.courses.items()}, 0)
+            fill(axes, {method: course.over_epochs("loss") for method, course in net.courses.items()}, 0)
             axes.set(yscale="log", title=f"{kind}, {depth} hidden layers")
+            ticks(axes)
         row[0].set_ylabel("training loss (nats)")
     for axes in panels[-1]:
         axes.set_xlabel("epoch")
+    legend_below(made)
     return made
 
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from ..tables import Table
 from .data.images import Images
-from .figure import curves, figure
+from .figure import curves, figure, legend_below
 from .page import Page
 from .protocol import Course
 
@@ -36,13 +35,7 @@ def draw(title: str, courses: Courses, errors: Mapping[str, str]) -> Figure:
     for axes, (error, label) in zip(made.subplots(1, len(errors)), errors.items(), strict=True):
         lines = {name: course.over_epochs(error) for name, course in courses.items()}
         curves(axes, lines, xlabel="epoch", ylabel=label, yscale="log" if "loss" in label else "linear")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if axes.get_yscale() == "log":
-            low, high = axes.get_ylim()
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())
-        axes.get_legend().remove()
-    made.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(courses), fontsize=9)
+    legend_below(made)
     return made
 
 
@@ -57,7 +50,7 @@ def table(courses: Courses, errors: Sequence[str], more: Mapping[str, Mapping[st
 def show(courses: Courses, net: str, source: str, page: Page) -> None:
     """Nets that tell images apart."""
     caption = f"The same first weights and the same batches for all. Data: {source}."
-    page.draw("errors", draw(net, courses, OF_IMAGES), caption)
+    page.draw("errors", draw(f"The net {net}", courses, OF_IMAGES), caption)
     page.table(table(courses, list(OF_IMAGES)))
     judge(courses, page)
 

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..tables import Table
-from .chart import relief
-from .figure import curves, figure, finish, look
+from .chart import relief, trace
+from .figure import curves, figure, finish, legend_below
 from .method import Method
 from .page import Page
 from .path import crossings, steps_to_goal, walk
@@ -54,11 +54,12 @@ class Ravine:
             heights = {}
             for name in ("momentum", "NAG", "NAG-lookahead"):
                 path = self.paths[name, gamma]
-                row[0].plot(*path.T, linewidth=1.5, **look(name))
+                trace(row[0], name, path, 1.5)
                 heights[name] = np.maximum(self.terrain.height(*path.T), 1e-12)
             finish(row[0], xlabel="x", ylabel="y", title=f"γ = {gamma:g}")
             row[0].grid(False)
             curves(row[1], heights, xlabel="step", ylabel="height (no unit)", yscale="log", title=f"γ = {gamma:g}")
+        legend_below(made)
         return made
 
     def table(self) -> Table:
