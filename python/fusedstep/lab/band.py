@@ -63,7 +63,10 @@ class Band:
             for index, name in enumerate(name for name in self.names if ("Adam" in name) is adams):
                 losses, style = self.losses(name), look(name, index)
                 axes.plot(self.rates, np.median(losses, axis=1), marker=".", linewidth=1.6, **style)
-                axes.fill_between(self.rates, losses.min(axis=1), losses.max(axis=1), color=style["color"], alpha=0.2)
+                # Bands of one colour are told apart by their edges.
+                edge = {"edgecolor": (style["color"], 0.6), "linestyle": style["linestyle"], "linewidth": 0.8}
+                least, most = losses.min(axis=1), losses.max(axis=1)
+                axes.fill_between(self.rates, least, most, facecolor=(style["color"], 0.2), **edge)
             finish(axes, xlabel="learning rate η", xscale="log", yscale="log")
         left.set_ylabel("training loss at the end (nats)")
         return made

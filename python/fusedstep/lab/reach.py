@@ -47,8 +47,10 @@ class Reach:
     def draw(self) -> Figure:
         made = figure("A minimum near the start, and one far off")
         for axes, (where, start) in zip(made.subplots(1, 2), self.starts.items(), strict=True):
-            lines = {name: self.distances[where, name][1:] for name in (STALLS, *CURES)}
-            words = {"xlabel": "step", "ylabel": "distance from the minimum", "title": f"{where}: {start:g} off"}
+            # Those that keep stepping over the minimum would hide the one that does not.
+            lines = {name: self.distances[where, name][1:] for name in (*CURES, STALLS)}
+            ylabel = "distance from the minimum (no unit)"
+            words = {"xlabel": "step", "ylabel": ylabel, "title": f"{where}: {start:g} off"}
             curves(axes, lines, first=1, xscale="log", ylim=(0, None), **words)
         return made
 

@@ -128,6 +128,7 @@ def maps(title: str, beginning: Beginning, courses: Mapping[str, Course]) -> Fig
         loss = courses[method].losses[beginning.idle[method] :][: beginning.steps]
         third.plot(np.arange(1, len(loss) + 1), loss, linewidth=1.4, **look(method, index))
         finish(third, xlabel="step")
+        third.get_legend().remove()  # the column's title says it
     for axes, label in zip(rows[:, 0], ("log₂ |g|", "log₂ |Δθ|", "loss of the batch (nats)"), strict=True):
         axes.set_ylabel(label)
     made.colorbar(image, ax=rows[:2], label="share of the weights (%)", pad=0.01)

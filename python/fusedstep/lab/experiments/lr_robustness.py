@@ -30,7 +30,7 @@ TOO_HIGH, TOO_LOW, FALLING = "too high", "too low", "falling"
 BANDS = "Line: the middle one of the seeds; band: all. Dotted: a guesser's loss. Grey: the rates that are compared."
 
 #: What a picture shows of losses that may run away.
-VISIBLE = (1e-5, 1e3)
+HIGHEST = 1e3
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,8 @@ def three_rates(told: Settings, page: Page) -> None:
     }
     axes = made.subplots()
     curves(axes, {words[name]: values for name, values in excess.items()}, xlabel="epoch", yscale="log")
-    axes.set(ylabel="loss above the least possible", ylim=VISIBLE)
+    lowest = min(float(np.nanmin(values)) for values in excess.values())
+    axes.set(ylabel="loss above the least possible (no unit)", ylim=(max(lowest, 1e-12) / 2, HIGHEST))
     page.draw("three-rates", made, f"Falling: {told.falling_from:g}/(1 + epoch).")
     first = {name: float(values[0]) for name, values in excess.items()}
     last = {name: float(values[-1]) for name, values in excess.items()}

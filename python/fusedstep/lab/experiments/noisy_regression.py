@@ -44,7 +44,10 @@ def run(told: Settings, page: Page) -> None:
         task, told.methods, epochs=told.epochs, seed=told.seed, convention=told.convention, page=page, name="regression"
     )
     least = task.errors({"w": task.best})
-    errors = {"excess": "loss above the least possible", "distance": "distance from the true weights (no unit)"}
+    errors = {
+        "excess": "loss above the least possible (no unit)",
+        "distance": "distance from the true weights (no unit)",
+    }
     made = race.draw(f"Linear regression, noise of σ = {told.noise:g}", courses, errors)
     made.axes[1].axhline(least["distance"], color="black", linewidth=0.8)
     page.draw("regression", made, "The black line: as far from the truth as the least-squares fit is.")

@@ -79,7 +79,9 @@ def learn(task: Task, told: Settings, page: Page, name: str) -> Courses:
 
 def rates(told: Settings) -> Figure:
     made = figure("Learning rates", 7, 3.6)
-    lines = {name: np.array([at(t) for t in range(told.epochs)]) for name, at in told.by_epoch().items()}
+    # The last epoch's rate twice: it holds until the epoch ends.
+    epochs = [*range(told.epochs), told.epochs - 1]
+    lines = {name: np.array([at(t) for t in epochs]) for name, at in told.by_epoch().items()}
     axes = made.subplots()
     curves(axes, lines, xlabel="epoch", ylabel="learning rate η", ylim=(0, None))
     for line in axes.lines:
@@ -90,7 +92,7 @@ def rates(told: Settings) -> Figure:
 def errors(found: Mapping[str, Courses]) -> Figure:
     made = figure("SGD with three schedules")
     words = {
-        "noisy regression": ("excess", "loss above the least possible"),
+        "noisy regression": ("excess", "loss above the least possible (no unit)"),
         "digits": ("loss", "training loss (nats)"),
     }
     for axes, (name, courses) in zip(made.subplots(1, 2), found.items(), strict=True):
