@@ -337,9 +337,10 @@ def test_ctrl_c_leaves_whole_files(tmp_path):
         while not (tmp_path / "surfaces" / "saddle.png").exists() and time.monotonic() < end:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        said, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
+    assert str(tmp_path / "report.html") in said
     check_files(tmp_path)
     found = results(tmp_path)
     assert found["schedules"]["finished"]

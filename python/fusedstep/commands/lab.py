@@ -84,6 +84,9 @@ def carry_out(arguments: argparse.Namespace) -> int:
             pages = run(experiments, arguments.out, progress)
         except OSError as error:
             raise Problem(f"--out: {error}") from error
+        except KeyboardInterrupt:
+            print(f"interrupted; report on what was done: {arguments.out / 'report.html'}")
+            raise
     for page in pages:
         print(f"{page.name}")
         for line in (*page.notes, *(f"{claim.verdict:<9} {claim.text}" for claim in page.claims)):
