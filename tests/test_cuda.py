@@ -411,6 +411,10 @@ def test_devices_do_not_mix(device):
     opt = fs.SGD(here)
     with pytest.raises(ValueError, match="must be on the device of params"):
         opt.add(there)
+    with pytest.raises(ValueError, match=r"stats: grads\[1\] must be on the device of grads\[0\], cuda:0"):
+        fs.stats([there, here])
+    with pytest.raises(ValueError, match="stats: before must be on the device of grads, cuda:0"):
+        fs.stats(there, before=here, after=here)
 
 
 def test_the_same_three_facts(device):
@@ -447,8 +451,8 @@ def test_what_only_the_processor_can_do(device):
         TypeError, match="the reference needs arrays in the memory of the processor, got ones on cuda:0"
     ):
         fs.reference.SGD(there).step(device.put(start()["w"]))
-    with pytest.raises(TypeError, match="stats: grads must be in the memory of the processor, got an array on cuda:0"):
-        fs.stats(there)
+    with pytest.raises(TypeError, match="stats: the reference needs arrays in the memory of the processor"):
+        fs.reference.stats(there)
     with pytest.raises(TypeError, match="SGD: lookahead needs arrays in the memory of the processor"):
         fs.SGD(there, momentum=0.9).lookahead()
 

@@ -13,6 +13,7 @@ import pytest
 import fusedstep as fs
 
 from cases import random
+from places import PLACES
 
 DTYPES = ["float32", "float64", "float16", "bfloat16"]
 
@@ -58,8 +59,23 @@ def bits_of(found: fs.Stats) -> dict[str, object]:
     }
 
 
-def assert_same(grads, **params) -> dict[str, fs.Stats]:
-    fused, reference = fs.stats(grads, **params), fs.reference.stats(grads, **params)
+@pytest.fixture(params=[*fs.available_targets(), "device"])
+def somewhere(request):
+    """Each target on the processor, and a device."""
+    if request.param == "device":
+        yield request.getfixturevalue("device")
+        return
+    with fs.use_target(request.param):
+        yield PLACES["processor"]
+
+
+def put(place, tree):
+    return [put(place, one) for one in tree] if isinstance(tree, list) else place.put(tree)
+
+
+def assert_same(grads, place=PLACES["processor"], **params) -> dict[str, fs.Stats]:
+    there = {name: put(place, tree) for name, tree in params.items()}
+    fused, reference = fs.stats(put(place, grads), **there), fs.reference.stats(grads, **params)
     assert {name: bits_of(one) for name, one in fused.items()} == {
         name: bits_of(one) for name, one in reference.items()
     }
@@ -69,38 +85,39 @@ def assert_same(grads, **params) -> dict[str, fs.Stats]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_length_around_borders(dtype, target):
+def test_every_length_around_borders(dtype, somewhere):
     rng = np.random.default_rng(0)
     borders = [step * k for k in (1, 2, 31, 32) for step in (64, 4096)]
     lengths = [*range(131), *(border + shift for border in borders for shift in range(-1, 2))]
     everything = of_type(random(rng, max(lengths) + 3, np.float32), dtype)
     for length in lengths:
-        assert_same(everything[length % 3 :][:length])
+        assert_same(everything[length % 3 :][:length], somewhere)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("spread", [0, 4, 60])
-def test_any_bits(dtype, spread, target):
+def test_any_bits(dtype, spread, somewhere):
     """Exponents that are alike, that are spread, and every bit at random."""
     rng = np.random.default_rng(spread)
     bits = rng.integers(0, np.iinfo(word(dtype)).max, 20_000, word(dtype), endpoint=True)
-    assert_same(made(bits, dtype))
+    assert_same(made(bits, dtype), somewhere)
     with np.errstate(over="ignore", under="ignore"):
-        assert_same(of_type(rng.standard_normal(20_000) * 2.0 ** rng.integers(-spread, spread + 1, 20_000), dtype))
+        values = rng.standard_normal(20_000) * 2.0 ** rng.integers(-spread, spread + 1, 20_000)
+        assert_same(of_type(values, dtype), somewhere)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_extremes_in_every_lane(dtype, target):
+def test_extremes_in_every_lane(dtype, somewhere):
     sign = 1 << (8 * word(dtype).itemsize - 1)
     values = [pattern | side for pattern in EXTREMES[dtype] for side in (0, sign)]
     for one in values:
-        assert_same(made(np.full(100, one, word(dtype)), dtype))
+        assert_same(made(np.full(100, one, word(dtype)), dtype), somewhere)
     for shift in range(len(values)):
-        assert_same(made(np.resize(np.roll(np.array(values, word(dtype)), shift), 4096 + 17), dtype))
+        assert_same(made(np.resize(np.roll(np.array(values, word(dtype)), shift), 4096 + 17), dtype), somewhere)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
-def test_threads(threads, set_threads, target):
+def test_threads(threads, set_threads, somewhere):
     set_threads(threads)
     rng = np.random.default_rng(1)
     sizes = [0, 1, 4095, 4096, 4097, 200_000, 3, 70_001]
@@ -109,7 +126,7 @@ def test_threads(threads, set_threads, target):
     after = [array.copy() for array in before]
     for array in after:
         array.view(f"u{array.itemsize}")[::3] ^= 1
-    assert_same(grads, before=before, after=after)
+    assert_same(grads, somewhere, before=before, after=after)
 
 
 def test_the_norm_is_a_steps(target):

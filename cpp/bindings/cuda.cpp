@@ -31,6 +31,11 @@ Backend& cuda_backend() {
     return *backend;
 }
 
+void* current_stream(const py::array& array) {
+    static const py::object& current = *new py::object(py::module_::import("fusedstep.cuda").attr("current_stream"));
+    return reinterpret_cast<void*>(current(as_given(array)).cast<uintptr_t>());
+}
+
 void connect(uintptr_t found) { backend = reinterpret_cast<Backend*>(found); }
 
 DeviceMemory::DeviceMemory(int device, size_t bytes)

@@ -14,6 +14,9 @@ Backend& cuda_backend();
 /// Takes what the library's one function returned.
 void connect(uintptr_t backend);
 
+/// The stream that is current in the library of an array on a device.
+void* current_stream(const py::array& array);
+
 /// Zeros on a device, freed with this.
 class DeviceMemory {
 public:

@@ -159,7 +159,6 @@ private:
     void keep_apart(bool zero_grad);
     void call_schedules();
     void fetch();
-    void* stream() const;
     void run_cuda();
     void run();
     void refuse_step(double norm, bool raises);

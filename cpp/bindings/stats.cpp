@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/stats.hpp"
+#include "cuda.hpp"
 #include "released.hpp"
 
 namespace fusedstep::bindings {
@@ -37,12 +38,12 @@ Readings::Readings(const py::object& grads, const py::object& before, const py::
         if (leaf.value.is_none()) continue;
         const auto where = [&](int argument) { return Where{caller, names[argument], nowhere, leaf.path}; };
         Reading reading{leaf.name, check_read(leaf.value, where(0)), py::none(), py::none()};
-        if (const Device device = device_of(reading.grad); device.kind != Device::cpu)
-            throw py::type_error(where(0).text() + " must be in the memory of the processor, got an array on " +
-                                 name_of(device));
+        if (readings_.empty()) device_ = device_of(reading.grad);
+        check_device(reading.grad, device_, where(0), Where{caller, names[0], nowhere, leaves.front().path});
         if (!before.is_none()) {
             const py::array old = check_read(found[i], where(1));
             check_shape(old, reading.grad, where(1), where(0));
+            check_device(old, device_, where(1), where(0));
             reading.after = check_alike(left[i], Layout(old), where(2), where(1));
             reading.before = old;
         }
@@ -52,14 +53,18 @@ Readings::Readings(const py::object& grads, const py::object& before, const py::
 
 py::list Readings::arrays() const {
     py::list rows;
-    for (const Reading& one : readings_) rows.append(py::make_tuple(one.name, one.grad, one.before, one.after));
+    const auto shown = [&](const py::object& array) -> py::object {
+        return array.is_none() || device_.kind == Device::cpu ? array : as_given(array.cast<py::array>());
+    };
+    for (const Reading& one : readings_)
+        rows.append(py::make_tuple(one.name, shown(one.grad), shown(one.before), shown(one.after)));
     return rows;
 }
 
 py::list Readings::measure() const {
-    std::vector<cpu::Reading> readings;
+    std::vector<fusedstep::Reading> readings;
     for (const Reading& one : readings_) {
-        cpu::Reading reading{one.grad.data(), type_of(one.grad), one.grad.size()};
+        fusedstep::Reading reading{one.grad.data(), type_of(one.grad), one.grad.size()};
         if (!one.before.is_none()) {
             const auto before = one.before.cast<py::array>();
             reading.before = before.data();
@@ -68,10 +73,12 @@ py::list Readings::measure() const {
         }
         readings.push_back(reading);
     }
-    std::vector<cpu::Found> found;
+    std::vector<Found> found;
+    void* const stream = device_.kind == Device::cpu ? nullptr : current_stream(readings_.front().grad);
     {
         const Released released;
-        found = cpu::measure(readings);
+        found = device_.kind == Device::cpu ? cpu::measure(readings)
+                                            : cuda_backend().measure(device_.index, readings, stream);
     }
     py::list rows;
     for (size_t i = 0; i < found.size(); ++i) {

@@ -27,6 +27,7 @@ private:
         py::object before, after;  ///< arrays or None
     };
     std::vector<Reading> readings_;
+    Device device_;  ///< of all of them
 };
 
 }  // namespace fusedstep::bindings

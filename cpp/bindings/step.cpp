@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cuda.hpp"
 #include "plan.hpp"
 #include "released.hpp"
 #include "stages.hpp"
@@ -193,22 +194,16 @@ void Plan::set_skipped(int64_t skipped) {
     skipped_ = skipped;
 }
 
-/// The caller's current stream.
-void* Plan::stream() const {
-    static const py::object& current = *new py::object(py::module_::import("fusedstep.cuda").attr("current_stream"));
-    return reinterpret_cast<void*>(current(as_given(entries_.front().param)).cast<uintptr_t>());
-}
-
 void Plan::put_rates(const py::object& owner) {
     const Busy busy(busy_, optimizer_);
     settle(owner);
     call_schedules();
-    if (stepper_) stepper_->put_rates(plan_, stream());
+    if (stepper_) stepper_->put_rates(plan_, current_stream(entries_.front().param));
 }
 
 /// Puts the step into the caller's stream; only to raise does it wait.
 void Plan::run_cuda() {
-    void* const place = stream();
+    void* const place = current_stream(entries_.front().param);
     const bool captured = stepper_->capturing(place);
     const bool scheduled = std::any_of(options_.begin(), options_.end(),
                                        [](const Options& group) { return bool(group.watch.schedule()); });

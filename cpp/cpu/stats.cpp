@@ -14,20 +14,14 @@ namespace {
 /// Blocks that a thread takes at a time, and blocks that pay for a thread.
 constexpr int64_t stretch = 8, worth_a_thread = 8;
 
-/// What is kept of each block until all are there.
-struct Block {
-    Moments moments;
-    Change change;
-};
-
 /// The blocks of one tensor.
 struct Tensor {
     const Reading& reading;
     int64_t first;  ///< number of its first block among all
 
-    int64_t count() const { return (reading.size + stats_block - 1) / stats_block; }
+    int64_t count() const { return reading.blocks(); }
 
-    void measure(const Stats& stats, int64_t number, Block& block, Counts& counts) const {
+    void measure(const Stats& stats, int64_t number, BlockSums& block, Counts& counts) const {
         const int64_t from = number * stats_block, size = std::min(reading.size - from, stats_block);
         const auto at = [&](const void* array, Type type) {
             return static_cast<const char*>(array) + from * size_of(type);
@@ -46,15 +40,6 @@ void add(Counts& counts, const Counts& more) {
     for (int bin = 0; bin < bins; ++bin) counts.histogram[bin] += more.histogram[bin];
 }
 
-void add(Found& found, const Block& block) {
-    found.moments.absolute += block.moments.absolute;
-    found.moments.squares += block.moments.squares;
-    found.moments.sum += block.moments.sum;
-    found.moments.largest = std::max(found.moments.largest, block.moments.largest);
-    found.change.squares += block.change.squares;
-    found.change.before += block.change.before;
-}
-
 }  // namespace
 
 std::vector<Found> measure(std::span<const Reading> readings) {
@@ -67,7 +52,7 @@ std::vector<Found> measure(std::span<const Reading> readings) {
         count += tensors.back().count();
     }
     std::vector<Found> found(readings.size());
-    std::vector<Block> blocks((size_t(count)));
+    std::vector<BlockSums> blocks((size_t(count)));
     std::mutex counting;
     std::atomic<int64_t> next = 0;
     const int64_t parts = std::clamp<int64_t>(count / worth_a_thread, 1, thread_count());
@@ -87,7 +72,7 @@ std::vector<Found> measure(std::span<const Reading> readings) {
     });
     for (const Tensor& tensor : tensors)
         for (int64_t i = 0; i < tensor.count(); ++i)
-            add(found[size_t(&tensor - tensors.data())], blocks[size_t(tensor.first + i)]);
+            found[size_t(&tensor - tensors.data())].add(blocks[size_t(tensor.first + i)]);
     return found;
 }
 

@@ -1,6 +1,7 @@
 // The one function that this library exports.
 #include "../kernel/backend.hpp"
 
+#include "reader.hpp"
 #include "runner.hpp"
 
 namespace fusedstep::cuda {
@@ -9,6 +10,11 @@ namespace {
 class Cuda : public Backend {
     int device_count(std::string& why_not) override { return cuda::device_count(why_not); }
     std::unique_ptr<Stepper> stepper(int device) override { return std::make_unique<Runner>(device); }
+
+    std::vector<Found> measure(int device, std::span<const Reading> readings, Stream stream) override {
+        const On on(device);
+        return cuda::measure(readings, stream);
+    }
 
     void* allocate(int device, size_t bytes) override {
         const On on(device);

@@ -8,6 +8,7 @@
 
 #include "check.hpp"
 #include "kernels.cuh"
+#include "stats.hpp"
 
 namespace fusedstep::cuda {
 namespace {
@@ -54,6 +55,18 @@ __global__ void __launch_bounds__(threads) prepare_kernel(const Table table, con
         follow(table, group, task, leader, carried);
 }
 
+/// A stretch each; counters are gathered in the block's own memory first.
+__global__ void __launch_bounds__(threads)
+    read_kernel(const Reading reading, BlockSums* const blocks, unsigned long long* const counters) {
+    __shared__ uint32_t gathered[Counter::all];
+    for (int i = int(threadIdx.x); i < Counter::all; i += threads) gathered[i] = 0;
+    __syncthreads();
+    read(reading, blockIdx.x, int(threadIdx.x) / Warp::lanes, threads / Warp::lanes, Warp(), blocks, gathered);
+    __syncthreads();
+    for (int i = int(threadIdx.x); i < Counter::all; i += threads)
+        if (gathered[i]) atomicAdd(&counters[i], gathered[i]);
+}
+
 }  // namespace
 
 void measure(const Table& table, const Stages& stages, Stream stream) {
@@ -76,6 +89,14 @@ void prepare(const Table& table, const Preparation<Method>& group, Stream stream
             prepare_kernel<One><<<1, threads, 0, of(stream)>>>(table, own);
         },
         group.method);
+    check(cudaGetLastError());
+}
+
+void read(const Reading& reading, BlockSums* blocks, uint64_t* counters, Stream stream) {
+    const int64_t stretches = (reading.blocks() + stats_stretch - 1) / stats_stretch;
+    if (stretches == 0) return;
+    auto* const sums = reinterpret_cast<unsigned long long*>(counters);
+    read_kernel<<<unsigned(stretches), threads, 0, of(stream)>>>(reading, blocks, sums);
     check(cudaGetLastError());
 }
 

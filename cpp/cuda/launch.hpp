@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../kernel/plan.hpp"
+#include "../kernel/stats.hpp"
 #include "prepare.hpp"
 #include "runtime.hpp"
 
@@ -14,5 +15,8 @@ void prepare(const Table& table, const Preparation<Method>& group, Stream stream
 
 /// One launch for all tasks that take this rule in this type, `bare` or not.
 void update(const Table& table, int rule, Type type, bool bare, Stream stream);
+
+/// The sums of a reading's blocks, and its counters, which are added to.
+void read(const Reading& reading, BlockSums* blocks, uint64_t* counters, Stream stream);
 
 }  // namespace fusedstep::cuda

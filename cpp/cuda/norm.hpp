@@ -12,6 +12,10 @@ struct Lanes {
     static constexpr int all = 16, threads = Team::lanes < all ? Team::lanes : all, held = all / threads;
 };
 
+struct Added {
+    RULE double operator()(double x, double y) const { return x + y; }
+};
+
 template <class Team, class Element, class Widen>
 RULE double block_squares(const void* array, int64_t begin, int64_t end, Team team, Widen widen) {
     using Sums = Lanes<Team>;
@@ -24,7 +28,7 @@ RULE double block_squares(const void* array, int64_t begin, int64_t end, Team te
                 const double x = widen(values[at + i]);
                 sums[i] += x * x;
             }
-    return team.total(sums);
+    return team.reduce(sums, Added());
 }
 
 template <class Team>

@@ -33,16 +33,6 @@ bool is_aligned(const Task& task) {
 
 }  // namespace
 
-Memory::~Memory() { release(data_); }
-
-void Memory::reserve(size_t bytes) {
-    if (bytes <= bytes_) return;
-    release(data_);
-    data_ = nullptr;
-    data_ = allocate(bytes);
-    bytes_ = bytes;
-}
-
 void Runner::put(Memory& memory, const void* data, size_t bytes, Stream stream) {
     memory.reserve(bytes);
     if (bytes) upload(memory.data(), data, bytes, stream);

@@ -4,27 +4,10 @@
 #include <vector>
 
 #include "../kernel/backend.hpp"
-#include "runtime.hpp"
+#include "memory.hpp"
 #include "table.hpp"
 
 namespace fusedstep::cuda {
-
-/// Memory of the current device.
-class Memory {
-public:
-    Memory() = default;
-    ~Memory();
-    Memory(const Memory&) = delete;
-    Memory& operator=(const Memory&) = delete;
-
-    /// Room for so many bytes; what was there is lost where that is more than before.
-    void reserve(size_t bytes);
-    void* data() const { return data_; }
-
-private:
-    void* data_ = nullptr;
-    size_t bytes_ = 0;
-};
 
 class Runner : public Stepper {
 public:

@@ -21,14 +21,19 @@ struct Warp {
 
     __device__ double from(double mine, int lane) const { return __shfl_sync(everyone, mine, lane); }
 
-    /// The sum of half a warp, by halves; the half's first lane has it. The halves may be at different places.
-    __device__ double total(double (&sums)[1]) const {
+    /// What half a warp's numbers come to, by halves; the half's first lane has it. The halves may be at different
+    /// places.
+    template <class Join>
+    __device__ double reduce(double (&numbers)[1], Join join) const {
         constexpr int half = Lanes<Warp>::threads;
         const unsigned members = 0xffffu << (lane() / half * half);
-        double sum = sums[0];
-        for (int next = half / 2; next > 0; next /= 2) sum += __shfl_down_sync(members, sum, next, half);
-        return sum;
+        double joined = numbers[0];
+        for (int next = half / 2; next > 0; next /= 2)
+            joined = join(joined, __shfl_down_sync(members, joined, next, half));
+        return joined;
     }
+
+    __device__ void count(uint32_t& counter) const { atomicAdd(&counter, 1u); }
 };
 
 }  // namespace fusedstep::cuda

@@ -4,9 +4,12 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "plan.hpp"
+#include "stats.hpp"
 
 namespace fusedstep {
 
@@ -48,6 +51,9 @@ public:
 
     virtual int device_count(std::string& why_not) = 0;
     virtual std::unique_ptr<Stepper> stepper(int device) = 0;
+
+    /// What arrays are like; waits.
+    virtual std::vector<Found> measure(int device, std::span<const Reading> readings, void* stream) = 0;
 
     virtual void* allocate(int device, size_t bytes) = 0;  ///< zeros
     virtual void release(int device, void* memory) noexcept = 0;

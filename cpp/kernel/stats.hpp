@@ -28,6 +28,40 @@ struct Change {
     double squares = 0, before = 0;
 };
 
+/// A gradient, and its parameter before and after a step where they are given.
+struct Reading {
+    const void* grad = nullptr;
+    Type type = Type::float32;
+    int64_t size = 0;
+    const void* before = nullptr;
+    const void* after = nullptr;
+    Type param_type = Type::float32;
+
+    ANYWHERE int64_t blocks() const { return (size + stats_block - 1) / stats_block; }
+};
+
+/// What is kept of each block until all are there.
+struct BlockSums {
+    Moments moments;
+    Change change;
+};
+
+struct Found {
+    Moments moments;
+    Change change;
+    Counts counts;
+
+    /// Blocks come in the order of the elements.
+    void add(const BlockSums& block) {
+        moments.absolute += block.moments.absolute;
+        moments.squares += block.moments.squares;
+        moments.sum += block.moments.sum;
+        if (moments.largest < block.moments.largest) moments.largest = block.moments.largest;
+        change.squares += block.change.squares;
+        change.before += block.change.before;
+    }
+};
+
 /// Measures a block, and adds to the counts.
 using Measure = void (*)(const void* values, int64_t count, Moments& moments, Counts& counts);
 

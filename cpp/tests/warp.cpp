@@ -1,10 +1,12 @@
 // A warp against a thread that does all of its work alone: who holds which elements, and what the lanes find out
 // together, must change no bit. Thirty-two threads play the lanes.
+#include <atomic>
 #include <barrier>
 #include <cstring>
 #include <thread>
 #include <vector>
 
+#include "../cuda/stats.hpp"
 #include "../cuda/update.hpp"
 #include "check.hpp"
 #include "random.hpp"
@@ -41,17 +43,19 @@ struct Lane {
         }
         return mine;
     }
-    double total(double (&sums)[1]) const {
+    template <class Join>
+    double reduce(double (&numbers)[1], Join join) const {
         std::barrier<>& half = exchange->halves[own / 16];
         for (int next = 8; next > 0; next /= 2) {
-            exchange->values[own] = sums[0];
+            exchange->values[own] = numbers[0];
             half.arrive_and_wait();
             const double theirs = own % 16 + next < 16 ? exchange->values[own + next] : 0;
             half.arrive_and_wait();
-            sums[0] += theirs;
+            numbers[0] = join(numbers[0], theirs);
         }
-        return sums[0];
+        return numbers[0];
     }
+    void count(uint32_t& counter) const { std::atomic_ref(counter).fetch_add(1); }
 };
 
 template <class Work>
@@ -173,10 +177,32 @@ void compare_norms(Random& random, int64_t size, int64_t offset, Type type) {
     CHECK(alone.squares == warp.squares && alone.squares > 0);
 }
 
+void compare_stats(Random& random, int64_t size, Type type) {
+    Scene scene(random, size, 0);
+    void* const arrays[] = {scene.memory[1].data(), scene.memory[2].data(), scene.memory[3].data()};
+    for (int64_t i = 0; i < size; i += 3) scene.memory[3][size_t(i)] = scene.memory[2][size_t(i)];
+    const Reading reading{arrays[0], type, size, arrays[1], arrays[2], type};
+    std::vector<BlockSums> alone(size_t(reading.blocks())), warp = alone;
+    uint32_t counters[2][Counter::all] = {};
+    for (int part = 0; part < 2; ++part) read(reading, 0, part, 2, Alone(), alone.data(), counters[0]);
+    as_a_warp([&](Lane lane) {
+        for (int part = 0; part < 2; ++part) read(reading, 0, part, 2, lane, warp.data(), counters[1]);
+    });
+    CHECK(std::memcmp(counters[0], counters[1], sizeof(counters[0])) == 0);
+    for (size_t i = 0; i < alone.size(); ++i) {
+        const Moments &a = alone[i].moments, &b = warp[i].moments;
+        CHECK(a.absolute == b.absolute && a.squares == b.squares && a.sum == b.sum && a.largest == b.largest);
+        const Change &x = alone[i].change, &y = warp[i].change;
+        CHECK((x.squares == y.squares || y.squares != y.squares) && (x.before == y.before || y.before != y.before));
+    }
+}
+
 }  // namespace
 
 int main() {
     Random random(1);
+    for (const Type type : {Type::float32, Type::float64, Type::float16, Type::bfloat16})
+        for (const int64_t size : {1, 15, 16, 33, 4096, 4097, 3 * 4096 + 17}) compare_stats(random, size, type);
     for (const int64_t offset : {0, 128, 4095, 8190})
         for (const int64_t size : {1, 3, 127, 128, 130, 515, 8320}) {
             compare_storages<fusedstep::Adaptive<Momentum<double>, Moment<double>>>(random, size, offset);

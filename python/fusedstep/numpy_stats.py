@@ -17,6 +17,8 @@ DOUBLE = np.dtype(np.float64)
 def stats(grads: Any, *, before: Any = None, after: Any = None) -> dict[str, Stats]:
     """See `fusedstep.stats`."""
     rows = _core.Readings(grads, before, after).arrays()
+    if any(not isinstance(grad, np.ndarray) for _, grad, _, _ in rows):
+        raise TypeError("stats: the reference needs arrays in the memory of the processor, got ones on a device")
     return {name: summary(measured(grad, old, new), old is not None) for name, grad, old, new in rows}
 
 

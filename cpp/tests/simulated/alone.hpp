@@ -12,11 +12,14 @@ struct Alone {
     int32_t largest(int32_t mine) const { return mine; }
     double from(double mine, int) const { return mine; }
 
-    double total(double (&sums)[Lanes<Alone>::held]) const {
+    template <class Join>
+    double reduce(double (&numbers)[Lanes<Alone>::held], Join join) const {
         for (int half = Lanes<Alone>::held / 2; half > 0; half /= 2)
-            for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
-        return sums[0];
+            for (int i = 0; i < half; ++i) numbers[i] = join(numbers[i], numbers[i + half]);
+        return numbers[0];
     }
+
+    void count(uint32_t& counter) const { ++counter; }
 };
 
 }  // namespace fusedstep::cuda

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "alone.hpp"
+#include "cuda/stats.hpp"
 #include "cuda/update.hpp"
 
 namespace fusedstep::cuda {
@@ -58,6 +59,15 @@ void prepare(const Table& table, const Preparation<Method>& group, Stream stream
             },
             group.method);
     });
+}
+
+void read(const Reading& reading, BlockSums* blocks, uint64_t* counters, Stream) {
+    const int64_t stretches = (reading.blocks() + stats_stretch - 1) / stats_stretch;
+    for (int64_t stretch = 0; stretch < stretches; ++stretch) {
+        uint32_t gathered[Counter::all] = {};
+        for (int part = 0; part < 3; ++part) read(reading, stretch, part, 3, Alone(), blocks, gathered);
+        for (int i = 0; i < Counter::all; ++i) counters[i] += gathered[i];
+    }
 }
 
 void update(const Table& table, int rule, Type type, bool bare, Stream stream) {
