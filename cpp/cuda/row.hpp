@@ -50,7 +50,7 @@ struct Rows {
     static RULE void put(void* array, const Place& place, const Pack<Element>& pack) {
         Element* const to = static_cast<Element*>(array) + place.at;
         if (place.aligned) {
-            *reinterpret_cast<Pack<Element>*>(to) = pack;
+            Team::write(to, pack);
             return;
         }
         for (int i = 0; i < held; ++i)

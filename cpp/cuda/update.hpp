@@ -23,6 +23,11 @@ struct Part {
     int row, rows;
 };
 
+template <class Rule>
+constexpr bool has_window = false;
+template <class Phi, class Real>
+constexpr bool has_window<Adaptive<Phi, Window<Real>>> = true;
+
 template <class Team, class Rule, class Real>
 struct Updater {
     static constexpr int states = Rule::states;
@@ -37,8 +42,8 @@ struct Updater {
     Real decay = Real(coupled ? turn.border.coupled : turn.border.shrink);
     /// Behind its other states a window sees two planes of its ring: the one that it writes, and the one after it,
     /// which stays as it is.
-    int own_states = turn.update.window ? states - 2 : states;
-    int written_states = turn.update.window ? states - 1 : states;
+    static constexpr bool windowed = has_window<Rule>;
+    static constexpr int own_states = windowed ? states - 2 : states, written_states = windowed ? states - 1 : states;
 
     RULE Updater(const Task& task, const Turn& turn, Team team) : task(task), turn(turn), team(team) {}
 
@@ -68,9 +73,9 @@ struct Updater {
     }
     RULE void step(Row& row, Real sign) const { step(row, sign, std::make_index_sequence<states>()); }
 
-    /// What a closed round does to the ring.
+    /// Whether this step closes a round, and what that does to the ring.
+    RULE bool closes() const { return windowed && turn.update.slot + 1 == turn.update.window; }
     RULE void fold(const Place& place) const {
-        if (turn.update.window == 0 || turn.update.slot + 1 != turn.update.window) return;
         for (int64_t number = task.ring.planes - 2; number >= 1; --number) {
             Own earlier, later;
             earlier.load(plane(number), place);
@@ -80,17 +85,30 @@ struct Updater {
         }
     }
 
-    /// Every array is of the rule's type.
-    RULE void bare(const Place& place) const {
+    /// Where the arrays of a tensor begin that are all of the rule's type: found once, as what a kernel writes might be
+    /// where it has read this.
+    struct Bare {
+        Real* array[2 + states];
+        Real sign;
+        bool folds;
+    };
+    RULE Bare bare() const {
+        Bare here;
+        here.array[0] = static_cast<Real*>(task.buffers.param);
+        here.array[1] = static_cast<Real*>(const_cast<void*>(task.buffers.grad));
+        for (int i = 0; i < states; ++i) here.array[2 + i] = static_cast<Real*>(state(i));
+        here.sign = Real(turn.border.sign * turn.factor);
+        here.folds = closes();
+        return here;
+    }
+
+    RULE void bare(const Bare& here, const Place& place) const {
         Row row;
-        row.array[0].load(task.buffers.param, place);
-        row.array[1].load(task.buffers.grad, place);
-        for (int i = 0; i < states; ++i) row.array[2 + i].load(state(i), place);
-        step(row, Real(turn.border.sign * turn.factor));
-        row.array[0].store(task.buffers.param, place);
-        for (int i = 0; i < states; ++i)
-            if (i < written_states) row.array[2 + i].store(state(i), place);
-        fold(place);
+        for (int i = 0; i < 2 + states; ++i) row.array[i].load(here.array[i], place);
+        step(row, here.sign);
+        row.array[0].store(here.array[0], place);
+        for (int i = 0; i < written_states; ++i) row.array[2 + i].store(here.array[2 + i], place);
+        if (here.folds) fold(place);
     }
 
     /// The arrays of a row by their number.
@@ -142,7 +160,7 @@ struct Updater {
                 for (int j = 0; j < held; ++j) row.array[i].x[j] = flushed(row.array[i].x[j]);
             row.array[i].store(array(i), format(i), place, keys.array[i], team);
         }
-        fold(place);
+        if (closes()) fold(place);
         if (cargo.average || cargo.copy) carry(row.array[0], place);
         if (cargo.zero) Own::zero(cargo.zero, cargo.grad.type, place);
     }
@@ -173,17 +191,31 @@ RULE void update(const Table& table, const Part& part, Team team) {
         const Turn& turn = table.turns[chunk.task];
         if (turn.update.rule != Rules::place<Rule> || task.type != type || task.bare != bare) continue;
         const Updater<Team, Rule, Real> updater(task, turn, team);
-        const int64_t begin = task.begin(chunk.number), end = task.end(chunk.number);
-        [[maybe_unused]] typename Updater<Team, Rule, Real>::Keys keys;
-        if constexpr (!bare) updater.find(keys, begin);
-        for (int64_t from = begin + part.row * row; from < end; from += part.rows * row) {
+        const int64_t begin = task.begin(chunk.number), end = task.end(chunk.number), offset = task.offset;
+        const int64_t stride = part.rows * row, first = begin + part.row * row;
+        const bool aligned = task.aligned;
+        const auto place = [&](int64_t from) {
             const int64_t at = from + team.lane() * held, left = end - at;
             const int count = left < 0 ? 0 : left < held ? int(left) : held;
-            const Place place{at, uint32_t(task.offset + at), count, task.aligned && count == held};
-            if constexpr (bare)
-                updater.bare(place);
-            else
-                updater.full(place, keys);
+            return Place{at, uint32_t(offset + at), count, aligned && count == held};
+        };
+        if constexpr (bare) {
+            const auto here = updater.bare();
+            int64_t from = first;
+            // Whole rows, of which all lanes know that
+            for (; aligned && from + row <= end; from += stride) {
+                const int64_t at = from + team.lane() * held;
+                updater.bare(here, Place{at, uint32_t(offset + at), held, true});
+            }
+            for (; from < end; from += stride) {
+                Place left = place(from);
+                left.aligned = false;
+                updater.bare(here, left);
+            }
+        } else {
+            typename Updater<Team, Rule, Real>::Keys keys;
+            updater.find(keys, begin);
+            for (int64_t from = first; from < end; from += stride) updater.full(place(from), keys);
         }
     }
 }

@@ -5,9 +5,34 @@
 
 namespace fusedstep::cuda {
 
+/// What is written at once.
+template <size_t bytes>
+struct PieceOf;
+template <>
+struct PieceOf<16> {
+    using type = uint4;
+};
+template <>
+struct PieceOf<8> {
+    using type = uint2;
+};
+template <>
+struct PieceOf<4> {
+    using type = uint32_t;
+};
+
 struct Warp {
     static constexpr int lanes = 32;
     static constexpr unsigned everyone = 0xffffffff;
+
+    /// In pieces of sixteen bytes: left to itself the compiler takes a pack apart.
+    template <class Pack>
+    static __device__ void write(void* to, const Pack& pack) {
+        using Piece = typename PieceOf<(sizeof(Pack) < 16 ? sizeof(Pack) : 16)>::type;
+        Piece pieces[sizeof(Pack) / sizeof(Piece)];
+        memcpy(pieces, &pack, sizeof(Pack));
+        for (size_t i = 0; i < sizeof(Pack) / sizeof(Piece); ++i) static_cast<Piece*>(to)[i] = pieces[i];
+    }
 
     __device__ int lane() const { return int(threadIdx.x) % lanes; }
 

@@ -28,6 +28,11 @@ struct Lane {
     Exchange* exchange;
     int own;
 
+    template <class Pack>
+    static void write(void* to, const Pack& pack) {
+        std::memcpy(to, &pack, sizeof(pack));
+    }
+
     int lane() const { return own; }
     double from(double mine, int lane) const {
         exchange->values[own] = mine;

@@ -8,6 +8,11 @@ namespace fusedstep::cuda {
 struct Alone {
     static constexpr int lanes = 1;
 
+    template <class Pack>
+    static void write(void* to, const Pack& pack) {
+        *static_cast<Pack*>(to) = pack;
+    }
+
     int lane() const { return 0; }
     int32_t largest(int32_t mine) const { return mine; }
     double from(double mine, int) const { return mine; }
