@@ -316,6 +316,72 @@ def test_a_captured_step_reads_the_learning_rate(twins, captured):
     pair.check()
 
 
+def test_a_graph_keeps_what_it_was_captured_with(twins, captured):
+    """Eager steps with other gradients, or with some missing, change nothing of what a launch does."""
+    pair = twins("Adam", {"lr": 0.1})
+    grads, others = start(1), start(2)
+    there = on(pair.device, grads)
+    for optimizer, own in ((pair.kernel, grads), (pair.other, there)):
+        optimizer.step(own)
+    launch = captured(lambda: pair.other.step(there))
+    for more in (others, {**others, "w": None}, others):
+        pair.step(more)
+        launch()
+        pair.kernel.step(grads)
+        pair.check()
+
+
+def test_loading_state_between_launches(twins, captured):
+    pair = twins("NAdam", {"lr": 0.1})
+    grads = start(1)
+    bound = pair.other.bind(on(pair.device, grads))
+    for _ in range(3):
+        pair.kernel.step(grads)
+        bound.step()
+    saved = pair.kernel.state_dict()
+    launch = captured(bound.step)
+    for _ in range(4):
+        launch()
+    pair.other.load_state_dict(saved)
+    for key, value in pair.here.items():
+        fs.cuda.to_device(pair.there[key], value)
+    launch()
+    pair.kernel.step(grads)
+    pair.check()
+
+
+def test_the_last_outcome(twins, captured):
+    pair = twins("SGD", {"lr": 0.1})
+    last = []
+    grads = start(1)
+    for optimizer, own in ((pair.kernel, grads), (pair.other, on(pair.device, grads))):
+        optimizer.step(own, max_norm=1.0)
+        optimizer.step(own, norm=math.inf, on_nonfinite="skip")
+        last.append((tuple(optimizer.last), optimizer.skipped))
+        optimizer.step(own)
+        last.append(tuple(optimizer.last))
+    np.testing.assert_equal(last[:2], last[2:])
+    bound = pair.other.bind(on(pair.device, grads), max_norm=1.0)
+    bound.step()
+    norm = pair.other.last.norm
+    other = pair.other.bind(on(pair.device, start(2)), max_norm=1.0)
+    other.step()
+    launch = captured(other.step)
+    before = pair.other.last.norm
+    assert before != norm
+    bound.step()
+    assert pair.other.last.norm == norm
+    launch()
+    assert pair.other.last.norm == before
+
+
+def test_steps_without_any_gradient_count_too(twins):
+    pair = twins("SGD", {"lr": 0.1})
+    for grads in (start(1), dict.fromkeys(SHAPES), start(2)):
+        pair.step(grads, max_norm=1.0, on_nonfinite="skip")
+        pair.check()
+
+
 def test_what_cannot_be_captured(device, captured):
     grads = on(device, start(1))
     first = fs.SGD(on(device, start()), lr=0.1)
@@ -445,6 +511,31 @@ def test_the_same_three_facts(device):
         fs.SGD([Shifted(there, 0, 100), Shifted(there, 99, 100)])
 
 
+def test_windows_whose_rate_changes(twins):
+    pair = twins("WindowedAdagrad", {"window": 3})
+    for t in range(5):
+        for optimizer in (pair.kernel, pair.other):
+            optimizer.param_groups[0]["lr"] = 0.1 / (1 + t)
+        pair.step(start(t))
+    pair.check()
+
+
+def test_copies_are_of_dense_arrays(device):
+    sparse = Shifted(device.put(start()["w"]), 0, 100)
+    sparse.__cuda_array_interface__["strides"] = (8,)
+    for call in (fs.cuda.to_host, lambda array: fs.cuda.to_device(array, np.zeros(100, np.float32))):
+        with pytest.raises(ValueError, match="array must be dense in memory, got strides"):
+            call(sparse)
+
+
+def test_streams(device):
+    array = device.put(start()["w"])
+    assert fs.cuda.current_stream(array) == 0
+    with fs.cuda.use_stream(77):
+        assert fs.cuda.current_stream(array) == 77
+    assert fs.cuda.current_stream(array) == 0
+
+
 def test_what_only_the_processor_can_do(device):
     there = device.put(start()["w"])
     with pytest.raises(
@@ -538,3 +629,15 @@ def test_torch_transposed_and_copied():
     assert (param == 0.5).all()
     with pytest.raises(ValueError, match="strides"):
         opt.step([torch.ones(3, 4)])
+
+
+def test_tensors_whose_data_was_replaced():
+    """A step on the memory that a tensor had once would be lost."""
+    torch = pytest.importorskip("torch")
+    param, grad = torch.nn.Parameter(torch.ones(5)), torch.ones(5)
+    opt = fs.SGD({"w": param}, lr=0.5)
+    opt.step({"w": grad})
+    param.data = torch.full((5,), 7.0)
+    with pytest.raises(ValueError, match=r"SGD: params\['w'\] must stay in the memory that it was given in"):
+        opt.step({"w": grad})
+    assert (param == 7).all()

@@ -39,19 +39,6 @@ bool same_strides(const py::ssize_t* shape, const py::ssize_t* a, const py::ssiz
     return true;
 }
 
-bool dense(const py::array& array) {
-    std::vector<int> axes(size_t(array.ndim()));
-    std::iota(axes.begin(), axes.end(), 0);
-    std::erase_if(axes, [&](int axis) { return array.shape(axis) == 1; });
-    std::sort(axes.begin(), axes.end(), [&](int a, int b) { return array.strides(a) < array.strides(b); });
-    py::ssize_t expected = array.itemsize();
-    for (const int axis : axes) {
-        if (array.strides(axis) != expected) return false;
-        expected *= array.shape(axis);
-    }
-    return true;
-}
-
 py::array check_array(py::handle object, const Where& where) {
     if (!py::isinstance<py::array>(object)) {
         const std::string name = type_name(object);
@@ -105,7 +92,7 @@ void check_memory(const py::array& array, const Where& where, bool written) {
     if (array.size() == 0) return;
     if (!(array.flags() & aligned))
         refuse(where, "be aligned to its elements", "an array at an odd address (x.copy() is aligned)");
-    if (!dense(array))
+    if (!is_dense(array))
         refuse(where, "be dense in memory, without gaps, negative or zero strides",
                "shape " + tuple_text(array.shape(), array.ndim()) + " with strides " +
                    tuple_text(array.strides(), array.ndim()) + " (x.copy() is dense)");
@@ -139,6 +126,19 @@ void check_device(const py::array& array, const Device& device, const Where& whe
         refuse(where, "be on the device of " + of.name() + ", " + name_of(device), "an array on " + name_of(own));
 }
 
+bool is_dense(const py::array& array) {
+    std::vector<int> axes(size_t(array.ndim()));
+    std::iota(axes.begin(), axes.end(), 0);
+    std::erase_if(axes, [&](int axis) { return array.shape(axis) == 1; });
+    std::sort(axes.begin(), axes.end(), [&](int a, int b) { return array.strides(a) < array.strides(b); });
+    py::ssize_t expected = array.itemsize();
+    for (const int axis : axes) {
+        if (array.strides(axis) != expected) return false;
+        expected *= array.shape(axis);
+    }
+    return true;
+}
+
 std::string type_name_of(const py::array& array) { return marked(array) ? "bfloat16" : text(array.dtype()); }
 
 Type type_of(const py::array& array) { return find_type(array).value(); }
@@ -150,7 +150,8 @@ Layout::Layout(const py::array& array)
       strides(array.strides(), array.strides() + array.ndim()),
       size(array.size()),
       itemsize(array.itemsize()),
-      device(device_of(array)) {}
+      device(device_of(array)),
+      foreign(given_of(array) != nullptr) {}
 
 Layout Layout::with_items_of(int64_t bytes) const {
     Layout made = *this;

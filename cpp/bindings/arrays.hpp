@@ -30,6 +30,7 @@ struct Layout {
     std::vector<py::ssize_t> shape, strides;
     int64_t size, itemsize;
     Device device;
+    bool foreign;  ///< not NumPy's own
 
     explicit Layout(const py::array& array);
 
@@ -91,6 +92,9 @@ Type type_of(const py::array& array);
 /// Whether an array has exactly its parameter's type, shape and strides: decided without a message, in a few
 /// nanoseconds.
 bool fits(py::handle object, const Layout& param);
+
+/// Whether elements lie in memory without gaps, in any order of axes.
+bool is_dense(const py::array& array);
 
 /// Memory that is written to: no two stretches may overlap, and nothing that is read may overlap them.
 class Territory {

@@ -21,6 +21,9 @@ py::array on_device(const py::object& object, const char* caller) {
     const auto array = described(object, name);
     if (!array || device_of(*array).kind != Device::cuda)
         throw py::type_error(name + ": array must be on a CUDA device, got " + Py_TYPE(object.ptr())->tp_name);
+    if (array->size() && !is_dense(*array))
+        throw py::value_error(name + ": array must be dense in memory, got strides " +
+                              py::str(array->attr("strides")).cast<std::string>());
     return *array;
 }
 
@@ -39,24 +42,24 @@ void* current_stream(const py::array& array) {
 void connect(uintptr_t found) { backend = reinterpret_cast<Backend*>(found); }
 
 DeviceMemory::DeviceMemory(int device, size_t bytes)
-    : device_(device), memory_(cuda_backend().allocate(device, bytes)) {}
-DeviceMemory::~DeviceMemory() { backend->release(device_, memory_); }
+    : backend_(cuda_backend()), device_(device), memory_(backend_.allocate(device, bytes)) {}
+DeviceMemory::~DeviceMemory() { backend_.release(device_, memory_); }
 
-py::array to_host(const py::object& object, uintptr_t stream) {
+py::array to_host(const py::object& object) {
     const py::array array = on_device(object, "to_host");
     const py::array made = like(array);
     cuda_backend().download(device_of(array).index, const_cast<void*>(made.data()), array.data(),
-                            size_t(array.nbytes()), reinterpret_cast<void*>(stream));
+                            size_t(array.nbytes()));
     return made;
 }
 
-void to_device(const py::object& object, const py::array& values, uintptr_t stream) {
+void to_device(const py::object& object, const py::array& values) {
     const py::array array = on_device(object, "to_device");
     const py::array ordered = like(array);
     const py::object bits = py::module_::import("fusedstep.bfloat16").attr("bits_of");
     bits(ordered).attr("__setitem__")(py::ellipsis(), bits(values));
     cuda_backend().upload(device_of(array).index, const_cast<void*>(array.data()), ordered.data(),
-                          size_t(array.nbytes()), reinterpret_cast<void*>(stream));
+                          size_t(array.nbytes()));
 }
 
 }  // namespace fusedstep::bindings

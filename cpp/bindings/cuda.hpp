@@ -28,14 +28,15 @@ public:
     uintptr_t address() const { return reinterpret_cast<uintptr_t>(memory_); }
 
 private:
+    Backend& backend_;
     int device_;
     void* memory_;
 };
 
 /// A copy in the processor's memory, with the array's order of elements.
-py::array to_host(const py::object& array, uintptr_t stream);
+py::array to_host(const py::object& array);
 
 /// Copies an array of the processor's memory into one on a device, of the same shape and type.
-void to_device(const py::object& array, const py::array& values, uintptr_t stream);
+void to_device(const py::object& array, const py::array& values);
 
 }  // namespace fusedstep::bindings

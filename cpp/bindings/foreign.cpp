@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda.hpp"
 #include "dlpack.hpp"
 
 namespace fusedstep::bindings {
@@ -16,6 +17,7 @@ struct Description {
     std::string dtype;
     bool writeable = true;
     Device device;
+    py::object capsule;
 };
 
 bool has(const py::object& object, const char* name) { return py::hasattr(py::type::handle_of(object), name); }
@@ -39,10 +41,25 @@ std::string dtype_of(const dlpack::DataType& type) {
     }
 }
 
-Description by_dlpack(const py::object& object, const dlpack::Device& device) {
-    // On a GPU the caller's stream is the step's: there is nothing to wait for, which −1 says.
-    const py::object capsule =
-        device.kind == Device::cuda ? object.attr("__dlpack__")(py::arg("stream") = -1) : object.attr("__dlpack__")();
+/// DLPack's kinds of memory that the processor or a CUDA device can use as its own: pinned and managed ones as well.
+std::optional<Device::Kind> kind_of(int kind) {
+    constexpr int pinned = 3, managed = 13;
+    if (kind == Device::cpu || kind == pinned) return Device::cpu;
+    if (kind == Device::cuda || kind == managed) return Device::cuda;
+    return {};
+}
+
+py::object capsule_of(const py::object& object, const Device& device) {
+    if (device.kind == Device::cpu) return object.attr("__dlpack__")();
+    // The caller's stream is the step's: there is nothing to wait for, which −1 says. And torch wants to be asked while
+    // the device is the current one.
+    py::object capsule;
+    cuda_backend().on(device.index, [&] { capsule = object.attr("__dlpack__")(py::arg("stream") = -1); });
+    return capsule;
+}
+
+Description by_dlpack(const py::object& object, const Device& device) {
+    const py::object capsule = capsule_of(object, device);
     const auto* const managed = static_cast<dlpack::Managed*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
     if (!managed) throw py::error_already_set();
     const dlpack::Tensor& tensor = managed->tensor;
@@ -54,7 +71,8 @@ Description by_dlpack(const py::object& object, const dlpack::Device& device) {
     if (tensor.strides)
         for (int32_t i = 0; i < tensor.ndim; ++i) made.strides[size_t(i)] = tensor.strides[i] * itemsize;
     made.dtype = dtype_of(tensor.type);
-    made.device = {Device::Kind(tensor.device.kind), tensor.device.index};
+    made.device = device;
+    made.capsule = capsule;
     return made;
 }
 
@@ -71,10 +89,7 @@ Description by_interface(const py::object& object) {
         made.strides = given["strides"].cast<std::vector<py::ssize_t>>();
     made.dtype = py::str(dtype);
     if (py::getattr(object, "fusedstep_bfloat16", py::bool_(false)).equal(py::bool_(true))) made.dtype = "bfloat16";
-    // The interface does not say which device: its library does.
-    const py::object device = py::getattr(object, "device", py::none());
-    const py::object index = py::getattr(device, "id", py::getattr(device, "index", py::int_(0)));
-    made.device = {Device::cuda, index.is_none() ? 0 : index.cast<int>()};
+    made.device = {Device::cuda, cuda_backend().device_of(made.data)};
     return made;
 }
 
@@ -82,12 +97,12 @@ std::optional<Description> describe(py::object object, const std::string& name) 
     // A parameter of torch shares its memory with what detach() returns.
     if (py::getattr(object, "requires_grad", py::bool_(false)).equal(py::bool_(true))) object = object.attr("detach")();
     if (has(object, "__dlpack__") && has(object, "__dlpack_device__")) {
-        const auto [kind, index] = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
-        if (kind != Device::cpu && kind != Device::cuda)
-            throw py::type_error(name +
-                                 " must lie in the memory of the processor or of a CUDA device, got DLPack's kind " +
-                                 std::to_string(kind));
-        return by_dlpack(object, {kind, index});
+        const auto [number, index] = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
+        const std::optional<Device::Kind> kind = kind_of(number);
+        if (!kind)
+            throw py::type_error(name + " must lie in the memory of the processor or of a CUDA device, got DLPack's " +
+                                 "kind " + std::to_string(number));
+        return by_dlpack(object, {*kind, *kind == Device::cpu ? 0 : index});
     }
     if (py::hasattr(object, "__cuda_array_interface__")) return by_interface(object);
     return {};
@@ -99,14 +114,19 @@ std::optional<py::array> described(const py::object& object, const std::string& 
     std::optional<Description> found;
     try {
         found = describe(object, name);
+    } catch (const py::cast_error&) {
+        throw py::type_error(name + " must be an array that describes itself as DLPack or __cuda_array_interface__ " +
+                             "demand, got " + Py_TYPE(object.ptr())->tp_name);
     } catch (const py::error_already_set& error) {
+        if (!error.matches(PyExc_Exception)) throw;  // an interruption
         const std::string type = py::str(py::type::handle_of(object).attr("__name__"));
         throw py::type_error(name + " must be an array that its library can describe, got a " + type + " that says '" +
                              py::str(error.value()).cast<std::string>() + "'");
     }
     if (!found) return {};
     const bool bits = found->dtype == "bfloat16";
-    const py::object base = py::cast(Given{object, found->device});
+    const py::object base =
+        py::cast(Given{object, found->device, found->capsule, reinterpret_cast<uintptr_t>(found->data)});
     static const char nothing = 0;  // NumPy would allocate memory for an empty array
     py::array array(py::dtype(bits ? "uint16" : found->dtype), found->shape, found->strides,
                     found->data ? found->data : &nothing, base);
@@ -119,6 +139,13 @@ const Given* given_of(const py::array& array) {
     py::object base = array.base();
     while (base && py::isinstance<py::array>(base)) base = py::reinterpret_borrow<py::array>(base).base();
     return base && py::isinstance<Given>(base) ? base.cast<const Given*>() : nullptr;
+}
+
+void check_place(const py::array& array, const std::string& name) {
+    const Given* const given = given_of(array);
+    if (!given || array.size() == 0 || !py::hasattr(given->object, "data_ptr")) return;
+    if (given->object.attr("data_ptr")().cast<uintptr_t>() != given->address)
+        throw py::value_error(name + " must stay in the memory that it was given in, got other data");
 }
 
 Device device_of(const py::array& array) {

@@ -17,7 +17,12 @@ namespace py = pybind11;
 struct Given {
     py::object object;
     Device device;
+    py::object capsule;  ///< DLPack's, which keeps the memory: the object could get another
+    uintptr_t address;
 };
+
+/// Throws if an array's library has given it other memory since it was described; the step would be lost there.
+void check_place(const py::array& array, const std::string& name);
 
 /// The description of another library's array, or nothing. `name` begins a message.
 std::optional<py::array> described(const py::object& object, const std::string& name);

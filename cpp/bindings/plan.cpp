@@ -95,7 +95,7 @@ void Plan::add(const py::object& params, const std::string& place, const std::st
     for (Entry& entry : entries_) entry.last_grad = nullptr;
     if (!stepper_ && !entries_.empty() && entries_.front().layout.device.kind == Device::cuda)
         stepper_ = cuda_backend().stepper(entries_.front().layout.device.index);
-    if (stepper_) stepper_->forget();
+    if (stepper_) stepper_->set_counters(plan_);
     ++version;
 }
 
@@ -159,6 +159,7 @@ Plan::Arrays Plan::provide_arrays(const Entry& entry, const Where& of, const std
 
 /// Gives the kernel the addresses of what stands beside a parameter.
 void Plan::attach(size_t tensor) {
+    ++plan_.version;
     Tensor& target = plan_.tensors[tensor];
     Entry& entry = entries_[tensor];
     const std::vector<Companion> companions = companions_of(entry, plan_.groups[size_t(target.group)]);
@@ -327,16 +328,19 @@ std::vector<Companion> Plan::companions_with(const std::string& name, const std:
 }
 
 uint64_t Plan::get_number(const std::string& name) const { return plan_.tensors[find(name)].cargo.tensor; }
-void Plan::set_number(const std::string& name, uint64_t number) { plan_.tensors[find(name)].cargo.tensor = number; }
+void Plan::set_number(const std::string& name, uint64_t number) {
+    ++plan_.version;
+    plan_.tensors[find(name)].cargo.tensor = number;
+}
 
 int64_t Plan::get_step(const std::string& name) {
-    fetch();
+    if (stepper_ && stepper_->uncertain()) fetch();
     return plan_.tensors[find(name)].step;
 }
 void Plan::set_step(const std::string& name, int64_t step) {
     fetch();
     plan_.tensors[find(name)].step = step;
-    if (stepper_) stepper_->forget();
+    if (stepper_) stepper_->set_counters(plan_);
 }
 
 std::pair<int64_t, int64_t> Plan::get_extent(const std::string& name) const {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -33,7 +34,10 @@ public:
 
     /// What the steps of the whole optimizer have in common.
     void configure(const py::dict& storage, uint64_t seed);
-    void set_seed(uint64_t seed) { plan_.seed = seed; }
+    void set_seed(uint64_t seed) {
+        ++plan_.version;
+        plan_.seed = seed;
+    }
 
     /// One step. `owner._refresh(groups)` is called for groups whose dicts have changed. `stages` is a dict, or None
     /// for the update alone.
@@ -182,6 +186,7 @@ private:
     int64_t calls_ = 0, skipped_ = 0;
     int64_t unfetched_ = 0;           ///< calls that the device may not have counted so
     bool outcome_on_device_ = false;  ///< that of the last step
+    std::mutex stepping_;             ///< with the device: others may ask what it has counted
     std::atomic<bool> busy_{false};
     bool settling_ = false;  ///< the step itself is taking over a changed dict
 };

@@ -69,6 +69,7 @@ void Plan::take(size_t tensor, py::handle grad) {
     if (grad.is_none()) return;
     Entry& entry = entries_[tensor];
     Tensor& target = plan_.tensors[tensor];
+    if (entry.layout.foreign) check_place(entry.param, where(params_, tensor).text());
     py::array array;
     if (!stepper_ && fits(grad, entry.layout)) {
         array = py::reinterpret_borrow<py::array>(grad);
@@ -152,6 +153,8 @@ void Plan::keep_apart(bool zero_grad) {
 void Plan::call_schedules() {
     const bool called = std::any_of(options_.begin(), options_.end(),
                                     [](const Options& group) { return bool(group.watch.schedule()); });
+    if (called && stepper_ && stepper_->capturing(current_stream(entries_.front().param)))
+        throw std::runtime_error(optimizer_ + ": lr must be a number in a step that is captured, got a schedule");
     if (called) get_calls();
     for (size_t i = 0; i < options_.size(); ++i) {
         if (!options_[i].watch.schedule()) continue;
@@ -170,7 +173,12 @@ void Plan::call_schedules() {
 void Plan::fetch() {
     if (!stepper_) return;
     const Outcome known = plan_.outcome;
-    const Progress progress = stepper_->fetch(plan_);
+    Progress progress;
+    {
+        const Released released;
+        const std::lock_guard lock(stepping_);
+        progress = stepper_->fetch(plan_);
+    }
     calls_ += progress.calls - unfetched_;
     skipped_ += progress.skipped;
     unfetched_ = 0;
@@ -186,7 +194,7 @@ void Plan::set_calls(int64_t calls) {
     calls_ = calls;
 }
 int64_t Plan::get_skipped() {
-    fetch();
+    if (stepper_ && stepper_->uncertain()) fetch();
     return skipped_;
 }
 void Plan::set_skipped(int64_t skipped) {
@@ -203,23 +211,24 @@ void Plan::put_rates(const py::object& owner) {
 
 /// Puts the step into the caller's stream; only to raise does it wait.
 void Plan::run_cuda() {
-    void* const place = current_stream(entries_.front().param);
-    const bool captured = stepper_->capturing(place);
-    const bool scheduled = std::any_of(options_.begin(), options_.end(),
-                                       [](const Options& group) { return bool(group.watch.schedule()); });
-    if (captured && scheduled)
-        throw std::runtime_error(optimizer_ + ": lr must be a number in a step that is captured, got a schedule");
-    const bool raises = plan_.stages.on_nonfinite == Stages::raise;
-    if (!stepper_->step(plan_, place)) return refuse_step(plan_.outcome.norm, raises);
-    if (captured) return;
-    outcome_on_device_ = plan_.stages.measure();
-    ++calls_;
-    ++unfetched_;
-    if (!raises || !outcome_on_device_) return;
+    void* const stream = current_stream(entries_.front().param);
+    const bool captured = stepper_->capturing(stream), raises = plan_.stages.on_nonfinite == Stages::raise;
+    Stepper::Verdict verdict;
     {
-        const Released released;
-        fetch();
+        const std::lock_guard lock(stepping_);
+        verdict = stepper_->step(plan_, stream);
     }
+    if (captured) {
+        outcome_on_device_ = true;
+        return;
+    }
+    outcome_on_device_ = verdict == Stepper::underway;
+    if (verdict == Stepper::skipped) return refuse_step(plan_.outcome.norm, raises);
+    ++calls_;
+    if (!outcome_on_device_) return;
+    ++unfetched_;
+    if (!raises || !plan_.stages.measure()) return;
+    fetch();
     if (!plan_.outcome.skipped) return;
     --skipped_;  // the device has counted what is an error here
     refuse_step(plan_.outcome.norm, true);

@@ -25,14 +25,23 @@ class Cuda : public Backend {
     }
     void release(int, void* memory) noexcept override { cuda::release(memory); }
 
-    void upload(int device, void* to, const void* from, size_t bytes, Stream stream) override {
+    void upload(int device, void* to, const void* from, size_t bytes) override {
         const On on(device);
-        cuda::upload(to, from, bytes, stream);
-        wait(stream);
+        wait_for_all();
+        cuda::upload(to, from, bytes, nullptr);
+        wait(nullptr);
     }
-    void download(int device, void* to, const void* from, size_t bytes, Stream stream) override {
+    void download(int device, void* to, const void* from, size_t bytes) override {
         const On on(device);
-        cuda::download(to, from, bytes, stream);
+        wait_for_all();
+        cuda::download(to, from, bytes, nullptr);
+    }
+
+    int device_of(const void* memory) override { return cuda::device_of(memory); }
+
+    void on(int device, const std::function<void()>& work) override {
+        const On on(device);
+        work();
     }
 };
 

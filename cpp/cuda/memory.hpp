@@ -22,6 +22,16 @@ public:
         bytes_ = bytes;
     }
     void* data() const { return data_; }
+    template <class Element>
+    Element* as() const {
+        return static_cast<Element*>(data_);
+    }
+
+    /// Holds a copy, which is made when the stream comes to it.
+    void put(const void* from, size_t bytes, Stream stream) {
+        reserve(bytes);
+        if (bytes) upload(data_, from, bytes, stream);
+    }
 
 private:
     void* data_ = nullptr;

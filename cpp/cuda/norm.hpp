@@ -68,10 +68,11 @@ template <class Team>
 RULE void add_blocks(const Table& table, int task, Team team) {
     const int64_t begin = table.first_chunks[task] * chunk_blocks;
     const int64_t end = begin + table.tasks[task].chunks() * chunk_blocks;
-    double total = 0;
+    const auto load = [&](int64_t at) { return at < end ? table.sums[at] : 0; };
+    double total = 0, next = load(begin + team.lane());
     for (int64_t from = begin; from < end; from += Team::lanes) {
-        const int64_t at = from + team.lane();
-        const double mine = at < end ? table.sums[at] : 0;
+        const double mine = next;
+        next = load(from + Team::lanes + team.lane());  // comes while these are added
         for (int lane = 0; lane < Team::lanes; ++lane) total += team.from(mine, lane);
     }
     if (team.lane() == 0) table.squares[task] = total;

@@ -33,13 +33,24 @@ bool is_aligned(const Task& task) {
 
 }  // namespace
 
-void Runner::put(Memory& memory, const void* data, size_t bytes, Stream stream) {
-    memory.reserve(bytes);
-    if (bytes) upload(memory.data(), data, bytes, stream);
+/// Whether the tasks are other ones than in the step before; to make them anew takes longer.
+bool Runner::changed(const Plan& plan) {
+    const Stages& stages = plan.stages;
+    given_.clear();
+    for (const Tensor& tensor : plan.tensors)
+        given_.push_back({tensor.buffers.grad, tensor.cargo.grad.type, tensor.cargo.copy, tensor.cargo.copy_type});
+    if (plan.version == seen_version_ && stages.clip_value == seen_clip_ && stages.zero_grad == seen_zeros_ &&
+        stages.flush_denormals == seen_flush_ && given_ == seen_given_)
+        return false;
+    seen_version_ = plan.version;
+    seen_clip_ = stages.clip_value;
+    seen_zeros_ = stages.zero_grad;
+    seen_flush_ = stages.flush_denormals;
+    seen_given_ = given_;
+    return true;
 }
 
-/// Brings the table to the device where it has changed.
-void Runner::lay_out(const Plan& plan, Stream stream) {
+void Runner::list_tasks(const Plan& plan) {
     tasks_.clear();
     for (size_t i = 0; i < plan.tensors.size(); ++i) {
         const Tensor& tensor = plan.tensors[i];
@@ -58,42 +69,74 @@ void Runner::lay_out(const Plan& plan, Stream stream) {
         task.carry = tensor.carry;
         task.aligned = is_aligned(task);
     }
-    if (tasks_ == laid_out_ && steps_known_) return;
+}
+
+/// Brings the table to the device where it has changed.
+void Runner::lay_out(Stream stream) {
+    if (!layouts_.empty() && layouts_.back()->tasks == tasks_) return;
     if (cuda::capturing(stream))
         throw std::runtime_error("a step that is captured must have been run before with the same arrays and stages");
-
+    if (layouts_.empty() || captured_) layouts_.push_back(std::make_unique<Layout>());
+    Layout& layout = *layouts_.back();
+    const bool same_cuts =
+        std::equal(tasks_.begin(), tasks_.end(), layout.tasks.begin(), layout.tasks.end(),
+                   [](const Task& a, const Task& b) { return a.size == b.size && a.offset == b.offset; });
+    layout.task.put(tasks_.data(), tasks_.size() * sizeof(Task), stream);
     std::vector<Chunk> chunks;
     std::vector<int64_t> first_chunks;
-    for (size_t i = 0; i < tasks_.size(); ++i) {
-        first_chunks.push_back(int64_t(chunks.size()));
-        for (int64_t number = 0; number < tasks_[i].chunks(); ++number) chunks.push_back({int(i), int(number)});
+    if (!same_cuts || layout.tasks.empty()) {
+        for (size_t i = 0; i < tasks_.size(); ++i) {
+            first_chunks.push_back(int64_t(chunks.size()));
+            for (int64_t number = 0; number < tasks_[i].chunks(); ++number) chunks.push_back({int(i), int(number)});
+        }
+        layout.chunk.put(chunks.data(), chunks.size() * sizeof(Chunk), stream);
+        layout.first_chunk.put(first_chunks.data(), first_chunks.size() * sizeof(int64_t), stream);
+        layout.turn.reserve(tasks_.size() * sizeof(Turn));
+        layout.sum.reserve(chunks.size() * chunk_blocks * sizeof(double));
+        layout.square.reserve(tasks_.size() * sizeof(double));
+        layout.chunk_count = int64_t(chunks.size());
     }
-    put(task_memory_, tasks_.data(), tasks_.size() * sizeof(Task), stream);
-    put(chunk_memory_, chunks.data(), chunks.size() * sizeof(Chunk), stream);
-    put(first_chunk_memory_, first_chunks.data(), first_chunks.size() * sizeof(int64_t), stream);
-    turn_memory_.reserve(tasks_.size() * sizeof(Turn));
-    sum_memory_.reserve(chunks.size() * chunk_blocks * sizeof(double));
-    square_memory_.reserve(tasks_.size() * sizeof(double));
-    laid_out_ = tasks_;
-    if (!steps_known_) {
-        certain_steps_.clear();
-        for (const Tensor& tensor : plan.tensors) certain_steps_.push_back(tensor.step);
-        put(step_memory_, certain_steps_.data(), certain_steps_.size() * sizeof(int64_t), stream);
-        seen_ = {};
-        put(progress_memory_, &seen_, sizeof(seen_), stream);
-        steps_known_ = true;
-        skips_ = false;
-    }
-    table_.tasks = static_cast<const Task*>(task_memory_.data());
+    layout.tasks = tasks_;
+    wait(stream);  // for what has been copied from here
+    table_.tasks = layout.task.as<const Task>();
     table_.task_count = int(tasks_.size());
-    table_.chunks = static_cast<const Chunk*>(chunk_memory_.data());
-    table_.chunk_count = int64_t(chunks.size());
-    table_.first_chunks = static_cast<const int64_t*>(first_chunk_memory_.data());
-    table_.turns = static_cast<Turn*>(turn_memory_.data());
-    table_.steps = static_cast<int64_t*>(step_memory_.data());
-    table_.sums = static_cast<double*>(sum_memory_.data());
-    table_.squares = static_cast<double*>(square_memory_.data());
-    table_.progress = static_cast<Progress*>(progress_memory_.data());
+    table_.chunks = layout.chunk.as<const Chunk>();
+    table_.chunk_count = layout.chunk_count;
+    table_.first_chunks = layout.first_chunk.as<const int64_t>();
+    table_.turns = layout.turn.as<Turn>();
+    table_.sums = layout.sum.as<double>();
+    table_.squares = layout.square.as<double>();
+}
+
+/// Gives the device the plan's counters.
+void Runner::count_from(const Plan& plan, Stream stream) {
+    if (cuda::capturing(stream))
+        throw std::runtime_error("a step that is captured must have been run before with the same arrays and stages");
+    const bool others = certain_steps_.size() != plan.tensors.size() || rates_.size() != plan.groups.size();
+    if (counters_.empty() || (captured_ && others)) {
+        counters_.push_back(std::make_unique<Counters>());
+        rates_.clear();
+        seen_ = {};
+        counters_.back()->progress.put(&seen_, sizeof(seen_), stream);
+    }
+    certain_steps_.clear();
+    for (const Tensor& tensor : plan.tensors) certain_steps_.push_back(tensor.step);
+    Counters& counters = *counters_.back();
+    counters.steps.put(certain_steps_.data(), certain_steps_.size() * sizeof(int64_t), stream);
+    wait(stream);
+    table_.steps = counters.steps.as<int64_t>();
+    table_.progress = counters.progress.as<Progress>();
+    steps_known_ = true;
+    skips_ = false;
+}
+
+void Runner::set_counters(const Plan& plan) {
+    steps_known_ = false;
+    if (!captured_) return;
+    // The next launch of a graph goes on from here.
+    const On on(device_);
+    wait_for_all();
+    count_from(plan, nullptr);
 }
 
 void Runner::add(const Kind& kind) {
@@ -121,15 +164,15 @@ void Runner::find_kinds(const Plan& plan) {
 }
 
 void Runner::put_rates(const Plan& plan, Stream stream) {
+    const On on(device_);
     std::vector<double> rates;
     for (const Group& group : plan.groups) rates.push_back(group.lr);
-    if (rates == rates_) return;
+    if (rates == rates_ || counters_.empty()) return;
     if (cuda::capturing(stream))
         throw std::runtime_error("a step that is captured must have the lr of the step before, got another");
-    const On on(device_);
-    put(rate_memory_, rates.data(), rates.size() * sizeof(double), stream);
-    table_.rates = static_cast<const double*>(rate_memory_.data());
     rates_ = rates;
+    counters_.back()->rates.put(rates_.data(), rates_.size() * sizeof(double), stream);
+    table_.rates = counters_.back()->rates.as<const double>();
 }
 
 bool Runner::capturing(Stream stream) {
@@ -137,25 +180,8 @@ bool Runner::capturing(Stream stream) {
     return cuda::capturing(stream);
 }
 
-bool Runner::step(Plan& plan, Stream stream) {
-    const On on(device_);
-    const Stages& stages = plan.stages;
-    const bool measured = stages.measure();
-    Outcome outcome;
-    if (!measured) outcome = settle(stages, nullptr, 0, [](int64_t, double) {});
-    plan.outcome = outcome;
-    if (outcome.skipped) return false;
-    const bool captured = cuda::capturing(stream);
-    if (captured && stages.on_nonfinite == Stages::raise)
-        throw std::runtime_error("on_nonfinite must be 'propagate' or 'skip' in a step that is captured, got 'raise'");
-
-    lay_out(plan, stream);
-    stream_ = stream;
-    put_rates(plan, stream);
-    captured_ |= captured;
-    skips_ |= measured && stages.on_nonfinite != Stages::propagate;
-    find_kinds(plan);
-    if (measured) measure(table_, stages, stream);
+void Runner::launch(const Plan& plan, const Outcome& outcome, bool measured, Stream stream) {
+    if (measured) measure(table_, plan.stages, stream);
     for (size_t begin = 0; begin < tasks_.size();) {
         const int number = tasks_[begin].group;
         size_t end = begin;
@@ -165,18 +191,41 @@ bool Runner::step(Plan& plan, Stream stream) {
         begin = end;
     }
     for (const Kind& kind : kinds_) update(table_, kind.rule, kind.type, kind.bare, stream);
-    if (captured) return true;
-    for (Tensor& tensor : plan.tensors)
-        if (tensor.buffers.grad) ++tensor.step;
-    return true;
+}
+
+Stepper::Verdict Runner::step(Plan& plan, Stream stream) {
+    const On on(device_);
+    const Stages& stages = plan.stages;
+    if (changed(plan)) list_tasks(plan);
+    const bool measured = stages.measure() && !tasks_.empty(), captured = cuda::capturing(stream);
+    Outcome outcome;
+    if (!measured) outcome = settle(stages, nullptr, 0, [](int64_t, double) {});
+    if (captured && stages.on_nonfinite == Stages::raise)
+        throw std::runtime_error("on_nonfinite must be 'propagate' or 'skip' in a step that is captured, got 'raise'");
+    if (!captured) plan.outcome = outcome;
+    if (outcome.skipped) return skipped;
+    if (tasks_.empty()) return happened;
+
+    lay_out(stream);
+    if (!steps_known_) count_from(plan, stream);
+    put_rates(plan, stream);
+    captured_ |= captured;
+    skips_ |= measured && stages.on_nonfinite != Stages::propagate;
+    find_kinds(plan);
+    launch(plan, outcome, measured, stream);
+    if (!captured)
+        for (Tensor& tensor : plan.tensors)
+            if (tensor.buffers.grad) ++tensor.step;
+    return underway;
 }
 
 Progress Runner::fetch(Plan& plan) {
     if (!steps_known_) return {};
     const On on(device_);
+    wait_for_all();  // graphs are launched in streams that nothing is known of
     Progress now;
-    download(&now, table_.progress, sizeof(now), stream_);
-    download(certain_steps_.data(), table_.steps, certain_steps_.size() * sizeof(int64_t), stream_);
+    download(&now, table_.progress, sizeof(now), nullptr);
+    download(certain_steps_.data(), table_.steps, certain_steps_.size() * sizeof(int64_t), nullptr);
     for (size_t i = 0; i < certain_steps_.size(); ++i) plan.tensors[i].step = certain_steps_[i];
     plan.outcome = now.last;
     const Progress since{now.last, now.calls - seen_.calls, now.skipped - seen_.skipped};

@@ -1,6 +1,7 @@
 // The steps of a plan whose tensors lie on a CUDA device.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "../kernel/backend.hpp"
@@ -9,14 +10,26 @@
 
 namespace fusedstep::cuda {
 
+/// A list of tasks in the device's memory, with what its steps write beside it.
+struct Layout {
+    std::vector<Task> tasks;
+    Memory task, chunk, first_chunk, turn, sum, square;
+    int64_t chunk_count = 0;
+};
+
+/// What a device counts, and the learning rates.
+struct Counters {
+    Memory steps, progress, rates;
+};
+
 class Runner : public Stepper {
 public:
     explicit Runner(int device) : device_(device) {}
 
-    bool step(Plan& plan, Stream stream) override;
+    Verdict step(Plan& plan, Stream stream) override;
     bool capturing(Stream stream) override;
     Progress fetch(Plan& plan) override;
-    void forget() override { steps_known_ = false; }
+    void set_counters(const Plan& plan) override;
     bool uncertain() const override { return skips_ || captured_; }
     void put_rates(const Plan& plan, Stream stream) override;
 
@@ -29,23 +42,39 @@ private:
         bool operator==(const Kind&) const = default;
     };
 
-    void lay_out(const Plan& plan, Stream stream);
-    void put(Memory& memory, const void* data, size_t bytes, Stream stream);
+    /// What may differ from step to step while the plan's version stays.
+    struct Given {
+        const void* grad;
+        Type grad_type;
+        void* copy;
+        Type copy_type;
+        bool operator==(const Given&) const = default;
+    };
+
+    bool changed(const Plan& plan);
+    void list_tasks(const Plan& plan);
+    void lay_out(Stream stream);
+    void count_from(const Plan& plan, Stream stream);
     void add(const Kind& kind);
     void find_kinds(const Plan& plan);
+    void launch(const Plan& plan, const Outcome& outcome, bool measured, Stream stream);
 
     int device_;
-    std::vector<Task> tasks_, laid_out_;
+    std::vector<Given> given_, seen_given_;
+    int64_t seen_version_ = -1;
+    double seen_clip_ = 0;
+    bool seen_zeros_ = false, seen_flush_ = false;
+    std::vector<Task> tasks_;
     std::vector<Kind> kinds_;
-    Memory task_memory_, chunk_memory_, first_chunk_memory_, turn_memory_, step_memory_, rate_memory_, sum_memory_,
-        square_memory_, progress_memory_;
+    /// The last is the current one. Those before it are what graphs that were captured refer to.
+    std::vector<std::unique_ptr<Layout>> layouts_;
+    std::vector<std::unique_ptr<Counters>> counters_;
     Table table_{};
     Progress seen_;
     std::vector<double> rates_;
     std::vector<int64_t> certain_steps_;  ///< that the device had counted when it was last asked
     bool steps_known_ = false;            ///< the device has the plan's counters
     bool skips_ = false, captured_ = false;
-    Stream stream_ = nullptr;  ///< of the last step
 };
 
 }  // namespace fusedstep::cuda

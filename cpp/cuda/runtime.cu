@@ -21,20 +21,39 @@ int device_count(std::string& why_not) {
     return error == cudaSuccess ? count : 0;
 }
 
-On::On(int device) {
+On::On(int device) : device_(device) {
     check(cudaGetDevice(&before_));
-    if (before_ != device) check(cudaSetDevice(device));
+    if (before_ != device_) check(cudaSetDevice(device_));
 }
-On::~On() { cudaSetDevice(before_); }
+On::~On() {
+    if (before_ != device_) cudaSetDevice(before_);
+}
+
+namespace {
+
+/// Memory that comes and goes while somebody captures has no part in that.
+class Apart {
+public:
+    Apart() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+    ~Apart() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+
+private:
+    cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
+}  // namespace
 
 void* allocate(size_t bytes) {
+    const Apart apart;
     void* memory = nullptr;
     check(cudaMalloc(&memory, bytes));
     return memory;
 }
-void release(void* memory) noexcept { cudaFree(memory); }
+void release(void* memory) noexcept {
+    const Apart apart;
+    cudaFree(memory);
+}
 
-// The runtime copies what lies in pageable memory aside before it returns.
 void upload(void* to, const void* from, size_t bytes, Stream stream) {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, of(stream)));
 }
@@ -48,6 +67,14 @@ bool capturing(Stream stream) {
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     check(cudaStreamIsCapturing(of(stream), &status));
     return status != cudaStreamCaptureStatusNone;
+}
+
+void wait_for_all() { check(cudaDeviceSynchronize()); }
+
+int device_of(const void* memory) {
+    cudaPointerAttributes found;
+    check(cudaPointerGetAttributes(&found, memory));
+    return found.device;
 }
 
 void wait(Stream stream) { check(cudaStreamSynchronize(of(stream))); }

@@ -21,13 +21,13 @@ public:
     On& operator=(const On&) = delete;
 
 private:
-    int before_;
+    int before_, device_;
 };
 
 void* allocate(size_t bytes);
 void release(void* memory) noexcept;
 
-/// Returns when `from` may change.
+/// `from` may change when the stream has been waited for.
 void upload(void* to, const void* from, size_t bytes, Stream stream);
 
 /// Waits for the stream.
@@ -40,5 +40,11 @@ void clear(void* memory, size_t bytes, Stream stream);
 bool capturing(Stream stream);
 
 void wait(Stream stream);
+
+/// For everything on the current device.
+void wait_for_all();
+
+/// The device that an address belongs to.
+int device_of(const void* memory);
 
 }  // namespace fusedstep::cuda

@@ -102,6 +102,22 @@ struct Updater {
         return here;
     }
 
+    /// Rows that a team takes at a time: so many that enough is on its way from memory (48 KiB for each
+    /// multiprocessor).
+    static constexpr int together = (2 + states) * sizeof(Real) <= 12 ? 2 : 1;
+
+    RULE void bare(const Bare& here, const Place (&places)[together]) const {
+        Row rows[together];
+        for (int n = 0; n < together; ++n)
+            for (int i = 0; i < 2 + states; ++i) rows[n].array[i].load(here.array[i], places[n]);
+        for (int n = 0; n < together; ++n) step(rows[n], here.sign);
+        for (int n = 0; n < together; ++n) {
+            rows[n].array[0].store(here.array[0], places[n]);
+            for (int i = 0; i < written_states; ++i) rows[n].array[2 + i].store(here.array[2 + i], places[n]);
+            if (here.folds) fold(places[n]);
+        }
+    }
+
     RULE void bare(const Bare& here, const Place& place) const {
         Row row;
         for (int i = 0; i < 2 + states; ++i) row.array[i].load(here.array[i], place);
@@ -203,10 +219,14 @@ RULE void update(const Table& table, const Part& part, Team team) {
             const auto here = updater.bare();
             int64_t from = first;
             // Whole rows, of which all lanes know that
-            for (; aligned && from + row <= end; from += stride) {
+            const auto all = [&](int64_t from) {
                 const int64_t at = from + team.lane() * held;
-                updater.bare(here, Place{at, uint32_t(offset + at), held, true});
-            }
+                return Place{at, uint32_t(offset + at), held, true};
+            };
+            if constexpr (updater.together == 2)
+                for (; aligned && from + stride + row <= end; from += 2 * stride)
+                    updater.bare(here, {all(from), all(from + stride)});
+            for (; aligned && from + row <= end; from += stride) updater.bare(here, all(from));
             for (; from < end; from += stride) {
                 Place left = place(from);
                 left.aligned = false;

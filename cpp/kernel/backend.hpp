@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,9 +25,13 @@ class Stepper {
 public:
     virtual ~Stepper() = default;
 
-    /// Puts a step into the stream and returns without waiting for it. False where it is known by then that the step is
-    /// skipped. The plan's counters move as if no step were skipped until they are fetched.
-    virtual bool step(Plan& plan, void* stream) = 0;
+    /// What is known of a step when step() returns: that it is skipped, that it has happened, as there was nothing to
+    /// do, or that the device will know.
+    enum Verdict { skipped, happened, underway };
+
+    /// Puts a step into the stream and returns without waiting for it. The plan's counters move as if no step were
+    /// skipped until they are fetched.
+    virtual Verdict step(Plan& plan, void* stream) = 0;
 
     /// Whether what is put into the stream goes into a graph, and happens when that is launched.
     virtual bool capturing(void* stream) = 0;
@@ -36,7 +41,7 @@ public:
     virtual Progress fetch(Plan& plan) = 0;
 
     /// The plan's counters hold from now on.
-    virtual void forget() = 0;
+    virtual void set_counters(const Plan& plan) = 0;
 
     /// Whether the device may have counted otherwise than the plan: a step may have been skipped, or a graph launched.
     virtual bool uncertain() const = 0;
@@ -58,9 +63,14 @@ public:
     virtual void* allocate(int device, size_t bytes) = 0;  ///< zeros
     virtual void release(int device, void* memory) noexcept = 0;
 
-    /// These wait: for what is in the stream, and until they are done.
-    virtual void upload(int device, void* to, const void* from, size_t bytes, void* stream) = 0;
-    virtual void download(int device, void* to, const void* from, size_t bytes, void* stream) = 0;
+    /// These wait: for everything on the device, and until they are done.
+    virtual void upload(int device, void* to, const void* from, size_t bytes) = 0;
+    virtual void download(int device, void* to, const void* from, size_t bytes) = 0;
+
+    virtual int device_of(const void* memory) = 0;
+
+    /// Calls work() while a device is the current one.
+    virtual void on(int device, const std::function<void()>& work) = 0;
 };
 
 }  // namespace fusedstep

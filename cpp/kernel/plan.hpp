@@ -45,6 +45,7 @@ public:
     Stages stages;    ///< of the next step
     Outcome outcome;  ///< of the last
     uint64_t seed = 0;
+    int64_t version = 0;  ///< another one after a change of anything but gradients, stages and counters
 
     /// The work of the next step. It stays valid until the next call.
     std::span<const Work> prepare();

@@ -81,10 +81,10 @@ def current_stream(array: Any) -> int:
     chosen = _stream.get()
     if chosen is not None:
         return chosen
-    library = type(array).__module__.partition(".")[0]
-    if library == "torch":
+    libraries = {cls.__module__.partition(".")[0] for cls in type(array).__mro__}
+    if "torch" in libraries:
         return sys.modules["torch"].cuda.current_stream(array.device).cuda_stream
-    if library == "cupy":
+    if "cupy" in libraries:
         return sys.modules["cupy"].cuda.get_current_stream().ptr
     return 0
 
@@ -107,13 +107,13 @@ def index_of(array: Any) -> int:
 
 
 def to_host(array: Any) -> np.ndarray:
-    """A copy of a device's array in NumPy, with the same order of elements; waits for the current stream."""
-    return _core.to_host(array, current_stream(array))
+    """A copy of a device's array in NumPy, with the same order of elements; waits for the device."""
+    return _core.to_host(array)
 
 
 def to_device(array: Any, values: np.ndarray) -> None:
     """Copy NumPy's values into a device's array of the same shape and type."""
-    _core.to_device(array, values, current_stream(array))
+    _core.to_device(array, values)
 
 
 class Array:
@@ -164,6 +164,9 @@ class Array:
             raise ValueError("fusedstep.cuda.Array: the memory of a device must be copied for NumPy, got copy=False")
         found = to_host(self)
         return found if dtype is None else bits_of(found).astype(dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
     def __repr__(self) -> str:
         return f"fusedstep.cuda.Array(shape={self.shape}, dtype={self.dtype}, device={self.device.id})"

@@ -16,7 +16,7 @@ constexpr uintptr_t captured = 0xca97;
 
 int device_count(std::string&) { return 1; }
 
-On::On(int) : before_(0) {}
+On::On(int) : before_(0), device_(0) {}
 On::~On() = default;
 
 void* allocate(size_t bytes) {
@@ -34,5 +34,7 @@ void clear(void* memory, size_t bytes, Stream) { std::memset(memory, 0, bytes); 
 
 bool capturing(Stream stream) { return reinterpret_cast<uintptr_t>(stream) == captured; }
 void wait(Stream) {}
+void wait_for_all() {}
+int device_of(const void*) { return 0; }
 
 }  // namespace fusedstep::cuda
