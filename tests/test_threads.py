@@ -261,9 +261,10 @@ def test_parked_threads_do_not_hold_up_the_end(tmp_path, ending):
     assert (done.returncode == 0) == ("Keyboard" not in ending)
 
 
-def test_a_daemon_thread_in_a_step_does_not_hold_up_the_end(tmp_path):
+@pytest.mark.parametrize("call", ["optimizer.step(grad)", "fs.stats(grad)"])
+def test_a_daemon_thread_in_a_kernel_does_not_hold_up_the_end(tmp_path, call):
     """The interpreter goes down while the thread is in the kernel and comes back for it."""
-    program = """
+    program = f"""
         import threading, time
         import numpy as np
         import fusedstep as fs
@@ -272,7 +273,7 @@ def test_a_daemon_thread_in_a_step_does_not_hold_up_the_end(tmp_path):
         def work(index):
             optimizer, grad = fs.SGD(np.ones(3_000_000), lr=0.1), np.ones(3_000_000)
             while True:
-                optimizer.step(grad)
+                {call}
                 steps[index] += 1
         for index in range(3):
             threading.Thread(target=work, args=(index,), daemon=True).start()
