@@ -55,6 +55,11 @@ __global__ void __launch_bounds__(threads) prepare_kernel(const Table table, con
         follow(table, group, task, leader, carried);
 }
 
+Kernel kernel_of(int rule, Type type, bool bare) {
+    const Kernels& kernels = type == Type::float32 ? bare ? bare_float : full_float : bare ? bare_double : full_double;
+    return kernels.of_rule[rule];
+}
+
 /// A stretch each; counters are gathered in the block's own memory first.
 __global__ void __launch_bounds__(threads)
     read_kernel(const Reading reading, BlockSums* const blocks, unsigned long long* const counters) {
@@ -92,6 +97,13 @@ void prepare(const Table& table, const Preparation<Method>& group, Stream stream
     check(cudaGetLastError());
 }
 
+void make_ready(int rule, Type type, bool bare) {
+    resident_blocks(reinterpret_cast<const void*>(kernel_of(rule, type, bare)));
+    resident_blocks(reinterpret_cast<const void*>(squares_kernel));
+    resident_blocks(reinterpret_cast<const void*>(add_kernel));
+    resident_blocks(reinterpret_cast<const void*>(settle_kernel));
+}
+
 void read(const Reading& reading, BlockSums* blocks, uint64_t* counters, Stream stream) {
     const int64_t stretches = (reading.blocks() + stats_stretch - 1) / stats_stretch;
     if (stretches == 0) return;
@@ -102,8 +114,7 @@ void read(const Reading& reading, BlockSums* blocks, uint64_t* counters, Stream 
 
 void update(const Table& table, int rule, Type type, bool bare, Stream stream) {
     if (table.chunk_count == 0) return;
-    const Kernels& kernels = type == Type::float32 ? bare ? bare_float : full_float : bare ? bare_double : full_double;
-    const Kernel kernel = kernels.of_rule[rule];
+    const Kernel kernel = kernel_of(rule, type, bare);
     const int64_t blocks = std::min(table.chunk_count, resident_blocks(reinterpret_cast<const void*>(kernel)));
     kernel<<<unsigned(blocks), threads, 0, of(stream)>>>(table);
     check(cudaGetLastError());

@@ -13,6 +13,10 @@ void measure(const Table& table, const Stages& stages, Stream stream);
 
 void prepare(const Table& table, const Preparation<Method>& group, Stream stream);
 
+/// Loads a kernel of update(), and those of measure(): what is launched for the first time while a graph is captured
+/// might have to be loaded, and wait for that.
+void make_ready(int rule, Type type, bool bare);
+
 /// One launch for all tasks that take this rule in this type, `bare` or not.
 void update(const Table& table, int rule, Type type, bool bare, Stream stream);
 

@@ -72,7 +72,7 @@ void Runner::list_tasks(const Plan& plan) {
 }
 
 /// Brings the table to the device where it has changed.
-void Runner::lay_out(Stream stream) {
+void Runner::lay_out(const Plan& plan, Stream stream) {
     if (!layouts_.empty() && layouts_.back()->tasks == tasks_) return;
     if (cuda::capturing(stream))
         throw std::runtime_error("a step that is captured must have been run before with the same arrays and stages");
@@ -98,6 +98,8 @@ void Runner::lay_out(Stream stream) {
     }
     layout.tasks = tasks_;
     wait(stream);  // for what has been copied from here
+    for (const Task& task : tasks_)
+        make_ready(rule_at(plan.groups[size_t(task.group)], late_step), task.type, task.bare);
     table_.tasks = layout.task.as<const Task>();
     table_.task_count = int(tasks_.size());
     table_.chunks = layout.chunk.as<const Chunk>();
@@ -206,7 +208,7 @@ Stepper::Verdict Runner::step(Plan& plan, Stream stream) {
     if (outcome.skipped) return skipped;
     if (tasks_.empty()) return happened;
 
-    lay_out(stream);
+    lay_out(plan, stream);
     if (!steps_known_) count_from(plan, stream);
     put_rates(plan, stream);
     captured_ |= captured;

@@ -53,7 +53,7 @@ private:
 
     bool changed(const Plan& plan);
     void list_tasks(const Plan& plan);
-    void lay_out(Stream stream);
+    void lay_out(const Plan& plan, Stream stream);
     void count_from(const Plan& plan, Stream stream);
     void add(const Kind& kind);
     void find_kinds(const Plan& plan);

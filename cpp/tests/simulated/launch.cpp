@@ -70,6 +70,8 @@ void read(const Reading& reading, BlockSums* blocks, uint64_t* counters, Stream)
     }
 }
 
+void make_ready(int, Type, bool) {}
+
 void update(const Table& table, int rule, Type type, bool bare, Stream stream) {
     const Kernel run = type == Type::float32
                            ? bare ? kernel<float, true>(rule, Rules()) : kernel<float, false>(rule, Rules())
