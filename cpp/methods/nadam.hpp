@@ -10,16 +10,19 @@ namespace fusedstep::method {
 struct NAdam {
     static constexpr const char* name = "NAdam";
     Power beta1, beta2;
-    double momentum_decay = 4e-3;
-    Power fading = std::pow(0.96, momentum_decay);
+    Power fading = by(4e-3);  ///< of the momentum's schedule
+
+    /// 0.96^ψ, for ψ = momentum_decay
+    static Power by(double momentum_decay) { return std::pow(0.96, momentum_decay); }
     Epsilon epsilon;
 
     template <class Reader>
     void read(Reader& option) {
         option("betas", beta1, beta2);
         option("eps", epsilon.eps);
+        double momentum_decay = 4e-3;
         option("momentum_decay", momentum_decay);
-        fading = Power(std::pow(0.96, momentum_decay));
+        fading = by(momentum_decay);
     }
 
     States states() const { return {{"exp_avg"}, State::squares("exp_avg_sq"), {"mu_product", 1, State::scalar}}; }

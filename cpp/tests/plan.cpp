@@ -181,7 +181,7 @@ void carried() {
     method::NAdam nadam;
     nadam.beta1 = Power(0.5);
     nadam.beta2 = Power(0.75);
-    nadam.momentum_decay = 0;  // μ = β₁/2 in every step
+    nadam.fading = method::NAdam::by(0);  // μ = β₁/2 in every step
     Plan plan;
     plan.groups = {{nadam, {}, 0.5}};
     plan.tensors = {tensor_of(p, g), tensor_of(q, g)};

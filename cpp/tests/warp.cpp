@@ -84,9 +84,10 @@ struct Scene {
     Scene(Random& random, int64_t size, int64_t offset) : memory(arrays) {
         for (auto& array : memory) {
             array.resize(size_t(4 * size + 64));
+            // Any bits but those of infinities and NaN, in each type: which payload a NaN has is nobody's promise.
             for (double& value : array) {
-                const float both[2] = {random.number<float>(), random.number<float>()};
-                std::memcpy(&value, both, sizeof(value));
+                const uint64_t bits = random.bits() & 0xbfffbfffbfffbfff;
+                std::memcpy(&value, &bits, sizeof(value));
             }
         }
         task.size = size;
