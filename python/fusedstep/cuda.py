@@ -23,7 +23,7 @@ import numpy as np
 from . import _core
 from .bfloat16 import BFloat16, as_bfloat16, bits_of
 
-LIBRARY = Path(__file__).with_name("fusedstep_cuda.dll" if sys.platform == "win32" else "fusedstep_cuda.so")
+LIBRARY = Path(__file__).with_name("libraries") / f"fusedstep_cuda.{'dll' if sys.platform == 'win32' else 'so'}"
 
 _loaded: list[ctypes.CDLL] = []
 
