@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import re
 import subprocess
 import sys
 
@@ -477,6 +478,9 @@ def test_devices_do_not_mix(device):
     opt = fs.SGD(here)
     with pytest.raises(ValueError, match="must be on the device of params"):
         opt.add(there)
+    grouped = fs.SGD([{"params": {"w": here}}])
+    with pytest.raises(ValueError, match=r"SGD: params\['v'\] must be on the device of params\[0\]\['w'\]"):
+        grouped.add({"v": there})
     with pytest.raises(ValueError, match=r"stats: grads\[1\] must be on the device of grads\[0\], cuda:0"):
         fs.stats([there, here])
     with pytest.raises(ValueError, match="stats: before must be on the device of grads, cuda:0"):
@@ -558,6 +562,12 @@ def test_arrays_of_the_device(device):
     assert not np.asarray(fs.cuda.Array((1000,), (4,), "float32", 0)).any()
     again = pickle.loads(pickle.dumps(array))
     assert (fs.cuda.to_host(again).view(np.ndarray) == values.view(np.ndarray)).all()
+    ones = fs.cuda.Array.of(fs.as_bfloat16(np.full(3, 0x3F80, np.uint16)))
+    assert (np.asarray(ones, dtype=np.float32) == 1).all()
+    with pytest.raises(ValueError, match=r"values must have shape \(3,\) and dtype bfloat16, got \(1,\) and bfloat16"):
+        fs.cuda.to_device(ones, fs.as_bfloat16(np.zeros(1, np.uint16)))
+    with pytest.raises(ValueError, match=r"dtype bfloat16, got .* and float32"):
+        fs.cuda.to_device(ones, np.zeros(3, np.float32))
     with pytest.raises(TypeError, match="must be on a CUDA device, got BFloat16"):
         fs.cuda.to_host(values)
 
@@ -631,13 +641,42 @@ def test_torch_transposed_and_copied():
         opt.step([torch.ones(3, 4)])
 
 
-def test_tensors_whose_data_was_replaced():
-    """A step on the memory that a tensor had once would be lost."""
+@pytest.mark.parametrize("bound", [False, True])
+@pytest.mark.parametrize("leaf", [True, False], ids=["parameter", "tensor"])
+def test_tensors_whose_data_was_replaced(leaf, bound):
+    """A step on the memory that a tensor had once would be lost; that memory is kept, so that nothing worse happens."""
     torch = pytest.importorskip("torch")
-    param, grad = torch.nn.Parameter(torch.ones(5)), torch.ones(5)
-    opt = fs.SGD({"w": param}, lr=0.5)
-    opt.step({"w": grad})
-    param.data = torch.full((5,), 7.0)
-    with pytest.raises(ValueError, match=r"SGD: params\['w'\] must stay in the memory that it was given in"):
-        opt.step({"w": grad})
-    assert (param == 7).all()
+
+    def made(value):
+        return torch.full((5,), value)
+
+    for what in ("params['w']", "grads['w']", "state['w']['momentum_buffer']"):
+        param = torch.nn.Parameter(made(1.0)) if leaf else made(1.0)
+        grad, buffer = made(1.0), made(0.0)
+        opt = fs.SGD({"w": param}, lr=0.5, momentum=0.5, memory={"w": {"momentum_buffer": buffer}})
+        step = opt.bind({"w": grad}).step if bound else lambda opt=opt, grad=grad: opt.step({"w": grad})
+        step()
+        assert (param == 0.5).all()
+        moved = {"params['w']": param, "grads['w']": grad}.get(what, buffer)
+        moved.data = made(7.0)
+        if what.startswith("grads") and not bound:
+            step()  # looked at in every step
+            assert (param == 0.5 - 0.5 * 7.5).all()
+            continue
+        before = param.detach().clone()
+        with pytest.raises(ValueError, match=re.escape(f"SGD: {what} must stay in the memory that it was given in")):
+            step()
+        assert torch.equal(param, before)
+        opt.state_dict()
+
+
+def test_functions_take_torchs_types():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(7)
+    theirs = [torch.from_numpy(random(rng, 50, np.float32)).half() for _ in range(2)]
+    theirs += [torch.zeros(50, dtype=torch.float16) for _ in range(2)]
+    ours = [tensor.numpy().copy() for tensor in theirs]
+    for arrays in (theirs, ours):
+        fs.functional.adam_(*arrays, step=1, lr=0.1)
+    for tensor, array in zip(theirs, ours, strict=True):
+        assert same_bytes(tensor.numpy(), array)

@@ -40,6 +40,9 @@ bool same_strides(const py::ssize_t* shape, const py::ssize_t* a, const py::ssiz
 }
 
 py::array check_array(py::handle object, const Where& where) {
+    // A masked array's plain data would be updated under the mask.
+    const py::object mask = py::getattr(object, "mask", py::none());
+    if (!mask.is_none()) refuse_type(where, "be a plain numpy.ndarray", type_name(object) + " (use its .data)");
     if (!py::isinstance<py::array>(object)) {
         const std::string name = type_name(object);
         if (name.starts_with("jax"))
@@ -48,9 +51,6 @@ py::array check_array(py::handle object, const Where& where) {
         if (const auto array = described(py::reinterpret_borrow<py::object>(object), where.text())) return *array;
         refuse_type(where, "be a numpy.ndarray, or an array that DLPack or __cuda_array_interface__ describes", name);
     }
-    // A masked array's plain data would be updated under the mask.
-    const py::object mask = py::getattr(object, "mask", py::none());
-    if (!mask.is_none()) refuse_type(where, "be a plain numpy.ndarray", type_name(object) + " (use its .data)");
     return py::reinterpret_borrow<py::array>(object);
 }
 

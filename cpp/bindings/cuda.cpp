@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "released.hpp"
+
 namespace fusedstep::bindings {
 namespace {
 
@@ -41,25 +43,40 @@ void* current_stream(const py::array& array) {
 
 void connect(uintptr_t found) { backend = reinterpret_cast<Backend*>(found); }
 
-DeviceMemory::DeviceMemory(int device, size_t bytes)
-    : backend_(cuda_backend()), device_(device), memory_(backend_.allocate(device, bytes)) {}
-DeviceMemory::~DeviceMemory() { backend_.release(device_, memory_); }
+DeviceMemory::DeviceMemory(int device, size_t bytes) : backend_(cuda_backend()) {
+    const Released released;
+    memory_ = backend_.allocate(device, bytes);
+}
+DeviceMemory::~DeviceMemory() { backend_.release(memory_); }
 
 py::array to_host(const py::object& object) {
     const py::array array = on_device(object, "to_host");
-    const py::array made = like(array);
-    cuda_backend().download(device_of(array).index, const_cast<void*>(made.data()), array.data(),
-                            size_t(array.nbytes()));
+    py::array made = like(array);
+    const int device = device_of(array).index;
+    void* const to = const_cast<void*>(made.data());
+    const auto bytes = size_t(array.nbytes());
+    {
+        const Released released;
+        backend->download(device, to, array.data(), bytes);
+    }
     return made;
 }
 
 void to_device(const py::object& object, const py::array& values) {
     const py::array array = on_device(object, "to_device");
+    const py::tuple shape(array.attr("shape")), given(values.attr("shape"));
+    const std::string type = type_name_of(array), came = type_name_of(values);
+    if (!shape.equal(given) || type != came)
+        throw py::value_error("to_device: values must have shape " + py::str(shape).cast<std::string>() +
+                              " and dtype " + type + ", got " + py::str(given).cast<std::string>() + " and " + came);
     const py::array ordered = like(array);
     const py::object bits = py::module_::import("fusedstep.bfloat16").attr("bits_of");
     bits(ordered).attr("__setitem__")(py::ellipsis(), bits(values));
-    cuda_backend().upload(device_of(array).index, const_cast<void*>(array.data()), ordered.data(),
-                          size_t(array.nbytes()));
+    const int device = device_of(array).index;
+    void* const to = const_cast<void*>(array.data());
+    const auto bytes = size_t(array.nbytes());
+    const Released released;
+    backend->upload(device, to, ordered.data(), bytes);
 }
 
 }  // namespace fusedstep::bindings

@@ -29,7 +29,6 @@ public:
 
 private:
     Backend& backend_;
-    int device_;
     void* memory_;
 };
 

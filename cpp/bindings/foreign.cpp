@@ -89,13 +89,13 @@ Description by_interface(const py::object& object) {
         made.strides = given["strides"].cast<std::vector<py::ssize_t>>();
     made.dtype = py::str(dtype);
     if (py::getattr(object, "fusedstep_bfloat16", py::bool_(false)).equal(py::bool_(true))) made.dtype = "bfloat16";
-    made.device = {Device::cuda, cuda_backend().device_of(made.data)};
+    made.device = {Device::cuda, made.data ? cuda_backend().device_of(made.data) : 0};
     return made;
 }
 
 std::optional<Description> describe(py::object object, const std::string& name) {
-    // A parameter of torch shares its memory with what detach() returns.
-    if (py::getattr(object, "requires_grad", py::bool_(false)).equal(py::bool_(true))) object = object.attr("detach")();
+    // Of torch: shares the memory, needs no gradient, and keeps that memory when the tensor itself is given another.
+    if (has(object, "__dlpack__") && has(object, "detach")) object = object.attr("detach")();
     if (has(object, "__dlpack__") && has(object, "__dlpack_device__")) {
         const auto [number, index] = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
         const std::optional<Device::Kind> kind = kind_of(number);
@@ -125,8 +125,8 @@ std::optional<py::array> described(const py::object& object, const std::string& 
     }
     if (!found) return {};
     const bool bits = found->dtype == "bfloat16";
-    const py::object base =
-        py::cast(Given{object, found->device, found->capsule, reinterpret_cast<uintptr_t>(found->data)});
+    const py::object base = py::cast(Given{object, found->device, found->capsule,
+                                           reinterpret_cast<uintptr_t>(found->data), has(object, "data_ptr")});
     static const char nothing = 0;  // NumPy would allocate memory for an empty array
     py::array array(py::dtype(bits ? "uint16" : found->dtype), found->shape, found->strides,
                     found->data ? found->data : &nothing, base);
@@ -143,7 +143,7 @@ const Given* given_of(const py::array& array) {
 
 void check_place(const py::array& array, const std::string& name) {
     const Given* const given = given_of(array);
-    if (!given || array.size() == 0 || !py::hasattr(given->object, "data_ptr")) return;
+    if (!given || !given->movable || array.size() == 0) return;
     if (given->object.attr("data_ptr")().cast<uintptr_t>() != given->address)
         throw py::value_error(name + " must stay in the memory that it was given in, got other data");
 }

@@ -1,6 +1,6 @@
 // Arrays that are not NumPy's: what they say of their memory by DLPack or by __cuda_array_interface__. They become
-// NumPy arrays that describe that memory, wherever it lies, and never leave the bindings: to read one of a GPU is an
-// error of addresses.
+// NumPy arrays that describe that memory, wherever it lies. One of a GPU's never leaves the bindings: to read it would
+// be an error of addresses.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -19,6 +19,7 @@ struct Given {
     Device device;
     py::object capsule;  ///< DLPack's, which keeps the memory: the object could get another
     uintptr_t address;
+    bool movable;  ///< the object could get other memory, and says where it is by data_ptr()
 };
 
 /// Throws if an array's library has given it other memory since it was described; the step would be lost there.

@@ -59,7 +59,8 @@ void Plan::add(const py::object& params, const std::string& place, const std::st
         claims.push_back(span_of(array, where));
         added.push_back({leaf.name, leaf.path, array, Layout(array), extent, {}});
         const Entry& first = entries_.empty() ? added.front() : entries_.front();
-        check_device(array, first.layout.device, where, {optimizer_, params_, place, first.path});
+        const std::string& its_place = entries_.empty() ? place : place_of(0);
+        check_device(array, first.layout.device, where, {optimizer_, params_, its_place, first.path});
         check_storage(added.back(), where);
     }
     {
@@ -76,6 +77,7 @@ void Plan::add(const py::object& params, const std::string& place, const std::st
     territory_.claim(std::move(claims), optimizer_);
     places_ = std::move(places);
 
+    const std::lock_guard lock(stepping_);
     const std::string own_place = "[" + std::to_string(options_.size()) + "]";
     options_.push_back({method, Watch(options), std::move(structure), entries_.size(), own_place});
     plan_.groups.push_back(std::move(group));
@@ -268,6 +270,9 @@ void Plan::forget() {
     options_.clear();
     groups_ = py::list();
     held_.clear();
+    copies_.clear();
+    territory_ = {};
+    stepper_.reset();
     plan_ = {};
     ++version;
 }
@@ -339,7 +344,9 @@ int64_t Plan::get_step(const std::string& name) {
 }
 void Plan::set_step(const std::string& name, int64_t step) {
     fetch();
-    plan_.tensors[find(name)].step = step;
+    Tensor& tensor = plan_.tensors[find(name)];
+    const std::lock_guard lock(stepping_);
+    tensor.step = step;
     if (stepper_) stepper_->set_counters(plan_);
 }
 

@@ -155,6 +155,7 @@ private:
     std::vector<Span> spans(const Entry& entry, const std::string& place) const;
     void survey();
     void settle(const py::object& owner);
+    void check_places(size_t tensor) const;
     void take(size_t tensor, py::handle grad);
     void take_copy(size_t tensor, py::handle array);
     template <class Take>

@@ -23,13 +23,9 @@ constexpr int64_t worth_releasing = 32768;
 class Plan::Taken {
 public:
     explicit Taken(Plan& plan) : plan_(&plan) { let_go(); }
-    ~Taken() {
-        if (plan_) let_go();
-    }
+    ~Taken() { let_go(); }
     Taken(const Taken&) = delete;
     Taken& operator=(const Taken&) = delete;
-
-    void keep() { plan_ = nullptr; }
 
 private:
     void let_go() {
@@ -65,11 +61,21 @@ void Plan::settle(const py::object& owner) {
     owner.attr("_refresh")(changed);
 }
 
+/// A step on memory that its tensors have left would be lost.
+void Plan::check_places(size_t tensor) const {
+    const Entry& entry = entries_[tensor];
+    check_place(entry.param, where(params_, tensor).text());
+    for (const auto& [name, array] : entry.states) {
+        const std::string path = "['" + entry.name + "']['" + name + "']";
+        check_place(array, Where{optimizer_, state_, place_of(0), path}.text());
+    }
+}
+
 void Plan::take(size_t tensor, py::handle grad) {
     if (grad.is_none()) return;
     Entry& entry = entries_[tensor];
     Tensor& target = plan_.tensors[tensor];
-    if (entry.layout.foreign) check_place(entry.param, where(params_, tensor).text());
+    if (entry.layout.foreign) check_places(tensor);
     py::array array;
     if (!stepper_ && fits(grad, entry.layout)) {
         array = py::reinterpret_borrow<py::array>(grad);
@@ -172,13 +178,10 @@ void Plan::call_schedules() {
 /// Brings what a device has counted.
 void Plan::fetch() {
     if (!stepper_) return;
+    const Released released;
+    const std::lock_guard lock(stepping_);
     const Outcome known = plan_.outcome;
-    Progress progress;
-    {
-        const Released released;
-        const std::lock_guard lock(stepping_);
-        progress = stepper_->fetch(plan_);
-    }
+    const Progress progress = stepper_->fetch(plan_);
     calls_ += progress.calls - unfetched_;
     skipped_ += progress.skipped;
     unfetched_ = 0;
@@ -191,6 +194,7 @@ int64_t Plan::get_calls() {
 }
 void Plan::set_calls(int64_t calls) {
     fetch();
+    const std::lock_guard lock(stepping_);
     calls_ = calls;
 }
 int64_t Plan::get_skipped() {
@@ -199,6 +203,7 @@ int64_t Plan::get_skipped() {
 }
 void Plan::set_skipped(int64_t skipped) {
     fetch();
+    const std::lock_guard lock(stepping_);
     skipped_ = skipped;
 }
 
@@ -215,19 +220,17 @@ void Plan::run_cuda() {
     const bool captured = stepper_->capturing(stream), raises = plan_.stages.on_nonfinite == Stages::raise;
     Stepper::Verdict verdict;
     {
+        const Released released;
         const std::lock_guard lock(stepping_);
         verdict = stepper_->step(plan_, stream);
+        const bool counted = verdict == Stepper::underway;
+        outcome_on_device_ = counted || (captured && outcome_on_device_);
+        calls_ += !captured && verdict != Stepper::skipped;
+        unfetched_ += !captured && counted;
     }
-    if (captured) {
-        outcome_on_device_ = true;
-        return;
-    }
-    outcome_on_device_ = verdict == Stepper::underway;
+    if (captured) return;
     if (verdict == Stepper::skipped) return refuse_step(plan_.outcome.norm, raises);
-    ++calls_;
-    if (!outcome_on_device_) return;
-    ++unfetched_;
-    if (!raises || !plan_.stages.measure()) return;
+    if (!raises || !outcome_on_device_ || !plan_.stages.measure()) return;
     fetch();
     if (!plan_.outcome.skipped) return;
     --skipped_;  // the device has counted what is an error here
@@ -298,9 +301,15 @@ void Plan::step_bound(const py::object& owner, const Bound& bound) {
     const Taken taken(*this);
     check_bound(bound);
     plan_.stages = bound.stages;
+    size_t grad = 0;
     for (size_t i = 0; i < bound.tensors.size(); ++i) {
         const Bound::Arrays& arrays = bound.tensors[i];
         Tensor& tensor = plan_.tensors[i];
+        if (arrays.grad && entries_[i].layout.foreign) {
+            check_places(i);
+            check_place(bound.arrays[grad], where(grads_, i).text());
+        }
+        grad += arrays.grad != nullptr;
         tensor.buffers.grad = arrays.grad;
         tensor.cargo.grad.type = arrays.grad_type;
         tensor.cargo.copy = arrays.copy;

@@ -23,7 +23,7 @@ class Cuda : public Backend {
         wait(nullptr);
         return memory;
     }
-    void release(int, void* memory) noexcept override { cuda::release(memory); }
+    void release(void* memory) noexcept override { cuda::release(memory); }
 
     void upload(int device, void* to, const void* from, size_t bytes) override {
         const On on(device);

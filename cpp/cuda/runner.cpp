@@ -81,10 +81,12 @@ void Runner::lay_out(const Plan& plan, Stream stream) {
     const bool same_cuts =
         std::equal(tasks_.begin(), tasks_.end(), layout.tasks.begin(), layout.tasks.end(),
                    [](const Task& a, const Task& b) { return a.size == b.size && a.offset == b.offset; });
+    const bool cut_anew = !same_cuts || layout.tasks.empty();
+    layout.tasks.clear();  // until all of the new ones are there
     layout.task.put(tasks_.data(), tasks_.size() * sizeof(Task), stream);
     std::vector<Chunk> chunks;
     std::vector<int64_t> first_chunks;
-    if (!same_cuts || layout.tasks.empty()) {
+    if (cut_anew) {
         for (size_t i = 0; i < tasks_.size(); ++i) {
             first_chunks.push_back(int64_t(chunks.size()));
             for (int64_t number = 0; number < tasks_[i].chunks(); ++number) chunks.push_back({int(i), int(number)});
@@ -97,7 +99,6 @@ void Runner::lay_out(const Plan& plan, Stream stream) {
         layout.chunk_count = int64_t(chunks.size());
     }
     layout.tasks = tasks_;
-    wait(stream);  // for what has been copied from here
     for (const Task& task : tasks_)
         make_ready(rule_at(plan.groups[size_t(task.group)], late_step), task.type, task.bare);
     table_.tasks = layout.task.as<const Task>();
@@ -116,16 +117,17 @@ void Runner::count_from(const Plan& plan, Stream stream) {
         throw std::runtime_error("a step that is captured must have been run before with the same arrays and stages");
     const bool others = certain_steps_.size() != plan.tensors.size() || rates_.size() != plan.groups.size();
     if (counters_.empty() || (captured_ && others)) {
-        counters_.push_back(std::make_unique<Counters>());
+        auto fresh = std::make_unique<Counters>();
+        const Progress none;
+        fresh->progress.put(&none, sizeof(none), stream);
+        counters_.push_back(std::move(fresh));
         rates_.clear();
-        seen_ = {};
-        counters_.back()->progress.put(&seen_, sizeof(seen_), stream);
+        seen_ = none;
     }
     certain_steps_.clear();
     for (const Tensor& tensor : plan.tensors) certain_steps_.push_back(tensor.step);
     Counters& counters = *counters_.back();
     counters.steps.put(certain_steps_.data(), certain_steps_.size() * sizeof(int64_t), stream);
-    wait(stream);
     table_.steps = counters.steps.as<int64_t>();
     table_.progress = counters.progress.as<Progress>();
     steps_known_ = true;
@@ -134,7 +136,7 @@ void Runner::count_from(const Plan& plan, Stream stream) {
 
 void Runner::set_counters(const Plan& plan) {
     steps_known_ = false;
-    if (!captured_) return;
+    if (!captured_ || certain_steps_.size() != plan.tensors.size()) return;
     // The next launch of a graph goes on from here.
     const On on(device_);
     wait_for_all();

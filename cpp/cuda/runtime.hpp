@@ -27,7 +27,8 @@ private:
 void* allocate(size_t bytes);
 void release(void* memory) noexcept;
 
-/// `from` may change when the stream has been waited for.
+/// `from` may change when this returns: the runtime copies pageable memory aside, and may wait for the stream with
+/// that.
 void upload(void* to, const void* from, size_t bytes, Stream stream);
 
 /// Waits for the stream.

@@ -61,7 +61,7 @@ public:
     virtual std::vector<Found> measure(int device, std::span<const Reading> readings, void* stream) = 0;
 
     virtual void* allocate(int device, size_t bytes) = 0;  ///< zeros
-    virtual void release(int device, void* memory) noexcept = 0;
+    virtual void release(void* memory) noexcept = 0;
 
     /// These wait: for everything on the device, and until they are done.
     virtual void upload(int device, void* to, const void* from, size_t bytes) = 0;

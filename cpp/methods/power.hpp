@@ -91,16 +91,16 @@ private:
         return t >> digit & 1 ? square * DoubleDouble{beta_} : square;
     }
 
-    struct Ones {
+    struct Prefixes {
         DoubleDouble each[65];
-        ANYWHERE Ones() {
-            for (DoubleDouble& one : each) one = {1};
+        ANYWHERE Prefixes() {
+            for (DoubleDouble& power : each) power = {1};
         }
         DoubleDouble& operator[](int digit) { return each[digit]; }
     };
 
     double beta_;
-    mutable Ones above_;  ///< β to the digits from here up
+    mutable Prefixes above_;  ///< β to the digits from here up
     mutable int64_t last_ = 0;
 };
 

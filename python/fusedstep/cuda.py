@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from .bfloat16 import BFloat16, as_bfloat16, bits_of
+from .bfloat16 import BFloat16, as_bfloat16, as_float32
 
-LIBRARY = Path(__file__).with_name("libraries") / f"fusedstep_cuda.{'dll' if sys.platform == 'win32' else 'so'}"
+LIBRARY = Path(_core.__file__).with_name("libraries") / f"fusedstep_cuda.{'dll' if sys.platform == 'win32' else 'so'}"
 
 _loaded: list[ctypes.CDLL] = []
 
@@ -117,7 +117,10 @@ def to_device(array: Any, values: np.ndarray) -> None:
 
 
 class Array:
-    """Zeros in a device's memory, freed with this object. Other libraries take it by ``__cuda_array_interface__``."""
+    """An array in a device's memory, zeros at first, freed with this object.
+
+    Other libraries take it by ``__cuda_array_interface__``.
+    """
 
     def __init__(self, shape: tuple[int, ...], strides: tuple[int, ...], dtype: str, device: int) -> None:
         self.shape, self.strides, self.dtype = shape, strides, dtype
@@ -163,7 +166,9 @@ class Array:
         if copy is False:
             raise ValueError("fusedstep.cuda.Array: the memory of a device must be copied for NumPy, got copy=False")
         found = to_host(self)
-        return found if dtype is None else bits_of(found).astype(dtype)
+        if dtype is None:
+            return found
+        return (as_float32(found) if self.dtype == "bfloat16" else found).astype(dtype)
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -19,7 +19,6 @@ import numpy as np
 
 from . import _core, methods, storage
 from .bfloat16 import name_of_type
-from .numpy_step import arithmetic
 from .optimizer import SEED, Optimizer
 from .options import choice
 
@@ -151,14 +150,26 @@ def run(
     plan.step(None, grad, None)
 
 
+def type_of(array: Any) -> str | None:
+    """What elements are called; None of what is no array."""
+    if isinstance(array, np.ndarray):
+        return name_of_type(array)
+    try:
+        return _core.describe(array)[2]
+    except TypeError:
+        return None
+
+
 def chosen_types(function: str, param: Any, states: dict[str, Any]) -> dict[str, str] | None:
     """The type of each state that is not what its parameters are calculated in: one for the whole list."""
     several, chosen = isinstance(param, (list, tuple)), {}
     for name, arrays in states.items():
         pairs = list(zip(param, arrays, strict=True)) if several else [(param, arrays)]
-        pairs = [pair for pair in pairs if all(isinstance(array, np.ndarray) for array in pair)]
-        types = {name_of_type(array) for _, array in pairs}
-        if types <= set(storage.TYPES) and any(array.dtype != arithmetic(theta) for theta, array in pairs):
+        pairs = [(type_of(theta), type_of(array)) for theta, array in pairs]
+        pairs = [pair for pair in pairs if None not in pair]
+        types = {kind for _, kind in pairs}
+        own = {theta: "float64" if theta == "float64" else "float32" for theta, _ in pairs}
+        if types <= set(storage.TYPES) and any(kind != own[theta] for theta, kind in pairs):
             if len(types) > 1:
                 raise TypeError(f"{function}: {name} must have one type in all its arrays, got {sorted(types)}")
             chosen[name] = types.pop()

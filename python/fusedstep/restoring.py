@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _core
 from .bfloat16 import name_of_type
 from .memory import assign
 from .optimizer import FORMAT, TOLERATED, Optimizer
@@ -83,12 +84,13 @@ def _checked_groups(optimizer: Optimizer, saved: Any) -> list[dict[str, Any]]:
 def _check_entry(param: Any, specs: list[Any], entry: Any, where: str) -> None:
     _same_keys(entry, ("step", *(spec.name for spec in specs)), where)
     _whole(entry["step"], f"{where}['step']")
+    whole = param.shape if isinstance(param, np.ndarray) else _core.describe(param)[0]
     for spec in specs:
         array = entry[spec.name]
         if not isinstance(array, np.ndarray):
             raise TypeError(f"{where}[{spec.name!r}] must be a numpy.ndarray, got {type(array).__name__}")
-        kinds = {"scalar": (), "ring": (spec.planes, *param.shape), "scales": (spec.planes,)}
-        shape, dtype = kinds.get(spec.kind, tuple(param.shape)), name_of_type(array)
+        kinds = {"scalar": (), "ring": (spec.planes, *whole), "scales": (spec.planes,)}
+        shape, dtype = kinds.get(spec.kind, whole), name_of_type(array)
         raw = spec.dtype == "bfloat16" and dtype == "uint16"  # a file has lost the mark
         if array.shape != shape or (dtype != spec.dtype and not raw):
             raise ValueError(
