@@ -16,6 +16,7 @@ std::vector<Found> measure(std::span<const Reading> readings, Stream stream) {
     counters.reserve(Counter::all * sizeof(uint64_t));
     std::vector<Found> found(readings.size());
     for (size_t i = 0; i < readings.size(); ++i) {
+        if (readings[i].size == 0) continue;
         clear(counters.data(), Counter::all * sizeof(uint64_t), stream);
         read(readings[i], static_cast<BlockSums*>(blocks.data()), static_cast<uint64_t*>(counters.data()), stream);
         std::vector<BlockSums> sums(size_t(readings[i].blocks()));
