@@ -99,8 +99,12 @@ void Runner::lay_out(const Plan& plan, Stream stream) {
         layout.chunk_count = int64_t(chunks.size());
     }
     layout.tasks = tasks_;
-    for (const Task& task : tasks_)
-        make_ready(rule_at(plan.groups[size_t(task.group)], late_step), task.type, task.bare);
+    const Task* before = nullptr;
+    for (const Task& task : tasks_) {
+        if (!before || before->group != task.group || before->type != task.type || before->bare != task.bare)
+            make_ready(rule_at(plan.groups[size_t(task.group)], late_step), task.type, task.bare);
+        before = &task;
+    }
     table_.tasks = layout.task.as<const Task>();
     table_.task_count = int(tasks_.size());
     table_.chunks = layout.chunk.as<const Chunk>();

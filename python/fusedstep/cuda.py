@@ -189,6 +189,6 @@ def shape_of(array: Any) -> np.ndarray:
     shape, strides, dtype, _ = _core.describe(array)
     itemsize = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
     size = max(1, int(np.prod(shape, dtype=np.int64))) * itemsize
-    flat = np.empty(size, np.uint8)[:size].view("uint16" if dtype == "bfloat16" else dtype)
+    flat = np.empty(size, np.uint8).view("uint16" if dtype == "bfloat16" else dtype)
     made = np.lib.stride_tricks.as_strided(flat, shape, strides)
     return as_bfloat16(made) if dtype == "bfloat16" else made
