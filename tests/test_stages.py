@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.norms import square_sum
+from fusedstep.norms import block_sum, square_sum
 
 from cases import CASES, IDS, assert_same_state, random, same_bytes
 
@@ -82,6 +82,18 @@ def test_norm_is_the_norm():
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 4095, 4096, 4097, 9000, 70_000])
 def test_norm_by_blocks(size, offset, place):
     """The bits of the norm depend on where a shard begins in its tensor, and on nothing else."""
+    assert_norm(size, offset, place)
+
+
+@pytest.mark.parametrize("offset", [0, 4096, 250_000, 262_144, 270_000])
+def test_norm_by_pages(offset, place):
+    """64 blocks of the tensor are added up apart."""
+    assert_norm(600_000, offset, place)
+    squares = random(np.random.default_rng(600_000), 600_000, np.float32).astype(float) ** 2
+    assert block_sum(squares) != square_sum(np.sqrt(squares), 0)
+
+
+def assert_norm(size, offset, place):
     grad = random(np.random.default_rng(size), size, np.float32)
     expected = math.sqrt(square_sum(grad, offset))
     for target in fs.available_targets():

@@ -9,8 +9,6 @@
 namespace fusedstep::cpu {
 namespace {
 
-constexpr int64_t block = 4096;
-
 /// Blocks that a thread takes at a time, and blocks that pay for a thread.
 constexpr int64_t stretch = 8, worth_a_thread = 16;
 
@@ -21,13 +19,26 @@ struct Blocks {
     int64_t offset, size;
     int64_t first;  ///< number of its first block among all
 
-    int64_t count() const { return (offset % block + size + block - 1) / block; }
-    int64_t begin(int64_t number) const { return std::max<int64_t>(0, number * block - offset % block); }
+    int64_t count() const { return (offset % sum_block + size + sum_block - 1) / sum_block; }
+    int64_t begin(int64_t number) const { return std::max<int64_t>(0, number * sum_block - offset % sum_block); }
 
     double sum(const Passes& passes, int64_t number) const {
         const int64_t from = begin(number), to = std::min(begin(number + 1), size);
         const char* const values = static_cast<const char*>(data) + from * size_of(type);
         return passes.squares[int(type)](values, to - from);
+    }
+
+    /// Page by page
+    double add(const double* sums) const {
+        const int64_t before = offset / sum_block;
+        double all = 0;
+        for (int64_t i = 0; i < count();) {
+            const int64_t end = std::min((before + i) / sum_page * sum_page + sum_page - before, count());
+            double page = 0;
+            for (; i < end; ++i) page += sums[i];
+            all += page;
+        }
+        return all;
     }
 };
 
@@ -57,9 +68,7 @@ std::vector<double> squares(std::span<const Work> work) {
     });
     std::vector<double> squares;
     for (const Blocks& one : tensors) {
-        double sum = 0;
-        for (int64_t i = 0; i < one.count(); ++i) sum += sums[size_t(one.first + i)];
-        squares.push_back(sum);
+        squares.push_back(one.add(&sums[size_t(one.first)]));
     }
     return squares;
 }

@@ -25,7 +25,7 @@ struct Place {
     int count;
 
     RULE uint32_t key(int draw) const {
-        return random_key(cargo.seed, cargo.step, cargo.tensor, uint64_t(draw), uint64_t(number) >> 32);
+        return random_key(random_root(cargo.seed, cargo.step, cargo.tensor), uint64_t(draw), uint64_t(number) >> 32);
     }
 };
 
@@ -229,7 +229,7 @@ constexpr Type own = sizeof(Real) == sizeof(float) ? Type::float32 : Type::float
 /// Whether the loop of halves does all that is to be done.
 RULE bool all_halves(const Target& target, const Work& work) {
     const Cargo& cargo = *work.cargo;
-    if (cargo.average || cargo.copy || cargo.zero || cargo.flush_denormals || cargo.clip_value < HUGE_VAL) return false;
+    if (cargo.carries()) return false;
     if (cargo.param.type != Type::bfloat16 || cargo.grad.type != Type::bfloat16) return false;
     if (cargo.param.rounding != Rounding::nearest && cargo.param.rounding != Rounding::stochastic) return false;
     const unsigned slow = target.halves->slow[work.update->rule];

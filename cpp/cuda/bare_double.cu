@@ -2,6 +2,6 @@
 
 namespace fusedstep::cuda {
 
-const Kernels bare_double = kernels<double, true>(Rules());
+const Kernels bare_double = kernels<double, Path::bare>(Rules());
 
 }  // namespace fusedstep::cuda

@@ -2,6 +2,6 @@
 
 namespace fusedstep::cuda {
 
-const Kernels bare_float = kernels<float, true>(Rules());
+const Kernels bare_float = kernels<float, Path::bare>(Rules());
 
 }  // namespace fusedstep::cuda

@@ -2,6 +2,6 @@
 
 namespace fusedstep::cuda {
 
-const Kernels full_double = kernels<double, false>(Rules());
+const Kernels full_double = kernels<double, Path::full>(Rules());
 
 }  // namespace fusedstep::cuda

@@ -2,6 +2,6 @@
 
 namespace fusedstep::cuda {
 
-const Kernels full_float = kernels<float, false>(Rules());
+const Kernels full_float = kernels<float, Path::full>(Rules());
 
 }  // namespace fusedstep::cuda

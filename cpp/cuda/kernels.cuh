@@ -1,4 +1,4 @@
-// The loop, on a GPU: one kernel for each rule, in one type. Compiled once for each type, bare or not.
+// The loop, on a GPU: one kernel for each rule. Compiled once for each path and type.
 #pragma once
 
 #include "update.hpp"
@@ -14,20 +14,31 @@ struct Kernels {
     Kernel of_rule[Rules::size];
 };
 
-extern const Kernels bare_float, bare_double, full_float, full_double;
+extern const Kernels bare_float, bare_double, halves, codes, full_float, full_double;
 
 namespace {
 
-template <class Rule, class Real, bool bare>
-__global__ void __launch_bounds__(threads) update_kernel(const Table table) {
+/// As many of a kernel's blocks as there should be registers for.
+constexpr int blocks_of(Path path, size_t size) { return size == sizeof(double) ? 2 : path == Path::bare ? 4 : 3; }
+
+template <class Rule, class Real, Path path>
+__global__ void __launch_bounds__(threads, blocks_of(path, sizeof(Real))) update_kernel(const Table table) {
     constexpr int warps = threads / Warp::lanes;
     const Part part{blockIdx.x, gridDim.x, int(threadIdx.x) / Warp::lanes, warps};
-    update<Warp, Rule, Real, bare>(table, part, Warp());
+    update<Warp, Rule, Real, path>(table, part, Warp());
 }
 
-template <class Real, bool bare, class... Rule>
+template <class Rule, class Real, Path path>
+constexpr Kernel kernel() {
+    if constexpr (is_taken<Rule>(path))
+        return update_kernel<Rule, Real, path>;
+    else
+        return nullptr;
+}
+
+template <class Real, Path path, class... Rule>
 Kernels kernels(List<Rule...>) {
-    return {{update_kernel<Rule, Real, bare>...}};
+    return {{kernel<Rule, Real, path>()...}};
 }
 
 }  // namespace

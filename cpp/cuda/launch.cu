@@ -55,9 +55,14 @@ __global__ void __launch_bounds__(threads) prepare_kernel(const Table table, con
         follow(table, group, task, leader, carried);
 }
 
-Kernel kernel_of(int rule, Type type, bool bare) {
-    const Kernels& kernels = type == Type::float32 ? bare ? bare_float : full_float : bare ? bare_double : full_double;
-    return kernels.of_rule[rule];
+Kernel kernel_of(int rule, Type type, Path path) {
+    const bool is_float = type == Type::float32;
+    switch (path) {
+        case Path::bare: return (is_float ? bare_float : bare_double).of_rule[rule];
+        case Path::halves: return halves.of_rule[rule];
+        case Path::codes: return codes.of_rule[rule];
+        default: return (is_float ? full_float : full_double).of_rule[rule];
+    }
 }
 
 /// A stretch each; counters are gathered in the block's own memory first.
@@ -97,8 +102,8 @@ void prepare(const Table& table, const Preparation<Method>& group, Stream stream
     check(cudaGetLastError());
 }
 
-void make_ready(int rule, Type type, bool bare) {
-    resident_blocks(reinterpret_cast<const void*>(kernel_of(rule, type, bare)));
+void make_ready(int rule, Type type, Path path) {
+    resident_blocks(reinterpret_cast<const void*>(kernel_of(rule, type, path)));
     resident_blocks(reinterpret_cast<const void*>(squares_kernel));
     resident_blocks(reinterpret_cast<const void*>(add_kernel));
     resident_blocks(reinterpret_cast<const void*>(settle_kernel));
@@ -112,9 +117,9 @@ void read(const Reading& reading, BlockSums* blocks, uint64_t* counters, Stream 
     check(cudaGetLastError());
 }
 
-void update(const Table& table, int rule, Type type, bool bare, Stream stream) {
+void update(const Table& table, int rule, Type type, Path path, Stream stream) {
     if (table.chunk_count == 0) return;
-    const Kernel kernel = kernel_of(rule, type, bare);
+    const Kernel kernel = kernel_of(rule, type, path);
     const int64_t blocks = std::min(table.chunk_count, resident_blocks(reinterpret_cast<const void*>(kernel)));
     kernel<<<unsigned(blocks), threads, 0, of(stream)>>>(table);
     check(cudaGetLastError());

@@ -15,10 +15,10 @@ void prepare(const Table& table, const Preparation<Method>& group, Stream stream
 
 /// Loads a kernel of update(), and those of measure(): what is launched for the first time while a graph is captured
 /// might have to be loaded, and wait for that.
-void make_ready(int rule, Type type, bool bare);
+void make_ready(int rule, Type type, Path path);
 
-/// One launch for all tasks that take this rule in this type, `bare` or not.
-void update(const Table& table, int rule, Type type, bool bare, Stream stream);
+/// One launch for all tasks that take this rule in this type on this path.
+void update(const Table& table, int rule, Type type, Path path, Stream stream);
 
 /// The sums of a reading's blocks, and its counters, which are added to.
 void read(const Reading& reading, BlockSums* blocks, uint64_t* counters, Stream stream);

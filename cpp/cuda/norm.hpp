@@ -1,4 +1,4 @@
-// Σg² in double: of each block by sixteen sums that take turns and are added by halves, then block by block.
+// Σg² in double: of each block by sixteen sums that take turns and are added by halves, then page by page.
 #pragma once
 
 #include "row.hpp"
@@ -56,26 +56,32 @@ RULE void squares(const Table& table, int64_t part, int64_t parts, Team team) {
         const Task& task = table.tasks[chunk.task];
         // In the whole chunk, of which the task may lack the front or the end
         const int64_t front = chunk.number * cuda::chunk - task.offset % cuda::chunk;
-        const int64_t first = front + i % chunk_blocks * block, last = first + block;
+        const int64_t first = front + i % chunk_blocks * sum_block, last = first + sum_block;
         const int64_t begin = first > 0 ? first : 0, end = last < task.size ? last : task.size;
         const double sum = block_squares(task.buffers.grad, task.cargo.grad.type, begin, end, team);
         if (team.lane() % Lanes<Team>::threads == 0) table.sums[i] = sum;
     }
 }
 
-/// Adds up the blocks of a task in their order.
+/// Adds up the blocks of a task: a lane adds a page, and leaves its sum where the page began; then these are added.
 template <class Team>
 RULE void add_blocks(const Table& table, int task, Team team) {
-    const int64_t begin = table.first_chunks[task] * chunk_blocks;
-    const int64_t end = begin + table.tasks[task].chunks() * chunk_blocks;
-    const auto load = [&](int64_t at) { return at < end ? table.sums[at] : 0; };
-    double total = 0, next = load(begin + team.lane());
-    for (int64_t from = begin; from < end; from += Team::lanes) {
-        const double mine = next;
-        next = load(from + Team::lanes + team.lane());  // comes while these are added
-        for (int lane = 0; lane < Team::lanes; ++lane) total += team.from(mine, lane);
+    const Task& own = table.tasks[task];
+    double* const sums = table.sums + table.first_chunks[task] * chunk_blocks;
+    const int64_t count = own.chunks() * chunk_blocks, before = own.offset / chunk * chunk_blocks % sum_page;
+    const auto begin = [&](int64_t page) { return page == 0 ? 0 : page * sum_page - before; };
+    const int64_t pages = (before + count + sum_page - 1) / sum_page;
+    for (int64_t page = team.lane(); page < pages; page += Team::lanes) {
+        const int64_t end = begin(page + 1) < count ? begin(page + 1) : count;
+        double sum = 0;
+        for (int64_t i = begin(page); i < end; ++i) sum += sums[i];
+        sums[begin(page)] = sum;
     }
-    if (team.lane() == 0) table.squares[task] = total;
+    team.meet();
+    if (team.lane() != 0) return;
+    double all = 0;
+    for (int64_t page = 0; page < pages; ++page) all += sums[begin(page)];
+    table.squares[task] = all;
 }
 
 /// Whether the step happens, and with which factors.

@@ -1,6 +1,7 @@
 // The numbers of a step, computed on the device: it alone knows how many steps were skipped or replayed.
 #pragma once
 
+#include "../storage/random.hpp"
 #include "table.hpp"
 
 namespace fusedstep::cuda {
@@ -53,6 +54,7 @@ RULE void follow(const Table& table, const Preparation<Method>& group, int task,
     const double carry = carry_of(own), factor = group.measured ? turn.factor : group.outcome.factor;
     turn = step == leader.step && carry == carried ? leader : turn_at(table, group, step, carry);
     turn.factor = factor;
+    turn.root = random_root(own.cargo.seed, uint64_t(step), own.cargo.tensor);
     if (own.carry) *own.carry = turn.update.carry;
 }
 

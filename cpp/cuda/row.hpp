@@ -17,12 +17,39 @@ namespace fusedstep::cuda {
 constexpr int row = 128;
 static_assert(row == Code8::block);
 
+/// One array of a tensor.
+struct Array {
+    void* data;
+    Format format;
+    uint32_t key = 0;  ///< of its random bits
+};
+
+/// The formats that a piece of code is made for.
+struct Kinds {
+    unsigned types;     ///< a bit for each
+    bool split = true;  ///< whether numbers may lie in two arrays
+
+    static RULE constexpr Kinds only(Type type) { return {1u << int(type), false}; }
+    RULE constexpr Kinds operator|(Kinds other) const { return {types | other.types, split || other.split}; }
+    RULE constexpr bool one() const { return (types & (types - 1)) == 0; }
+    RULE constexpr bool has(Type type) const { return types >> int(type) & 1; }
+
+    /// An array's type; a constant where there is but one.
+    RULE Type of(const Format& format) const {
+        for (int type = 0; one() && type < 8; ++type)
+            if (has(Type(type))) return Type(type);
+        if (!has(format.type)) __builtin_unreachable();
+        return format.type;
+    }
+};
+constexpr Kinds every_kind{~0u};
+
 /// The elements of one thread.
 struct Place {
     int64_t at;       ///< of the first in the array
     uint32_t number;  ///< the lower half of its number in the whole tensor
     int count;        ///< those that exist
-    bool aligned;     ///< all can be read at once
+    bool whole;       ///< all exist and can be read at once
 };
 
 /// The rows of a team.
@@ -40,7 +67,7 @@ struct Rows {
     template <class Element>
     static RULE Pack<Element> fetch(const void* array, const Place& place) {
         const Element* const from = static_cast<const Element*>(array) + place.at;
-        if (place.aligned) return *reinterpret_cast<const Pack<Element>*>(from);
+        if (place.whole) return *reinterpret_cast<const Pack<Element>*>(from);
         Pack<Element> pack;
         for (int i = 0; i < held; ++i) pack.elements[i] = i < place.count ? from[i] : Element(0);
         return pack;
@@ -49,18 +76,12 @@ struct Rows {
     template <class Element>
     static RULE void put(void* array, const Place& place, const Pack<Element>& pack) {
         Element* const to = static_cast<Element*>(array) + place.at;
-        if (place.aligned) {
+        if (place.whole) {
             Team::write(to, pack);
             return;
         }
         for (int i = 0; i < held; ++i)
             if (i < place.count) to[i] = pack.elements[i];
-    }
-
-    template <class Element, class Widen>
-    RULE void take(const void* array, const Place& place, Widen widen) {
-        const Pack<Element> pack = fetch<Element>(array, place);
-        for (int i = 0; i < held; ++i) x[i] = Real(widen(pack.elements[i]));
     }
 
     template <class Element, class Narrow>
@@ -72,91 +93,148 @@ struct Rows {
 
     /// In the arithmetic's own type
     RULE void load(const void* array, const Place& place) {
-        take<Real>(array, place, [](Real own) { return own; });
+        const auto pack = fetch<Real>(array, place);
+        for (int i = 0; i < held; ++i) x[i] = pack.elements[i];
     }
     RULE void store(void* array, const Place& place) const {
         give<Real>(array, place, [](Real own, int) { return own; });
     }
 
-    template <class Half>
-    RULE void load_halves(const void* array, const Format& format, const Place& place) {
-        if (format.rounding == Rounding::kahan) {
-            const auto halves = fetch<uint16_t>(array, place), rest = fetch<uint16_t>(format.rest, place);
-            for (int i = 0; i < held; ++i) x[i] = Real(Pair<Half>::join(halves.elements[i], rest.elements[i]));
-            return;
+    /// What an array holds of a row, as it lies there. `rest` is what Format names so: of codes, their one scale.
+    struct Raw {
+        Pack<Real> own;
+        Pack<uint16_t> rest;
+
+        template <class Element>
+        RULE Element at(int i) const {
+            Element element;
+            memcpy(&element, reinterpret_cast<const char*>(&own) + i * int(sizeof(Element)), sizeof(Element));
+            return element;
         }
-        take<uint16_t>(array, place, [](uint16_t half) { return Half::widen(half); });
+        RULE float scale() const {
+            float scale;
+            memcpy(&scale, &rest, sizeof(scale));
+            return scale;
+        }
+    };
+
+    template <class Element>
+    static RULE void keep(Raw& raw, const Array& array, const Place& place) {
+        const auto pack = fetch<Element>(array.data, place);
+        memcpy(&raw.own, &pack, sizeof(pack));
+    }
+    template <Kinds kinds>
+    static RULE Raw look(const Array& array, const Place& place) {
+        Raw raw;
+        switch (kinds.of(array.format)) {
+            case Type::float32: keep<float>(raw, array, place); break;
+            case Type::float64:
+                // A rule of floats seldom meets doubles, and fetches them when it comes to them.
+                if constexpr (sizeof(Real) == sizeof(double)) keep<double>(raw, array, place);
+                break;
+            case Type::code8: {
+                keep<uint8_t>(raw, array, place);
+                const float scale = place.count > 0 ? static_cast<const float*>(array.format.rest)[place.at / row] : 0;
+                memcpy(&raw.rest, &scale, sizeof(scale));
+                break;
+            }
+            default: keep<uint16_t>(raw, array, place);
+        }
+        if constexpr (kinds.split) {
+            const Rounding rounding = array.format.rounding;
+            if (rounding == Rounding::kahan || rounding == Rounding::remainder)
+                raw.rest = fetch<uint16_t>(array.format.rest, place);
+        }
+        return raw;
     }
 
+    template <class Widen>
+    RULE void widen(Widen widen) {
+        for (int i = 0; i < held; ++i) x[i] = Real(widen(i));
+    }
+    template <class Half>
+    RULE void widen_halves(const Raw& raw, bool pairs) {
+        if (pairs)
+            widen([&](int i) { return Pair<Half>::join(raw.template at<uint16_t>(i), raw.rest.elements[i]); });
+        else
+            widen([&](int i) { return Half::widen(raw.template at<uint16_t>(i)); });
+    }
     template <class Code>
-    RULE void load_codes(const void* array, const Format& format, const Place& place) {
-        const float scale = place.count > 0 ? static_cast<const float*>(format.rest)[place.at / row] : 0;
-        take<typename Code::Bits>(array, place, [=](typename Code::Bits code) { return Code::decode(code, scale); });
+    RULE void decode(const Raw& raw) {
+        const float scale = raw.scale();
+        widen([&](int i) { return Code::decode(raw.template at<typename Code::Bits>(i), scale); });
     }
-
-    RULE void load(const void* array, const Format& format, const Place& place) {
-        switch (format.type) {
-            case Type::float32: return take<float>(array, place, [](float value) { return value; });
-            case Type::float64: return take<double>(array, place, [](double value) { return value; });
-            case Type::float16: return load_halves<Float16>(array, format, place);
+    template <Kinds kinds>
+    RULE void take(const Raw& raw, const Array& array, const Place& place) {
+        const Rounding rounding = kinds.split ? array.format.rounding : Rounding::nearest;
+        switch (kinds.of(array.format)) {
+            case Type::float32: return widen([&](int i) { return raw.template at<float>(i); });
+            case Type::float64:
+                if constexpr (sizeof(Real) == sizeof(double)) {
+                    return widen([&](int i) { return raw.template at<double>(i); });
+                } else {
+                    const auto pack = fetch<double>(array.data, place);
+                    return widen([&](int i) { return pack.elements[i]; });
+                }
+            case Type::float16: return widen_halves<Float16>(raw, rounding == Rounding::kahan);
             case Type::bfloat16: break;
-            case Type::code8:
-                return format.is_signed ? load_codes<SignedCode8>(array, format, place)
-                                        : load_codes<UnsignedCode8>(array, format, place);
+            case Type::code8: return array.format.is_signed ? decode<SignedCode8>(raw) : decode<UnsignedCode8>(raw);
         }
-        if (format.rounding != Rounding::remainder) return load_halves<BFloat16>(array, format, place);
-        const auto upper = fetch<uint16_t>(array, place);
-        const auto rest = fetch<int16_t>(format.rest, place);
-        for (int i = 0; i < held; ++i) x[i] = Real(BFloat16::join(upper.elements[i], rest.elements[i]));
+        if (rounding != Rounding::remainder) return widen_halves<BFloat16>(raw, rounding == Rounding::kahan);
+        widen([&](int i) { return BFloat16::join(raw.template at<uint16_t>(i), int16_t(raw.rest.elements[i])); });
     }
 
-    template <class Half>
-    RULE void store_halves(void* array, const Format& format, const Place& place, uint32_t key) const {
-        if (format.rounding == Rounding::stochastic)
-            return give<uint16_t>(array, place, [=](Real value, int i) {
-                return Half::stochastic(float(value), random_bits(key, place.number + uint32_t(i)));
+    template <class Half, bool split>
+    RULE void store_halves(const Array& array, const Place& place) const {
+        const Rounding rounding = array.format.rounding;
+        if (rounding == Rounding::stochastic)
+            return give<uint16_t>(array.data, place, [=](Real value, int i) {
+                return Half::stochastic(float(value), random_bits(array.key, place.number + uint32_t(i)));
             });
-        give<uint16_t>(array, place, [](Real value, int) { return Half::nearest(float(value)); });
-        if (format.rounding == Rounding::kahan)
-            give<uint16_t>(format.rest, place,
+        give<uint16_t>(array.data, place, [](Real value, int) { return Half::nearest(float(value)); });
+        if (split && rounding == Rounding::kahan)
+            give<uint16_t>(array.format.rest, place,
                            [](Real value, int) { return Pair<Half>::rest(float(value), Half::nearest(float(value))); });
     }
 
     template <class Code>
-    RULE void store_codes(void* array, const Format& format, const Place& place, uint32_t key, Team team) const {
+    RULE void store_codes(const Array& array, const Place& place, Team team) const {
         int32_t largest = 0;
         for (int i = 0; i < held; ++i) {
             const int32_t size = i < place.count ? Code::finite_size(float(x[i])) : 0;
             largest = size > largest ? size : largest;
         }
         const float scale = Code::scale(uint32_t(team.largest(largest))), inverse = Code::inverse(scale);
-        if (team.lane() == 0 && place.count > 0) static_cast<float*>(format.rest)[place.at / row] = scale;
-        const bool random = format.rounding == Rounding::stochastic;
-        give<typename Code::Bits>(array, place, [=](Real value, int i) {
+        if (team.lane() == 0 && place.count > 0) static_cast<float*>(array.format.rest)[place.at / row] = scale;
+        const bool random = array.format.rounding == Rounding::stochastic;
+        give<typename Code::Bits>(array.data, place, [=](Real value, int i) {
             // 16 bits of the 19 that are cut off
-            const uint32_t bits = random ? random_bits(key, place.number + uint32_t(i)) << (Code::cut - 16)
+            const uint32_t bits = random ? random_bits(array.key, place.number + uint32_t(i)) << (Code::cut - 16)
                                          : uint32_t(1) << (Code::cut - 1);
             return Code::encode(float(value), inverse, bits);
         });
     }
 
-    RULE void store(void* array, const Format& format, const Place& place, uint32_t key, Team team) const {
-        switch (format.type) {
+    template <Kinds kinds>
+    RULE void store(const Array& array, const Place& place, Team team) const {
+        const Format& format = array.format;
+        switch (kinds.of(format)) {
             case Type::float32:
                 if (sizeof(Real) == sizeof(double) && format.rounding == Rounding::stochastic)
-                    return give<float>(array, place, [=](Real value, int i) {
-                        return Float32::stochastic(double(value), random_bits(key, place.number + uint32_t(i)));
+                    return give<float>(array.data, place, [=](Real value, int i) {
+                        return Float32::stochastic(double(value), random_bits(array.key, place.number + uint32_t(i)));
                     });
-                return give<float>(array, place, [](Real value, int) { return float(value); });
-            case Type::float64: return give<double>(array, place, [](Real value, int) { return double(value); });
-            case Type::float16: return store_halves<Float16>(array, format, place, key);
+                return give<float>(array.data, place, [](Real value, int) { return float(value); });
+            case Type::float64: return give<double>(array.data, place, [](Real value, int) { return double(value); });
+            case Type::float16: return store_halves<Float16, kinds.split>(array, place);
             case Type::bfloat16: break;
             case Type::code8:
-                return format.is_signed ? store_codes<SignedCode8>(array, format, place, key, team)
-                                        : store_codes<UnsignedCode8>(array, format, place, key, team);
+                return format.is_signed ? store_codes<SignedCode8>(array, place, team)
+                                        : store_codes<UnsignedCode8>(array, place, team);
         }
-        if (format.rounding != Rounding::remainder) return store_halves<BFloat16>(array, format, place, key);
-        give<uint16_t>(array, place, [](Real value, int) { return BFloat16::upper(float(value)); });
+        if (!kinds.split || format.rounding != Rounding::remainder)
+            return store_halves<BFloat16, kinds.split>(array, place);
+        give<uint16_t>(array.data, place, [](Real value, int) { return BFloat16::upper(float(value)); });
         give<int16_t>(format.rest, place, [](Real value, int) { return BFloat16::rest(float(value)); });
     }
 

@@ -31,6 +31,23 @@ bool is_aligned(const Task& task) {
     return aligned;
 }
 
+Path path_of(const Task& task) {
+    const Cargo& cargo = task.cargo;
+    if (cargo.bare(task.type)) return Path::bare;
+    if (cargo.carries() || task.type != Type::float32 || task.ring.data) return Path::full;
+    const auto half = [](const Format& format) {
+        return format.type == Type::bfloat16 && format.rounding != Rounding::kahan &&
+               format.rounding != Rounding::remainder;
+    };
+    const auto either = [&](const Format& format) { return format.type == Type::float32 || half(format); };
+    bool halves = half(cargo.param) && half(cargo.grad), codes = either(cargo.param) && either(cargo.grad);
+    for (int i = 0; i < Buffers::most_states && task.buffers.state[i]; ++i) {
+        halves &= half(cargo.state[i]);
+        codes &= cargo.state[i].type == Type::code8;
+    }
+    return halves ? Path::halves : codes && task.buffers.state[0] ? Path::codes : Path::full;
+}
+
 }  // namespace
 
 /// Whether the tasks are other ones than in the step before; to make them anew takes longer.
@@ -64,9 +81,9 @@ void Runner::list_tasks(const Plan& plan) {
         task.buffers = tensor.buffers;
         task.cargo = plan.cargo_of(tensor, 0);
         task.cargo.factor = 1;
-        task.bare = task.cargo.bare(tensor.type);
         task.ring = tensor.ring;
         task.carry = tensor.carry;
+        task.path = path_of(task);
         task.aligned = is_aligned(task);
     }
 }
@@ -101,8 +118,8 @@ void Runner::lay_out(const Plan& plan, Stream stream) {
     layout.tasks = tasks_;
     const Task* before = nullptr;
     for (const Task& task : tasks_) {
-        if (!before || before->group != task.group || before->type != task.type || before->bare != task.bare)
-            make_ready(rule_at(plan.groups[size_t(task.group)], late_step), task.type, task.bare);
+        if (!before || before->group != task.group || before->type != task.type || before->path != task.path)
+            make_ready(rule_at(plan.groups[size_t(task.group)], late_step), task.type, task.path);
         before = &task;
     }
     table_.tasks = layout.task.as<const Task>();
@@ -166,8 +183,8 @@ void Runner::find_kinds(const Plan& plan) {
             rule = rule_at(plan.groups[size_t(group)], step);
             late = uncertain() ? rule_at(plan.groups[size_t(group)], late_step) : rule;
         }
-        add({rule, task.type, task.bare});
-        add({late, task.type, task.bare});
+        add({rule, task.type, task.path});
+        add({late, task.type, task.path});
     }
 }
 
@@ -198,7 +215,7 @@ void Runner::launch(const Plan& plan, const Outcome& outcome, bool measured, Str
         prepare(table_, {group.method, group.decay, int(begin), int(end), begin == 0, measured, outcome}, stream);
         begin = end;
     }
-    for (const Kind& kind : kinds_) update(table_, kind.rule, kind.type, kind.bare, stream);
+    for (const Kind& kind : kinds_) update(table_, kind.rule, kind.type, kind.path, stream);
 }
 
 Stepper::Verdict Runner::step(Plan& plan, Stream stream) {

@@ -38,7 +38,7 @@ private:
     struct Kind {
         int rule;
         Type type;
-        bool bare;
+        Path path;
         bool operator==(const Kind&) const = default;
     };
 

@@ -6,17 +6,25 @@
 
 namespace fusedstep::cuda {
 
-/// Elements whose squares are added up apart, and elements that a block of threads takes at a time; both counted in the
-/// whole tensor, so that a shard is cut like the whole, and no chunk has two upper halves of an element's number.
-constexpr int64_t block = 4096, chunk_blocks = 2, chunk = chunk_blocks * block;
+/// Elements that a block of threads takes at a time; counted in the whole tensor, so that a shard is cut like the
+/// whole, and no chunk has two upper halves of an element's number.
+constexpr int64_t chunk_blocks = 2, chunk = chunk_blocks * sum_block;
+
+/// What is done with a tensor; there are kernels for each.
+enum class Path : int {
+    bare,    ///< every array is of the type that its rule calculates in, and nothing is carried along but a factor
+    halves,  ///< likewise, but of bfloat16
+    codes,   ///< likewise, but the states are codes, and the others each of float32 or bfloat16
+    full,    ///< everything
+};
 
 /// A tensor that takes part. The host writes it; it stays while the arrays do.
 struct Task {
     int tensor = 0;  ///< its place in the plan
     int group = 0;
     Type type = Type::float32;  ///< that its rule calculates in
-    bool bare = false;          ///< every array is of that type, and nothing is carried along but a factor
-    bool aligned = false;       ///< every array begins where four of its elements can be read at once
+    Path path = Path::bare;
+    bool aligned = false;  ///< every array begins where four of its elements can be read at once
     int64_t size = 0, offset = 0;
     Buffers buffers;
     Cargo cargo;
@@ -45,6 +53,7 @@ struct Turn {
     Border border;
     double factor = 1;
     int64_t step = 0;
+    uint64_t root = 0;  ///< of random bits
 };
 
 struct Chunk {

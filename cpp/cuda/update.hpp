@@ -23,10 +23,45 @@ struct Part {
     int row, rows;
 };
 
+/// Calls work(0), work(1), … with constants.
+template <int value>
+struct Constant {
+    RULE constexpr operator int() const { return value; }
+};
+template <int count, class Work>
+RULE void each(const Work& work) {
+    [&]<int... i>(std::integer_sequence<int, i...>) {
+        (work(Constant<i>()), ...);
+    }(std::make_integer_sequence<int, count>());
+}
+
 template <class Rule>
 constexpr bool has_window = false;
 template <class Phi, class Real>
 constexpr bool has_window<Adaptive<Phi, Window<Real>>> = true;
+
+/// Whether tensors of this rule can come this way. Rings are never halves, nor codes.
+template <class Rule>
+RULE constexpr bool is_taken(Path path) {
+    return !has_window<Rule> || path == Path::bare || path == Path::full;
+}
+
+/// What a path meets in an array of a row: the parameter is 0, the gradient 1, states follow.
+template <class Real>
+RULE constexpr Kinds kinds_of(Path path, int array) {
+    switch (path) {
+        case Path::bare: return Kinds::only(sizeof(Real) == sizeof(double) ? Type::float64 : Type::float32);
+        case Path::halves: return Kinds::only(Type::bfloat16);
+        case Path::codes:
+            return array < 2 ? Kinds::only(Type::float32) | Kinds::only(Type::bfloat16) : Kinds::only(Type::code8);
+        default: return every_kind;
+    }
+}
+
+/// Rows that a team takes at a time: so many that enough is on its way from memory (48 KiB for each multiprocessor).
+template <Path path, class Real, int arrays>
+constexpr int together =
+    path != Path::codes && arrays * (path == Path::halves ? sizeof(uint16_t) : sizeof(Real)) <= 12 ? 2 : 1;
 
 template <class Team, class Rule, class Real>
 struct Updater {
@@ -85,68 +120,56 @@ struct Updater {
         }
     }
 
-    /// Where the arrays of a tensor begin that are all of the rule's type: found once, as what a kernel writes might be
-    /// where it has read this.
-    struct Bare {
-        Real* array[2 + states];
-        Real sign;
-        bool folds;
-    };
-    RULE Bare bare() const {
-        Bare here;
-        here.array[0] = static_cast<Real*>(task.buffers.param);
-        here.array[1] = static_cast<Real*>(const_cast<void*>(task.buffers.grad));
-        for (int i = 0; i < states; ++i) here.array[2 + i] = static_cast<Real*>(state(i));
-        here.sign = Real(turn.border.sign * turn.factor);
-        here.folds = closes();
-        return here;
-    }
-
-    /// Rows that a team takes at a time: so many that enough is on its way from memory (48 KiB for each
-    /// multiprocessor).
-    static constexpr int together = (2 + states) * sizeof(Real) <= 12 ? 2 : 1;
-
-    RULE void bare(const Bare& here, const Place (&places)[together]) const {
-        Row rows[together];
-        for (int n = 0; n < together; ++n)
-            for (int i = 0; i < 2 + states; ++i) rows[n].array[i].load(here.array[i], places[n]);
-        for (int n = 0; n < together; ++n) step(rows[n], here.sign);
-        for (int n = 0; n < together; ++n) {
-            rows[n].array[0].store(here.array[0], places[n]);
-            for (int i = 0; i < written_states; ++i) rows[n].array[2 + i].store(here.array[2 + i], places[n]);
-            if (here.folds) fold(places[n]);
-        }
-    }
-
-    RULE void bare(const Bare& here, const Place& place) const {
-        Row row;
-        for (int i = 0; i < 2 + states; ++i) row.array[i].load(here.array[i], place);
-        step(row, here.sign);
-        row.array[0].store(here.array[0], place);
-        for (int i = 0; i < written_states; ++i) row.array[2 + i].store(here.array[2 + i], place);
-        if (here.folds) fold(place);
-    }
-
     /// The arrays of a row by their number.
-    RULE void* array(int i) const {
+    RULE void* data(int i) const {
         return i == 0 ? task.buffers.param : i == 1 ? const_cast<void*>(task.buffers.grad) : state(i - 2);
     }
     RULE const Format& format(int i) const {
         return i == 0 ? task.cargo.param : i == 1 ? task.cargo.grad : task.cargo.state[i - 2];
     }
+    RULE uint32_t key(int i, int64_t at) const {
+        if (format(i).rounding != Rounding::stochastic) return 0;
+        return random_key(turn.root, uint64_t(format(i).draw), uint64_t(task.offset + at) >> 32);
+    }
 
-    /// What the random bits of each array have in common.
-    struct Keys {
-        uint32_t array[2 + states];
+    /// The arrays of a tensor of few kinds: found once, as what a kernel writes might be where it has read this.
+    struct Arrays {
+        Array array[2 + states];
+        Real sign;
+        bool folds;
     };
-    RULE void find(Keys& keys, int64_t at) const {
-        const Cargo& cargo = task.cargo;
-        ONE_BY_ONE
-        for (int i = 0; i < 2 + states; ++i)
-            keys.array[i] = format(i).rounding == Rounding::stochastic
-                                ? random_key(cargo.seed, uint64_t(turn.step), cargo.tensor, uint64_t(format(i).draw),
-                                             uint64_t(task.offset + at) >> 32)
-                                : 0;
+    RULE Arrays arrays(int64_t at) const {
+        Arrays here;
+        each<2 + states>([&](auto i) { here.array[i] = {data(i), format(i), key(i, at)}; });
+        here.sign = Real(turn.border.sign * turn.factor);
+        here.folds = closes();
+        return here;
+    }
+
+    template <Path path, int rows>
+    RULE void few(const Arrays& here, const Place (&places)[rows]) const {
+        Row row[rows];
+        {
+            // Everything is on its way before the first is waited for.
+            typename Own::Raw raw[rows][2 + states];
+            each<rows>([&](auto n) {
+                each<2 + states>(
+                    [&](auto i) { raw[n][i] = Own::template look<kinds_of<Real>(path, i)>(here.array[i], places[n]); });
+            });
+            each<rows>([&](auto n) {
+                each<2 + states>([&](auto i) {
+                    row[n].array[i].template take<kinds_of<Real>(path, i)>(raw[n][i], here.array[i], places[n]);
+                });
+            });
+        }
+        each<rows>([&](auto n) { step(row[n], here.sign); });
+        each<rows>([&](auto n) {
+            each<2 + written_states>([&](auto i) {
+                if constexpr (i != 1)
+                    row[n].array[i].template store<kinds_of<Real>(path, i)>(here.array[i], places[n], team);
+            });
+            if (here.folds) fold(places[n]);
+        });
     }
 
     /// What becomes of gradients before the rule sees them; the sign for it.
@@ -162,19 +185,41 @@ struct Updater {
         return turn.border.sign;
     }
 
-    /// Any types, and everything that a step can carry along.
+    /// What the random bits of each array have in common.
+    struct Keys {
+        uint32_t array[2 + states];
+    };
+    RULE Keys keys(int64_t at) const {
+        Keys keys;
+        each<2 + states>([&](auto i) { keys.array[i] = key(i, at); });
+        return keys;
+    }
+
+    /// Any kinds, and everything that a step can carry along.
     RULE void full(const Place& place, const Keys& keys) const {
         const Cargo& cargo = task.cargo;
+        const auto array = [&](int i) { return Array{data(i), format(i), keys.array[i]}; };
         Row row;
-        ONE_BY_ONE
-        for (int i = 0; i < 2 + states; ++i) row.array[i].load(array(i), format(i), place);
+        {
+            typename Own::Raw raw[2 + states];
+            if (place.whole) {
+                typename Own::Raw at_once[2 + states];
+                each<2 + states>([&](auto i) { at_once[i] = Own::template look<every_kind>(array(i), place); });
+                each<2 + states>([&](auto i) { raw[i] = at_once[i]; });
+            } else {
+                ONE_BY_ONE
+                for (int i = 0; i < 2 + states; ++i) raw[i] = Own::template look<every_kind>(array(i), place);
+            }
+            ONE_BY_ONE
+            for (int i = 0; i < 2 + states; ++i) row.array[i].template take<every_kind>(raw[i], array(i), place);
+        }
         step(row, Real(touch(row.array[1])));
         ONE_BY_ONE
         for (int i = 0; i < 2 + written_states; ++i) {
             if (i == 1) continue;
             if (cargo.flush_denormals && i >= 2 && i < 2 + own_states)
                 for (int j = 0; j < held; ++j) row.array[i].x[j] = flushed(row.array[i].x[j]);
-            row.array[i].store(array(i), format(i), place, keys.array[i], team);
+            row.array[i].template store<every_kind>(array(i), place, team);
         }
         if (closes()) fold(place);
         if (cargo.average || cargo.copy) carry(row.array[0], place);
@@ -184,7 +229,8 @@ struct Updater {
     /// What follows the parameter as it is stored.
     RULE void carry(Own& param, const Place& place) const {
         const Cargo& cargo = task.cargo;
-        param.load(task.buffers.param, cargo.param, place);
+        const Array stored{task.buffers.param, cargo.param};
+        param.template take<every_kind>(Own::template look<every_kind>(stored, place), stored, place);
         if (cargo.average) {
             const Averaging<Real> averaged(cargo.average_decay);
             Own average;
@@ -192,50 +238,53 @@ struct Updater {
             for (int j = 0; j < held; ++j) average.x[j] = averaged(average.x[j], param.x[j]);
             average.store(cargo.average, place);
         }
-        if (cargo.copy) param.store(cargo.copy, Format{cargo.copy_type}, place, 0, team);
+        if (cargo.copy) param.template store<every_kind>({cargo.copy, {cargo.copy_type}}, place, team);
     }
 };
 
-/// Steps the tasks of a table that take this rule in this type; `bare` ones, or the others.
-template <class Team, class Rule, class Real, bool bare>
+/// Steps the tasks of a table that take this rule in this type on this path.
+template <class Team, class Rule, class Real, Path path>
 RULE void update(const Table& table, const Part& part, Team team) {
     constexpr Type type = sizeof(Real) == sizeof(double) ? Type::float64 : Type::float32;
-    constexpr int held = row / Team::lanes;
+    using Own = Updater<Team, Rule, Real>;
+    constexpr int held = Own::held;
     for (int64_t i = part.chunk; i < table.chunk_count; i += part.chunks) {
         const Chunk chunk = table.chunks[i];
         const Task& task = table.tasks[chunk.task];
         const Turn& turn = table.turns[chunk.task];
-        if (turn.update.rule != Rules::place<Rule> || task.type != type || task.bare != bare) continue;
-        const Updater<Team, Rule, Real> updater(task, turn, team);
+        if (turn.update.rule != Rules::place<Rule> || task.type != type || task.path != path) continue;
+        const Own updater(task, turn, team);
         const int64_t begin = task.begin(chunk.number), end = task.end(chunk.number), offset = task.offset;
-        const int64_t stride = part.rows * row, first = begin + part.row * row;
+        const int64_t stride = part.rows * row;
         const bool aligned = task.aligned;
+        int64_t from = begin + part.row * row;
         const auto place = [&](int64_t from) {
             const int64_t at = from + team.lane() * held, left = end - at;
             const int count = left < 0 ? 0 : left < held ? int(left) : held;
             return Place{at, uint32_t(offset + at), count, aligned && count == held};
         };
-        if constexpr (bare) {
-            const auto here = updater.bare();
-            int64_t from = first;
+        if constexpr (path == Path::full) {
+            const auto keys = updater.keys(begin);
+            for (; from < end; from += stride) updater.full(place(from), keys);
+        } else if constexpr (path == Path::codes) {
+            const auto here = updater.arrays(begin);
+            for (; from < end; from += stride) updater.template few<path, 1>(here, {place(from)});
+        } else {
+            const auto here = updater.arrays(begin);
             // Whole rows, of which all lanes know that
             const auto all = [&](int64_t from) {
                 const int64_t at = from + team.lane() * held;
                 return Place{at, uint32_t(offset + at), held, true};
             };
-            if constexpr (updater.together == 2)
+            if constexpr (together<path, Real, 2 + Own::states> == 2)
                 for (; aligned && from + stride + row <= end; from += 2 * stride)
-                    updater.bare(here, {all(from), all(from + stride)});
-            for (; aligned && from + row <= end; from += stride) updater.bare(here, all(from));
+                    updater.template few<path, 2>(here, {all(from), all(from + stride)});
+            for (; aligned && from + row <= end; from += stride) updater.template few<path, 1>(here, {all(from)});
             for (; from < end; from += stride) {
                 Place left = place(from);
-                left.aligned = false;
-                updater.bare(here, left);
+                left.whole = false;
+                updater.template few<path, 1>(here, {left});
             }
-        } else {
-            typename Updater<Team, Rule, Real>::Keys keys;
-            updater.find(keys, begin);
-            for (int64_t from = first; from < end; from += stride) updater.full(place(from), keys);
         }
     }
 }

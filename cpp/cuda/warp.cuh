@@ -44,7 +44,8 @@ struct Warp {
         return mine;
     }
 
-    __device__ double from(double mine, int lane) const { return __shfl_sync(everyone, mine, lane); }
+    /// What lanes wrote before it, all see after it.
+    __device__ void meet() const { __syncwarp(); }
 
     /// What half a warp's numbers come to, by halves; the half's first lane has it. The halves may be at different
     /// places.

@@ -32,6 +32,10 @@ struct Extent {
     int64_t offset = 0, whole = 0;
 };
 
+/// The squares of so many elements are added up apart, and then so many of these sums; both are counted in the whole
+/// tensor.
+constexpr int64_t sum_block = 4096, sum_page = 64;
+
 /// The elements of one tensor as a loop sees them: dense, in memory order.
 struct Buffers {
     static constexpr int most_states = 4;

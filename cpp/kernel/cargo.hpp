@@ -2,9 +2,12 @@
 // it is not simply the arithmetic's own type.
 #pragma once
 
+#include <math.h>
+
 #include <cstdint>
 #include <limits>
 
+#include "../rules/rule.hpp"
 #include "buffers.hpp"
 
 namespace fusedstep {
@@ -43,12 +46,14 @@ struct Cargo {
 
     bool operator==(const Cargo&) const = default;
 
-    /// Whether every array is of the rule's own type, and nothing is carried along but a factor.
+    /// Whether a step does more on its way than to multiply gradients with a factor.
+    RULE bool carries() const { return average || copy || zero || flush_denormals || clip_value < HUGE_VAL; }
+
+    /// Whether every array is of the rule's own type, and nothing is carried along.
     bool bare(Type type) const {
         bool own = param.type == type && grad.type == type;
         for (const Format& format : state) own &= format.type == type;
-        return own && !average && !copy && !zero && !flush_denormals &&
-               clip_value == std::numeric_limits<double>::infinity();
+        return own && !carries();
     }
 };
 

@@ -8,6 +8,8 @@
 
 namespace fusedstep {
 
+constexpr uint64_t golden = 0x9e3779b97f4a7c15u;
+
 /// The finalizer of SplitMix64 (Steele, Lea & Flood 2014).
 RULE uint64_t mixed(uint64_t x) {
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -15,14 +17,17 @@ RULE uint64_t mixed(uint64_t x) {
     return x ^ (x >> 31);
 }
 
-/// What the elements of one array have in common in one step. `draw` tells a tensor's arrays apart, `high` is the upper
-/// half of the elements' numbers.
-RULE uint32_t random_key(uint64_t seed, uint64_t step, uint64_t tensor, uint64_t draw, uint64_t high) {
-    constexpr uint64_t golden = 0x9e3779b97f4a7c15u;
-    uint64_t key = mixed(seed + golden);
-    key = mixed((key ^ step) + golden);
-    key = mixed((key ^ tensor) + golden);
-    return uint32_t(mixed((key ^ (draw << 32 | high)) + golden) >> 32);
+/// What the elements of a tensor have in common in one step.
+RULE uint64_t random_root(uint64_t seed, uint64_t step, uint64_t tensor) {
+    uint64_t root = mixed(seed + golden);
+    root = mixed((root ^ step) + golden);
+    return mixed((root ^ tensor) + golden);
+}
+
+/// What those of one array have in common. `draw` tells a tensor's arrays apart, `high` is the upper half of the
+/// elements' numbers.
+RULE uint32_t random_key(uint64_t root, uint64_t draw, uint64_t high) {
+    return uint32_t(mixed((root ^ (draw << 32 | high)) + golden) >> 32);
 }
 
 /// 16 bits for an element, by the lower half of its number: steps of the golden section from a random start (Fibonacci

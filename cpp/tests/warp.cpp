@@ -34,6 +34,7 @@ struct Lane {
     }
 
     int lane() const { return own; }
+    void meet() const { exchange->all.arrive_and_wait(); }
     double from(double mine, int lane) const {
         exchange->values[own] = mine;
         exchange->all.arrive_and_wait();
@@ -104,7 +105,7 @@ struct Scene {
     }
 
     /// Addresses are this copy's own.
-    Table table() {
+    Table table(Path path) {
         void* data[arrays];
         for (int i = 0; i < arrays; ++i) data[i] = memory[size_t(i)].data();
         task.buffers = {data[0], data[1], {data[2], data[3], data[4], data[5]}};
@@ -115,7 +116,7 @@ struct Scene {
             if (cargo.state[i].type == Type::code8) cargo.state[i].rest = data[8 + i];
         if (cargo.param.rounding == Rounding::kahan || cargo.param.rounding == Rounding::remainder)
             cargo.param.rest = data[8];
-        task.bare = cargo.bare(task.type);
+        task.path = path;
         return {
             &task,       1,        chunks.data(), int64_t(chunks.size()), first_chunks.data(), &turn, nullptr, nullptr,
             sums.data(), &squares, nullptr};
@@ -131,36 +132,49 @@ struct Scene {
 
 constexpr Part whole{0, 1, 0, 1};
 
-template <class Rule, bool bare>
+/// Also with the path that takes everything.
+template <class Rule, Path path>
 void compare(Scene alone) {
     alone.turn.update.rule = Rules::place<Rule>;
-    Scene warp = alone, before = alone;
-    update<Alone, Rule, float, bare>(alone.table(), whole, Alone());
-    const Table table = warp.table();
-    as_a_warp([&](Lane lane) { update<Lane, Rule, float, bare>(table, whole, lane); });
+    Scene warp = alone, before = alone, full = alone;
+    update<Alone, Rule, float, path>(alone.table(path), whole, Alone());
+    const Table table = warp.table(path);
+    as_a_warp([&](Lane lane) { update<Lane, Rule, float, path>(table, whole, lane); });
     CHECK(warp.same(alone));
+    update<Alone, Rule, float, Path::full>(full.table(Path::full), whole, Alone());
+    CHECK(full.same(alone));
     CHECK(!warp.same(before));
 }
 
 template <class Rule>
 void compare_storages(Random& random, int64_t size, int64_t offset) {
     const Scene scene(random, size, offset);
-    compare<Rule, true>(scene);
+    compare<Rule, Path::bare>(scene);
     Scene changed = scene;
     changed.task.cargo.param = {Type::bfloat16, Rounding::stochastic};
     changed.task.cargo.grad = {Type::float16};
     changed.task.cargo.clip_value = 0.5;
     changed.task.cargo.average_decay = 0.75;
     changed.task.cargo.copy_type = Type::float16;
-    compare<Rule, false>(changed);
+    compare<Rule, Path::full>(changed);
     changed.task.cargo.param = {Type::bfloat16, Rounding::kahan};
     changed.task.cargo.flush_denormals = true;
-    compare<Rule, false>(changed);
+    compare<Rule, Path::full>(changed);
+    Scene halves = scene;
+    Cargo& cargo = halves.task.cargo;
+    cargo.param = cargo.state[1] = {Type::bfloat16, Rounding::stochastic};
+    cargo.grad = cargo.state[0] = {Type::bfloat16};
+    compare<Rule, Path::halves>(halves);
     if (offset % 128 != 0) return;
     Scene codes = scene;
     codes.task.cargo.state[0] = {Type::code8, Rounding::nearest, 0, true};
     codes.task.cargo.state[1] = {Type::code8, Rounding::stochastic, 1, false};
-    compare<Rule, false>(codes);
+    compare<Rule, Path::codes>(codes);
+    codes.task.cargo.param = {Type::bfloat16, Rounding::stochastic};
+    compare<Rule, Path::codes>(codes);
+    codes.task.cargo.grad = {Type::bfloat16};
+    codes.task.cargo.clip_value = 0.5;
+    compare<Rule, Path::full>(codes);
 }
 
 void compare_norms(Random& random, int64_t size, int64_t offset, Type type) {
@@ -172,7 +186,7 @@ void compare_norms(Random& random, int64_t size, int64_t offset, Type type) {
     }
     alone.task.cargo.grad.type = type;
     Scene warp = alone;
-    const Table tables[] = {alone.table(), warp.table()};
+    const Table tables[] = {alone.table(Path::bare), warp.table(Path::bare)};
     for (int64_t part = 0; part < 3; ++part) squares(tables[0], part, 3, Alone());
     add_blocks(tables[0], 0, Alone());
     as_a_warp([&](Lane lane) {
@@ -181,6 +195,28 @@ void compare_norms(Random& random, int64_t size, int64_t offset, Type type) {
     as_a_warp([&](Lane lane) { add_blocks(tables[1], 0, lane); });
     CHECK(std::memcmp(alone.sums.data(), warp.sums.data(), alone.sums.size() * sizeof(double)) == 0);
     CHECK(alone.squares == warp.squares && alone.squares > 0);
+}
+
+/// The sums of a tensor's blocks, added by pages.
+void compare_pages(Random& random, int64_t chunks, int64_t offset) {
+    Task task;
+    task.size = chunks * chunk;
+    task.offset = offset;
+    const int64_t first = 0, count = task.chunks() * chunk_blocks;
+    std::vector<double> alone(static_cast<size_t>(count));
+    for (double& sum : alone) sum = random.fraction();
+    std::vector<double> warp = alone;
+    double squares[2];
+    Table table{};
+    table.tasks = &task;
+    table.first_chunks = &first;
+    table.sums = alone.data();
+    table.squares = &squares[0];
+    add_blocks(table, 0, Alone());
+    table.sums = warp.data();
+    table.squares = &squares[1];
+    as_a_warp([&](Lane lane) { add_blocks(table, 0, lane); });
+    CHECK(squares[0] == squares[1]);
 }
 
 void compare_stats(Random& random, int64_t size, Type type) {
@@ -209,6 +245,8 @@ int main() {
     Random random(1);
     for (const Type type : {Type::float32, Type::float64, Type::float16, Type::bfloat16})
         for (const int64_t size : {1, 15, 16, 33, 4096, 4097, 3 * 4096 + 17}) compare_stats(random, size, type);
+    for (const int64_t chunks : {1, 32, 33, 1025, 3000})
+        for (const int64_t offset : {0, 4096, 31 * 8192}) compare_pages(random, chunks, offset);
     for (const int64_t offset : {0, 128, 4095, 8190})
         for (const int64_t size : {1, 3, 127, 128, 130, 515, 8320}) {
             compare_storages<fusedstep::Adaptive<Momentum<double>, Moment<double>>>(random, size, offset);

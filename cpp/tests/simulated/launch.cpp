@@ -1,6 +1,7 @@
 // The kernels as loops on the processor. What a captured stream is given is kept, and done when its graph is launched.
 #include "cuda/launch.hpp"
 
+#include <cstdlib>
 #include <functional>
 #include <variant>
 #include <vector>
@@ -24,16 +25,30 @@ void put(Stream stream, std::function<void()> work) {
 using Kernel = void (*)(const Table& table);
 
 /// As a grid would: the teams of three blocks, with two teams each.
-template <class Rule, class Real, bool bare>
+template <class Rule, class Real, Path path>
 void all_parts(const Table& table) {
-    for (int block = 0; block < 3; ++block)
-        for (int team = 0; team < 2; ++team) update<Alone, Rule, Real, bare>(table, {block, 3, team, 2}, Alone());
+    if constexpr (is_taken<Rule>(path))
+        for (int block = 0; block < 3; ++block)
+            for (int team = 0; team < 2; ++team) update<Alone, Rule, Real, path>(table, {block, 3, team, 2}, Alone());
+    else
+        std::abort();
 }
 
-template <class Real, bool bare, class... Rule>
+template <class Real, Path path, class... Rule>
 Kernel kernel(int rule, List<Rule...>) {
-    static constexpr Kernel kernels[] = {all_parts<Rule, Real, bare>...};
+    static constexpr Kernel kernels[] = {all_parts<Rule, Real, path>...};
     return kernels[rule];
+}
+
+Kernel kernel(int rule, Type type, Path path) {
+    const bool is_float = type == Type::float32;
+    switch (path) {
+        case Path::bare:
+            return is_float ? kernel<float, Path::bare>(rule, Rules()) : kernel<double, Path::bare>(rule, Rules());
+        case Path::halves: return kernel<float, Path::halves>(rule, Rules());
+        case Path::codes: return kernel<float, Path::codes>(rule, Rules());
+        default: return is_float ? kernel<float, Path::full>(rule, Rules()) : kernel<double, Path::full>(rule, Rules());
+    }
 }
 
 }  // namespace
@@ -70,13 +85,10 @@ void read(const Reading& reading, BlockSums* blocks, uint64_t* counters, Stream)
     }
 }
 
-void make_ready(int, Type, bool) {}
+void make_ready(int, Type, Path) {}
 
-void update(const Table& table, int rule, Type type, bool bare, Stream stream) {
-    const Kernel run = type == Type::float32
-                           ? bare ? kernel<float, true>(rule, Rules()) : kernel<float, false>(rule, Rules())
-                       : bare ? kernel<double, true>(rule, Rules())
-                              : kernel<double, false>(rule, Rules());
+void update(const Table& table, int rule, Type type, Path path, Stream stream) {
+    const Kernel run = kernel(rule, type, path);
     put(stream, [=] { run(table); });
 }
 
