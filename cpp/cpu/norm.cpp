@@ -1,23 +1,20 @@
 #include "norm.hpp"
 
 #include <algorithm>
-#include <atomic>
 
+#include "blocks.hpp"
 #include "targets.hpp"
-#include "threads.hpp"
 
 namespace fusedstep::cpu {
 namespace {
 
-/// Blocks that a thread takes at a time, and blocks that pay for a thread.
-constexpr int64_t stretch = 8, worth_a_thread = 16;
+constexpr int64_t worth_a_thread = 16;
 
 /// The blocks of one tensor. The first is short where a shard begins within one.
-struct Blocks {
+struct Cut {
     const void* data;
     Type type;
     int64_t offset, size;
-    int64_t first;  ///< number of its first block among all
 
     int64_t count() const { return (offset % sum_block + size + sum_block - 1) / sum_block; }
     int64_t begin(int64_t number) const { return std::max<int64_t>(0, number * sum_block - offset % sum_block); }
@@ -46,30 +43,18 @@ struct Blocks {
 
 std::vector<double> squares(std::span<const Work> work) {
     const Passes& passes = *active_target()->passes;
-    std::vector<Blocks> tensors;
-    int64_t count = 0;
+    std::vector<Cut> tensors;
+    Blocks blocks;
     for (const Work& one : work) {
-        tensors.push_back({one.buffers.grad, one.cargo->grad.type, one.offset, one.size, count});
-        count += tensors.back().count();
+        tensors.push_back({one.buffers.grad, one.cargo->grad.type, one.offset, one.size});
+        blocks.add(tensors.back().count());
     }
-    std::vector<double> sums((size_t(count)));
-    std::atomic<int64_t> next = 0;
-    const int64_t parts = std::clamp<int64_t>(count / worth_a_thread, 1, thread_count());
-    together(int(parts), [&](int) {
-        for (int64_t from; (from = next.fetch_add(stretch, std::memory_order_relaxed)) < count;) {
-            const auto behind = std::upper_bound(tensors.begin(), tensors.end(), from,
-                                                 [](int64_t number, const Blocks& one) { return number < one.first; });
-            auto tensor = std::prev(behind);
-            for (int64_t i = from; i < std::min(from + stretch, count); ++i) {
-                while (i - tensor->first >= tensor->count()) ++tensor;
-                sums[size_t(i)] = tensor->sum(passes, i - tensor->first);
-            }
-        }
+    std::vector<double> sums((size_t(blocks.size())));
+    blocks.run(worth_a_thread, [&](size_t tensor, int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; ++i) sums[size_t(blocks.begin(tensor) + i)] = tensors[tensor].sum(passes, i);
     });
     std::vector<double> squares;
-    for (const Blocks& one : tensors) {
-        squares.push_back(one.add(&sums[size_t(one.first)]));
-    }
+    for (size_t i = 0; i < tensors.size(); ++i) squares.push_back(tensors[i].add(sums.data() + blocks.begin(i)));
     return squares;
 }
 

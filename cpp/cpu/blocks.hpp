@@ -1,0 +1,45 @@
+// The blocks of many tensors in one row, which threads take a stretch at a time.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "threads.hpp"
+
+namespace fusedstep::cpu {
+
+class Blocks {
+public:
+    /// Those of the next tensor.
+    void add(int64_t count) { ends_.push_back(size() + count); }
+
+    int64_t size() const { return ends_.empty() ? 0 : ends_.back(); }
+    int64_t begin(size_t tensor) const { return tensor == 0 ? 0 : ends_[tensor - 1]; }
+
+    /// Calls work(tensor, from, to) for all blocks, numbered in their tensor; each thread has so many at least.
+    template <class Work>
+    void run(int64_t worth_a_thread, const Work& work) const {
+        std::atomic<int64_t> next = 0;
+        const int64_t parts = std::clamp<int64_t>(size() / worth_a_thread, 1, thread_count());
+        together(int(parts), [&](int) {
+            for (int64_t from; (from = next.fetch_add(stretch, std::memory_order_relaxed)) < size();) {
+                const int64_t to = std::min(from + stretch, size());
+                auto tensor = size_t(std::upper_bound(ends_.begin(), ends_.end(), from) - ends_.begin());
+                for (; from < to; ++tensor) {
+                    const int64_t last = std::min(to, ends_[tensor]), first = begin(tensor);
+                    if (from < last) work(tensor, from - first, last - first);
+                    from = last;
+                }
+            }
+        });
+    }
+
+private:
+    static constexpr int64_t stretch = 8;
+
+    std::vector<int64_t> ends_;
+};
+
+}  // namespace fusedstep::cpu
