@@ -247,6 +247,19 @@ py::array check_scalar(py::handle object, const Where& where) {
     return array;
 }
 
+py::array check_number(py::handle object, const Device& device, const Where& where, const Where& of) {
+    py::array array = check_array(object, where);
+    check_device(array, device, where, of);
+    const std::optional<Type> type = find_type(array);
+    if (type != Type::float32 && type != Type::float64)
+        refuse_type(where, "have dtype float32 or float64", type_name_of(array));
+    check_order(array, where);
+    if (array.ndim() > 1 || array.size() != 1)
+        refuse(where, "have one element, shape () or (1,)", tuple_text(array.shape(), array.ndim()));
+    check_memory(array, where, false);
+    return array;
+}
+
 bool fits(py::handle object, const Layout& param) {
     if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_) return false;
     const auto* array = py::detail::array_proxy(object.ptr());

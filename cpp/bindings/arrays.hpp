@@ -74,6 +74,9 @@ py::array check_state(py::handle object, const Layout& param, const std::string&
 py::array check_ring(py::handle object, const Layout& param, int64_t planes, const std::string& type,
                      const Where& where, const Where& of);
 
+/// One float32 or float64 on a device, which is only read.
+py::array check_number(py::handle object, const Device& device, const Where& where, const Where& of);
+
 /// Throws if an array cannot be written to.
 void check_written(const py::array& array, const Where& where);
 

@@ -81,6 +81,7 @@ PYBIND11_MODULE(_core, module) {
         .def("advance", &Plan::advance)
         .def("skip", &Plan::skip)
         .def("outcome", &Plan::outcome)
+        .def_property_readonly("on_device", &Plan::on_device)
         .def("check_idle", &Plan::check_idle)
         .def("take_changes", &Plan::take_changes)
         .def("bind", [](const std::shared_ptr<Plan>& plan, const py::object& owner, const py::object& grads,

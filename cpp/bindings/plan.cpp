@@ -271,6 +271,7 @@ void Plan::forget() {
     groups_ = py::list();
     held_.clear();
     copies_.clear();
+    numbers_.clear();
     territory_ = {};
     stepper_.reset();
     plan_ = {};

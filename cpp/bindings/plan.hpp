@@ -43,6 +43,12 @@ public:
     /// for the update alone.
     void step(const py::object& owner, const py::object& grads, const py::object& stages);
 
+    /// A stage's number that lies on the device.
+    struct Number {
+        const std::string* argument;
+        py::array array;
+    };
+
     /// Gradients and stages that were checked, for steps that find new values in the same arrays.
     struct Bound {
         struct Arrays {
@@ -53,6 +59,7 @@ public:
         };
         int64_t version;
         std::vector<py::object> arrays;  ///< keeps the memory alive
+        std::vector<Number> numbers;
         std::vector<Arrays> tensors;
         Stages stages;
     };
@@ -68,6 +75,9 @@ public:
 
     /// What became of the last step: norm, factor, and whether it was skipped.
     py::tuple outcome();
+
+    /// Whether the parameters lie on a device.
+    bool on_device() const { return stepper_ != nullptr; }
 
     /// Throws during a step.
     void check_idle();
@@ -158,6 +168,7 @@ private:
     void check_places(size_t tensor) const;
     void take(size_t tensor, py::handle grad);
     void take_copy(size_t tensor, py::handle array);
+    Live take_number(const py::dict& stages, const std::string& argument);
     template <class Take>
     void match(const py::object& tree, const std::string& argument, Take take);
     void take_all(const py::object& grads, const py::object& stages);
@@ -168,7 +179,8 @@ private:
     void run();
     void refuse_step(double norm, bool raises);
 
-    inline static const std::string params_ = "params", grads_ = "grads", state_ = "state", copy_to_ = "copy_to";
+    inline static const std::string params_ = "params", grads_ = "grads", state_ = "state", copy_to_ = "copy_to",
+                                    grad_scale_ = "grad_scale", norm_ = "norm";
 
     std::string optimizer_;
     py::list groups_;
@@ -183,6 +195,7 @@ private:
     bool flush_denormals_ = false;
     std::vector<py::object> held_;      ///< this step's gradients, kept alive while the interpreter is released
     std::vector<py::object> copies_;    ///< and the arrays that it copies to
+    std::vector<Number> numbers_;       ///< and those of its stages
     std::unique_ptr<Stepper> stepper_;  ///< where the arrays are not the processor's
     int64_t calls_ = 0, skipped_ = 0;
     int64_t unfetched_ = 0;           ///< calls that the device may not have counted so

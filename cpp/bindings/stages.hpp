@@ -1,4 +1,4 @@
-// The stages of a step at the border: a dict that Python has checked.
+// The stages of a step at the border: a dict that Python has checked, all but arrays.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -13,7 +13,8 @@ namespace py = pybind11;
 inline Stages read_stages(const py::dict& given) {
     const auto number = [&](const char* name) {
         const py::object value = given[name];
-        return value.is_none() ? Maybe() : Maybe(value.cast<double>());
+        if (value.is_none()) return Maybe();
+        return Maybe(PyFloat_Check(value.ptr()) ? value.cast<double>() : 1);  // what an array holds is not read here
     };
     const auto policy = given["on_nonfinite"].cast<std::string>();
     Stages stages;

@@ -17,6 +17,8 @@ namespace {
 /// Below this, a step is over before another thread could use the interpreter.
 constexpr int64_t worth_releasing = 32768;
 
+const std::string nowhere;
+
 }  // namespace
 
 /// Gradients that a step has taken: let go at its end, however it ends.
@@ -35,6 +37,7 @@ private:
         }
         plan_->held_.clear();
         plan_->copies_.clear();
+        plan_->numbers_.clear();
         plan_->plan_.stages = {};
     }
 
@@ -105,6 +108,17 @@ void Plan::take_copy(size_t tensor, py::handle given) {
     copies_.push_back(std::move(array));
 }
 
+/// Where a stage's number lies that is an array on the device; nowhere where it is one of Python's.
+Live Plan::take_number(const py::dict& stages, const std::string& argument) {
+    const py::object given = stages[py::str(argument)];
+    if (given.is_none() || PyFloat_Check(given.ptr())) return {};
+    py::array array = check_number(given, entries_.front().layout.device, {optimizer_, argument, nowhere, nowhere},
+                                   where(params_, 0));
+    const Live live{array.data(), type_of(array)};
+    numbers_.push_back({&argument, std::move(array)});
+    return live;
+}
+
 /// Calls take(tensor, leaf) for the leaves of a tree that mirrors the parameters.
 template <class Take>
 void Plan::match(const py::object& tree, const std::string& argument, Take take) {
@@ -132,6 +146,8 @@ void Plan::take_all(const py::object& grads, const py::object& given) {
     const py::dict dict = py::reinterpret_borrow<py::dict>(given);
     plan_.stages = read_stages(dict);
     plan_.stages.flush_denormals = flush_denormals_;
+    plan_.stages.live_scale = take_number(dict, grad_scale_);
+    plan_.stages.live_norm = take_number(dict, norm_);
     const py::object copies = dict["copy_to"];
     if (!copies.is_none())
         match(copies, copy_to_, [this](size_t tensor, py::handle array) { take_copy(tensor, array); });
@@ -230,7 +246,7 @@ void Plan::run_cuda() {
     }
     if (captured) return;
     if (verdict == Stepper::skipped) return refuse_step(plan_.outcome.norm, raises);
-    if (!raises || !outcome_on_device_ || !plan_.stages.measure()) return;
+    if (!raises || !outcome_on_device_ || !plan_.stages.pending()) return;
     fetch();
     if (!plan_.outcome.skipped) return;
     --skipped_;  // the device has counted what is an error here
@@ -280,7 +296,7 @@ Plan::Bound Plan::bind(const py::object& owner, const py::object& grads, const p
     const Taken taken(*this);
     take_all(grads, stages);
     settle(owner);
-    Bound bound{version, held_, {}, plan_.stages};
+    Bound bound{version, held_, numbers_, {}, plan_.stages};
     bound.arrays.insert(bound.arrays.end(), copies_.begin(), copies_.end());
     for (const Tensor& tensor : plan_.tensors)
         bound.tensors.push_back(
@@ -315,6 +331,7 @@ void Plan::step_bound(const py::object& owner, const Bound& bound) {
         tensor.cargo.copy = arrays.copy;
         tensor.cargo.copy_type = arrays.copy_type;
     }
+    for (const auto& [argument, array] : bound.numbers) check_place(array, optimizer_ + ": " + *argument);
     settle(owner);
     call_schedules();
     run();

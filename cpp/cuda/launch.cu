@@ -80,12 +80,13 @@ __global__ void __launch_bounds__(threads)
 }  // namespace
 
 void measure(const Table& table, const Stages& stages, Stream stream) {
-    if (table.chunk_count > 0) {
+    if (stages.measure() && table.chunk_count > 0) {
         const int64_t most = (table.chunk_count * chunk_blocks + 15) / 16;  // a block of threads takes sixteen
         const int64_t blocks = std::min(most, resident_blocks(reinterpret_cast<const void*>(squares_kernel)));
         squares_kernel<<<unsigned(blocks), threads, 0, of(stream)>>>(table);
     }
-    if (table.task_count > 0) add_kernel<<<unsigned(table.task_count), Warp::lanes, 0, of(stream)>>>(table);
+    if (stages.measure() && table.task_count > 0)
+        add_kernel<<<unsigned(table.task_count), Warp::lanes, 0, of(stream)>>>(table);
     settle_kernel<<<1, 1, 0, of(stream)>>>(table, stages);
     check(cudaGetLastError());
 }
@@ -94,8 +95,8 @@ void prepare(const Table& table, const Preparation<Method>& group, Stream stream
     std::visit(
         [&](const auto& method) {
             using One = std::decay_t<decltype(method)>;
-            const Preparation<One> own{method,      group.decay,    group.begin,  group.end,
-                                       group.first, group.measured, group.outcome};
+            const Preparation<One> own{method,      group.decay,   group.begin,  group.end,
+                                       group.first, group.settled, group.outcome};
             prepare_kernel<One><<<1, threads, 0, of(stream)>>>(table, own);
         },
         group.method);

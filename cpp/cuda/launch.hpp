@@ -8,7 +8,7 @@
 
 namespace fusedstep::cuda {
 
-/// Σg² of every task, and what the stages make of them.
+/// What becomes of the step, with Σg² of every task where the stages ask for them.
 void measure(const Table& table, const Stages& stages, Stream stream);
 
 void prepare(const Table& table, const Preparation<Method>& group, Stream stream);

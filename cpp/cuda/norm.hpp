@@ -86,7 +86,7 @@ RULE void add_blocks(const Table& table, int task, Team team) {
 
 /// Whether the step happens, and with which factors.
 RULE void settle(const Table& table, const Stages& stages) {
-    table.progress->last = fusedstep::settle(stages, table.squares, table.task_count,
+    table.progress->last = fusedstep::settle(stages.read(), table.squares, table.task_count,
                                              [&](int64_t i, double factor) { table.turns[i].factor = factor; });
 }
 

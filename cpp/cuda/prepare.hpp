@@ -13,7 +13,7 @@ struct Preparation {
     Decay decay;
     int begin, end;   ///< tasks
     bool first;       ///< of the step's groups
-    bool measured;    ///< the table knows the outcome already
+    bool settled;     ///< the table knows the outcome already
     Outcome outcome;  ///< otherwise
 };
 
@@ -34,7 +34,7 @@ template <class Method>
 RULE Turn lead(const Table& table, const Preparation<Method>& group) {
     Progress& progress = *table.progress;
     if (group.first) {
-        if (!group.measured) progress.last = group.outcome;
+        if (!group.settled) progress.last = group.outcome;
         ++(progress.last.skipped ? progress.skipped : progress.calls);
     }
     const Task& task = table.tasks[group.begin];
@@ -51,7 +51,7 @@ RULE void follow(const Table& table, const Preparation<Method>& group, int task,
         return;
     }
     const int64_t step = ++table.steps[own.tensor];
-    const double carry = carry_of(own), factor = group.measured ? turn.factor : group.outcome.factor;
+    const double carry = carry_of(own), factor = group.settled ? turn.factor : group.outcome.factor;
     turn = step == leader.step && carry == carried ? leader : turn_at(table, group, step, carry);
     turn.factor = factor;
     turn.root = random_root(own.cargo.seed, uint64_t(step), own.cargo.tensor);

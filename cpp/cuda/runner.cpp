@@ -48,6 +48,19 @@ Path path_of(const Task& task) {
     return halves ? Path::halves : codes && task.buffers.state[0] ? Path::codes : Path::full;
 }
 
+/// With the numbers of the device's memory, for which it waits.
+Stages read(Stages stages, Stream stream) {
+    double scale, norm;
+    const auto bring = [&](Live& live, double& room) {
+        if (!live) return;
+        download(&room, live.at, size_t(size_of(live.type)), stream);
+        live.at = &room;
+    };
+    bring(stages.live_scale, scale);
+    bring(stages.live_norm, norm);
+    return stages.read();
+}
+
 }  // namespace
 
 /// Whether the tasks are other ones than in the step before; to make them anew takes longer.
@@ -205,14 +218,14 @@ bool Runner::capturing(Stream stream) {
     return cuda::capturing(stream);
 }
 
-void Runner::launch(const Plan& plan, const Outcome& outcome, bool measured, Stream stream) {
-    if (measured) measure(table_, plan.stages, stream);
+void Runner::launch(const Plan& plan, const Outcome& outcome, bool pending, Stream stream) {
+    if (pending) measure(table_, plan.stages, stream);
     for (size_t begin = 0; begin < tasks_.size();) {
         const int number = tasks_[begin].group;
         size_t end = begin;
         while (end < tasks_.size() && tasks_[end].group == number) ++end;
         const Group& group = plan.groups[size_t(number)];
-        prepare(table_, {group.method, group.decay, int(begin), int(end), begin == 0, measured, outcome}, stream);
+        prepare(table_, {group.method, group.decay, int(begin), int(end), begin == 0, pending, outcome}, stream);
         begin = end;
     }
     for (const Kind& kind : kinds_) update(table_, kind.rule, kind.type, kind.path, stream);
@@ -222,9 +235,10 @@ Stepper::Verdict Runner::step(Plan& plan, Stream stream) {
     const On on(device_);
     const Stages& stages = plan.stages;
     if (changed(plan)) list_tasks(plan);
-    const bool measured = stages.measure() && !tasks_.empty(), captured = cuda::capturing(stream);
+    const bool pending = stages.pending() && !tasks_.empty(), captured = cuda::capturing(stream);
     Outcome outcome;
-    if (!measured) outcome = settle(stages, nullptr, 0, [](int64_t, double) {});
+    // Of a step without gradients there is nothing that the device could do by itself.
+    if (!pending) outcome = settle(captured ? stages : read(stages, stream), nullptr, 0, [](int64_t, double) {});
     if (captured && stages.on_nonfinite == Stages::raise)
         throw std::runtime_error("on_nonfinite must be 'propagate' or 'skip' in a step that is captured, got 'raise'");
     if (!captured) plan.outcome = outcome;
@@ -235,9 +249,9 @@ Stepper::Verdict Runner::step(Plan& plan, Stream stream) {
     if (!steps_known_) count_from(plan, stream);
     put_rates(plan, stream);
     captured_ |= captured;
-    skips_ |= measured && stages.on_nonfinite != Stages::propagate;
+    skips_ |= pending && stages.on_nonfinite != Stages::propagate;
     find_kinds(plan);
-    launch(plan, outcome, measured, stream);
+    launch(plan, outcome, pending, stream);
     if (!captured)
         for (Tensor& tensor : plan.tensors)
             if (tensor.buffers.grad) ++tensor.step;

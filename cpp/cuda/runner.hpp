@@ -57,7 +57,7 @@ private:
     void count_from(const Plan& plan, Stream stream);
     void add(const Kind& kind);
     void find_kinds(const Plan& plan);
-    void launch(const Plan& plan, const Outcome& outcome, bool measured, Stream stream);
+    void launch(const Plan& plan, const Outcome& outcome, bool pending, Stream stream);
 
     int device_;
     std::vector<Given> given_, seen_given_;

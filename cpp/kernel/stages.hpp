@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "../rules/rule.hpp"
+#include "buffers.hpp"
 
 namespace fusedstep {
 
@@ -20,21 +20,50 @@ struct Maybe {
     ANYWHERE double operator*() const { return value; }
 };
 
+/// A number in a device's memory, read there when the step runs.
+struct Live {
+    const void* at = nullptr;
+    Type type = Type::float64;
+
+    ANYWHERE explicit operator bool() const { return at; }
+    ANYWHERE double operator*() const {
+        return type == Type::float32 ? double(*static_cast<const float*>(at)) : *static_cast<const double*>(at);
+    }
+};
+
 struct Stages {
     enum OnNonfinite { propagate, skip, raise };
 
     /// Added to the norm that is divided by, as in torch.nn.utils.clip_grad_norm_.
     static constexpr double clip_eps = 1e-6;
 
+    static constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
     double grad_scale = 1;  ///< gradients come multiplied with it
     Maybe max_norm, max_norm_per_tensor;
-    Maybe norm;  ///< of the unscaled gradients, where the caller knows it
+    Maybe norm;                  ///< of the unscaled gradients, where the caller knows it
+    Live live_scale, live_norm;  ///< in the place of these two, where they are given
     double clip_value = std::numeric_limits<double>::infinity();
     OnNonfinite on_nonfinite = propagate;
     bool zero_grad = false, flush_denormals = false;
 
     /// Whether the gradients' squares must be added up before anything else.
     ANYWHERE bool measure() const { return max_norm_per_tensor || (!norm && (max_norm || on_nonfinite != propagate)); }
+
+    /// Whether what becomes of the step is known only where it runs.
+    ANYWHERE bool pending() const { return measure() || live_scale || live_norm; }
+
+    /// With the numbers of the device's memory in their places. What nobody could give as a number is NaN; of such a
+    /// scale the norm is NaN as well, so that no step is taken for a finite one.
+    ANYWHERE Stages read() const {
+        Stages found = *this;
+        if (live_scale) found.grad_scale = *live_scale;
+        if (live_norm) found.norm.value = *live_norm;
+        if (found.norm.value < 0) found.norm.value = nan;
+        if (!(found.grad_scale > 0) || !std::isfinite(found.grad_scale)) found.grad_scale = found.norm.value = nan;
+        found.live_scale = found.live_norm = {};
+        return found;
+    }
 
     /// Whether anything happens to gradients or to what is stored.
     bool touch() const {

@@ -228,10 +228,12 @@ class Optimizer(Configured):
             grads: gradients in the structure of the parameters, each with its parameter's shape and order of elements,
                 of any floating type. ``None`` skips a parameter, which does not advance it. With several groups, a
                 list with an entry for each.
-            grad_scale: what gradients come multiplied with (a loss scale), and are divided by.
+            grad_scale: what gradients come multiplied with (a loss scale), and are divided by. On a device also an
+                array of one element there, float32 or float64, which the step reads when it runs.
             max_norm: the norm of all gradients is brought down to this, if it is larger, as by
                 torch.nn.utils.clip_grad_norm_. Of shards, only the parts at hand are known: give ``norm``.
-            norm: the norm of the unscaled gradients, if it is known: it is not computed then.
+            norm: the norm of the unscaled gradients, if it is known: it is not computed then. On a device also an
+                array, as above.
             max_norm_per_tensor: the same for each tensor by itself.
             clip_value: every element is brought into ±this.
             on_nonfinite: where the norm, in float64, is not finite, "propagate" goes on, "skip" leaves everything as it
@@ -253,7 +255,8 @@ class Optimizer(Configured):
         >>> w.round(6), g, opt.last.norm
         (array([0.94, 0.92]), array([0., 0.]), 5.0)
         """
-        self._plan.step(self, grads, all_stages.resolve(self._name, stages) if stages else None)
+        checked = all_stages.resolve(self._name, stages, self._plan.on_device) if stages else None
+        self._plan.step(self, grads, checked)
 
     def bind(self, grads: Any, **stages: Any) -> Any:
         """Check gradients and stages once, for steps that find new values in the same arrays.
@@ -269,7 +272,7 @@ class Optimizer(Configured):
         >>> w
         array([0.5, 0.5, 0.5])
         """
-        return self._plan.bind(self, grads, all_stages.resolve(self._name, stages))
+        return self._plan.bind(self, grads, all_stages.resolve(self._name, stages, self._plan.on_device))
 
     @property
     def last(self) -> Outcome:

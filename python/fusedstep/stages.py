@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .options import Number, Option, Refused, choice, flag, optional, positive
 
 
@@ -40,14 +42,28 @@ STAGES: dict[str, Option] = {
 DEFAULTS: dict[str, Any] = {name: option.default for name, option in STAGES.items()} | {"copy_to": None}
 
 
-def resolve(owner: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
-    """All stages, checked; None where nothing is asked for."""
+#: Numbers that an array of one element may hold on the device where the parameters are.
+LIVE = ("grad_scale", "norm")
+
+
+def is_array(value: Any) -> bool:
+    """Whether something is another library's array; NumPy's are no numbers that a device could read."""
+    described = hasattr(type(value), "__dlpack__") or hasattr(value, "__cuda_array_interface__")
+    return described and not isinstance(value, np.ndarray)
+
+
+def resolve(owner: str, given: Mapping[str, Any], on_device: bool = False) -> dict[str, Any] | None:
+    """All stages, checked but for arrays on a device; None where nothing is asked for."""
     if not given:
         return None
     for name in given:
         if name not in DEFAULTS:
             raise TypeError(f"{owner}: step's keywords must be among {', '.join(sorted(DEFAULTS))}, got {name!r}")
-    stages = DEFAULTS | {name: STAGES[name].take(owner, name, given[name]) for name in given if name in STAGES}
+    stages = dict(DEFAULTS)
+    for name, value in given.items():
+        if name in STAGES:
+            live = on_device and name in LIVE and is_array(value)
+            stages[name] = value if live else STAGES[name].take(owner, name, value)
     stages["copy_to"] = given.get("copy_to")
     if stages["max_norm"] is not None and stages["max_norm_per_tensor"] is not None:
         raise ValueError(

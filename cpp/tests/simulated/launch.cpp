@@ -55,8 +55,10 @@ Kernel kernel(int rule, Type type, Path path) {
 
 void measure(const Table& table, const Stages& stages, Stream stream) {
     put(stream, [=] {
-        for (int64_t part = 0; part < 5; ++part) squares(table, part, 5, Alone());
-        for (int task = 0; task < table.task_count; ++task) add_blocks(table, task, Alone());
+        if (stages.measure()) {
+            for (int64_t part = 0; part < 5; ++part) squares(table, part, 5, Alone());
+            for (int task = 0; task < table.task_count; ++task) add_blocks(table, task, Alone());
+        }
         settle(table, stages);
     });
 }
@@ -66,8 +68,8 @@ void prepare(const Table& table, const Preparation<Method>& group, Stream stream
         std::visit(
             [&](const auto& method) {
                 using One = std::decay_t<decltype(method)>;
-                const Preparation<One> own{method,      group.decay,    group.begin,  group.end,
-                                           group.first, group.measured, group.outcome};
+                const Preparation<One> own{method,      group.decay,   group.begin,  group.end,
+                                           group.first, group.settled, group.outcome};
                 const double carried = carry_of(table.tasks[group.begin]);
                 const Turn leader = lead(table, own);
                 for (int task = group.begin; task < group.end; ++task) follow(table, own, task, leader, carried);
