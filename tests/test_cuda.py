@@ -198,6 +198,15 @@ def test_more_than_2_31_elements(device):
     assert (fs.cuda.to_host(Shifted(param, 0, window)) == 0).all()
 
 
+def test_stages_that_change_while_the_arrays_stay(twins):
+    pair = twins("Adam", {"lr": 0.1})
+    here, there = start(1), on(pair.device, start(1))
+    for stages in ({}, {"clip_value": 0.5}, {"clip_value": 0.25}, {"max_norm": 0.1}, {"zero_grad": True}, {}):
+        pair.kernel.step(here, **stages)
+        pair.other.step(there, **stages)
+        pair.check()
+
+
 # Counting
 
 
@@ -704,6 +713,8 @@ def test_devices_do_not_mix(device):
         grouped.add({"v": there})
     with pytest.raises(ValueError, match=r"stats: grads\[1\] must be on the device of grads\[0\], cuda:0"):
         fs.stats([there, here])
+    with pytest.raises(ValueError, match=r"stats: grads\[2\] must be on the device of grads\[1\], the processor, got"):
+        fs.stats([None, here, there])
     with pytest.raises(ValueError, match="stats: before must be on the device of grads, cuda:0"):
         fs.stats(there, before=here, after=here)
 

@@ -33,13 +33,17 @@ Readings::Readings(const py::object& grads, const py::object& before, const py::
         found = mirrored(structure, leaves.size(), before, names[1]);
         left = mirrored(structure, leaves.size(), after, names[2]);
     }
+    const Leaf* first = nullptr;
     for (size_t i = 0; i < leaves.size(); ++i) {
         const Leaf& leaf = leaves[i];
         if (leaf.value.is_none()) continue;
         const auto where = [&](int argument) { return Where{caller, names[argument], nowhere, leaf.path}; };
         Reading reading{leaf.name, check_read(leaf.value, where(0)), py::none(), py::none()};
-        if (readings_.empty()) device_ = device_of(reading.grad);
-        check_device(reading.grad, device_, where(0), Where{caller, names[0], nowhere, leaves.front().path});
+        if (!first) {
+            first = &leaf;
+            device_ = device_of(reading.grad);
+        }
+        check_device(reading.grad, device_, where(0), Where{caller, names[0], nowhere, first->path});
         if (!before.is_none()) {
             const py::array old = check_read(found[i], where(1));
             check_shape(old, reading.grad, where(1), where(0));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 #include "launch.hpp"
 
@@ -48,6 +49,12 @@ Path path_of(const Task& task) {
     return halves ? Path::halves : codes && task.buffers.state[0] ? Path::codes : Path::full;
 }
 
+/// Throws where a graph is captured: what comes from the host is not part of it.
+void refuse_capture(Stream stream) {
+    if (cuda::capturing(stream))
+        throw std::runtime_error("a step that is captured must have been run before with the same arrays and stages");
+}
+
 /// With the numbers of the device's memory, for which it waits.
 Stages read(Stages stages, Stream stream) {
     double scale, norm;
@@ -65,19 +72,16 @@ Stages read(Stages stages, Stream stream) {
 
 /// Whether the tasks are other ones than in the step before; to make them anew takes longer.
 bool Runner::changed(const Plan& plan) {
-    const Stages& stages = plan.stages;
-    given_.clear();
+    std::swap(source_, source_before_);  // whose memory is used again
+    source_.given.clear();
     for (const Tensor& tensor : plan.tensors)
-        given_.push_back({tensor.buffers.grad, tensor.cargo.grad.type, tensor.cargo.copy, tensor.cargo.copy_type});
-    if (plan.version == seen_version_ && stages.clip_value == seen_clip_ && stages.zero_grad == seen_zeros_ &&
-        stages.flush_denormals == seen_flush_ && given_ == seen_given_)
-        return false;
-    seen_version_ = plan.version;
-    seen_clip_ = stages.clip_value;
-    seen_zeros_ = stages.zero_grad;
-    seen_flush_ = stages.flush_denormals;
-    seen_given_ = given_;
-    return true;
+        source_.given.push_back(
+            {tensor.buffers.grad, tensor.cargo.grad.type, tensor.cargo.copy, tensor.cargo.copy_type});
+    source_.version = plan.version;
+    source_.clip_value = plan.stages.clip_value;
+    source_.zero_grad = plan.stages.zero_grad;
+    source_.flush_denormals = plan.stages.flush_denormals;
+    return source_ != source_before_;
 }
 
 void Runner::list_tasks(const Plan& plan) {
@@ -104,8 +108,7 @@ void Runner::list_tasks(const Plan& plan) {
 /// Brings the table to the device where it has changed.
 void Runner::lay_out(const Plan& plan, Stream stream) {
     if (!layouts_.empty() && layouts_.back()->tasks == tasks_) return;
-    if (cuda::capturing(stream))
-        throw std::runtime_error("a step that is captured must have been run before with the same arrays and stages");
+    refuse_capture(stream);
     if (layouts_.empty() || captured_) layouts_.push_back(std::make_unique<Layout>());
     Layout& layout = *layouts_.back();
     const bool same_cuts =
@@ -147,8 +150,7 @@ void Runner::lay_out(const Plan& plan, Stream stream) {
 
 /// Gives the device the plan's counters.
 void Runner::count_from(const Plan& plan, Stream stream) {
-    if (cuda::capturing(stream))
-        throw std::runtime_error("a step that is captured must have been run before with the same arrays and stages");
+    refuse_capture(stream);
     const bool others = certain_steps_.size() != plan.tensors.size() || rates_.size() != plan.groups.size();
     if (counters_.empty() || (captured_ && others)) {
         auto fresh = std::make_unique<Counters>();

@@ -51,6 +51,15 @@ private:
         bool operator==(const Given&) const = default;
     };
 
+    /// All that tasks are made from.
+    struct Source {
+        std::vector<Given> given;
+        int64_t version = -1;
+        double clip_value = 0;
+        bool zero_grad = false, flush_denormals = false;
+        bool operator==(const Source&) const = default;
+    };
+
     bool changed(const Plan& plan);
     void list_tasks(const Plan& plan);
     void lay_out(const Plan& plan, Stream stream);
@@ -60,10 +69,7 @@ private:
     void launch(const Plan& plan, const Outcome& outcome, bool pending, Stream stream);
 
     int device_;
-    std::vector<Given> given_, seen_given_;
-    int64_t seen_version_ = -1;
-    double seen_clip_ = 0;
-    bool seen_zeros_ = false, seen_flush_ = false;
+    Source source_, source_before_;
     std::vector<Task> tasks_;
     std::vector<Kind> kinds_;
     /// The last is the current one. Those before it are what graphs that were captured refer to.
