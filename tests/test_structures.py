@@ -367,52 +367,63 @@ LOOKAHEAD = [
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scheduled", [False, True])
 @pytest.mark.parametrize(("options", "displacement"), LOOKAHEAD)
-@pytest.mark.parametrize("optimizers", [fs, fs.reference], ids=["fused", "reference"])
-def test_lookahead(optimizers, options, displacement, scheduled, dtype):
+@pytest.mark.parametrize(
+    ("optimizers", "place"),
+    [(fs, "processor"), (fs.reference, "processor"), (fs, "device")],
+    indirect=["place"],
+    ids=["fused", "reference", "device"],
+)
+def test_lookahead(optimizers, options, displacement, scheduled, dtype, place):
     """It is taken with the rate of the step to come."""
-    w = np.full((2, 3), 64, dtype).T
+    start = np.full((2, 3), 64, dtype).T
+    w = place.put(start)
     lr = (lambda step: 0.5 if step < 2 else 0.25) if scheduled else 0.5
     opt = optimizers.SGD({"net": [w]}, lr=lr, **options)
-    assert (opt.lookahead()["net"][0] == w).all()
+    assert (place.get(opt.lookahead()["net"][0]) == start).all()
     for value in (1, 2):
-        opt.step({"net": [np.full((2, 3), value, dtype).T]})
+        opt.step({"net": [place.put(np.full((2, 3), value, dtype).T)]})
     if not scheduled:
         opt.param_groups[0]["lr"] = 0.25
-    before = w.copy()
+    before = place.get(w).copy(order="K")
     ahead = opt.lookahead()
-    assert same_bytes(w, before)
-    assert ahead["net"][0].dtype == dtype
+    assert same_bytes(place.get(w), before)
+    assert np.dtype(ahead["net"][0].dtype) == dtype
     assert ahead["net"][0].strides == w.strides
-    assert (ahead["net"][0] == w - displacement).all()
+    assert (place.get(ahead["net"][0]) == before - displacement).all()
 
 
-def test_lookahead_is_written_anew():
-    params = [np.ones(3), np.ones(2)]
-    opt = fs.SGD([{"params": params}, {"params": {"w": np.ones(4)}}], lr=0.5, momentum=0.5)
+def test_lookahead_is_written_anew(place):
+    params = [place.put(np.ones(3)), place.put(np.ones(2))]
+    opt = fs.SGD([{"params": params}, {"params": {"w": place.put(np.ones(4))}}], lr=0.5, momentum=0.5)
     first = opt.lookahead()
     assert isinstance(first, list)
     assert [type(entry) for entry in first] == [list, dict]
-    assert not np.shares_memory(first[0][0], params[0])
-    opt.step([[np.ones(3), np.ones(2)], {"w": np.ones(4)}])
+    assert first[0][0] is not params[0]
+    opt.step([[place.put(np.ones(3)), place.put(np.ones(2))], {"w": place.put(np.ones(4))}])
+    assert (place.get(first[0][0]) == 1).all()
     second = opt.lookahead()
     assert second[0][0] is first[0][0]
     assert second[1]["w"] is first[1]["w"]
-    assert (first[0][0] == 0.25).all()
+    assert (place.get(first[0][0]) == 0.25).all()
     # A gradient taken there is one like every other.
     opt.step(first)
-    opt.add(np.ones(5))
-    assert [type(entry) for entry in opt.lookahead()] == [list, dict, np.ndarray]
+    opt.add(place.put(np.ones(5)))
+    assert [type(entry) for entry in opt.lookahead()] == [list, dict, type(params[0])]
 
 
-def test_lookahead_of_the_generic_method():
-    w, same = np.ones(3), np.ones(3)
-    groups = [{"params": w}, {"params": np.ones(2), "phi": "gradient"}]
+def test_lookahead_of_the_generic_method(place):
+    groups = [{"params": place.put(np.ones(size))} for size in (3, 2, 2)]
+    groups[1] |= {"phi": "gradient", "psi": "sum", "eps": 0.0}
+    groups[2] |= {"psi": "sum", "eps": 0.0}
     opt = fs.Adaptive(groups, lr=0.5, phi="heavy_ball", momentum=0.5)
-    sgd = fs.SGD(same, lr=0.5, momentum=0.5)
-    opt.step([np.ones(3), np.ones(2)])
-    sgd.step(np.ones(3))
-    assert same_bytes(opt.lookahead()[0], sgd.lookahead())
-    assert (opt.lookahead()[1] == 0.5).all(), "a group without momentum is not displaced"
+    sgd = fs.SGD(place.put(np.ones(3)), lr=0.5, momentum=0.5)
+    opt.step([place.put(np.ones(size)) for size in (3, 2, 2)])
+    sgd.step(place.put(np.ones(3)))
+    ahead, still, divided = opt.lookahead()
+    assert same_bytes(place.get(ahead), place.get(sgd.lookahead()))
+    assert (place.get(ahead) == 0.25).all()
+    assert (place.get(still) == 0.5).all(), "a group without momentum is not displaced"
+    assert (place.get(divided) == 0.25).all(), "only momentum displaces"
 
 
 @pytest.mark.parametrize("name", [name for name in fs.reference.__all__ if name not in ("SGD", "Adaptive")])

@@ -101,6 +101,7 @@ PYBIND11_MODULE(_core, module) {
         .def("set_seed", &Plan::set_seed)
         .def("invalidate", [](Plan& plan) { ++plan.version; })
         .def("put_rates", &Plan::put_rates)
+        .def("displace", &Plan::displace)
         .def_property("calls", &Plan::get_calls, &Plan::set_calls)
         .def_property("skipped", &Plan::get_skipped, &Plan::set_skipped);
     py::class_<Bound>(module, "Bound", fs::bindings::collectable<Bound>())

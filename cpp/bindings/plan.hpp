@@ -125,6 +125,10 @@ public:
     int64_t get_skipped();
     void set_skipped(int64_t skipped);
 
+    /// Fills arrays on a device with θ − factor·state, or θ where there is no such state; `aheads` holds (factor,
+    /// array) by name.
+    void displace(const std::string& state, const py::dict& aheads);
+
     /// Takes over learning rates that were changed, for graphs that were captured from a step.
     void put_rates(const py::object& owner);
 
@@ -180,7 +184,7 @@ private:
     void refuse_step(double norm, bool raises);
 
     inline static const std::string params_ = "params", grads_ = "grads", state_ = "state", copy_to_ = "copy_to",
-                                    grad_scale_ = "grad_scale", norm_ = "norm";
+                                    grad_scale_ = "grad_scale", norm_ = "norm", lookahead_ = "lookahead";
 
     std::string optimizer_;
     py::list groups_;

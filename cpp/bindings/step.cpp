@@ -230,6 +230,30 @@ void Plan::put_rates(const py::object& owner) {
     if (stepper_) stepper_->put_rates(plan_, current_stream(entries_.front().param));
 }
 
+void Plan::displace(const std::string& state, const py::dict& aheads) {
+    const Busy busy(busy_, optimizer_);
+    std::vector<Ahead> all;
+    for (size_t i = 0; i < entries_.size(); ++i) {
+        const Entry& entry = entries_[i];
+        if (entry.layout.foreign) check_places(i);
+        const auto [factor, given] = aheads[py::str(entry.name)].cast<std::pair<double, py::object>>();
+        const py::array array = check_copy(given, entry.layout, where(lookahead_, i), where(params_, i));
+        Ahead ahead{const_cast<void*>(array.data()), factor, -1};
+        int place = 0;
+        for (const Companion& one : companions(entry.name)) {
+            if (one.role != Companion::state || one.kind != Companion::like_param) continue;
+            if (one.name == state) ahead.state = place;
+            ++place;
+        }
+        all.push_back(ahead);
+    }
+    if (all.empty()) return;
+    void* const stream = current_stream(entries_.front().param);
+    const Released released;
+    const std::lock_guard lock(stepping_);
+    stepper_->displace(plan_, all, stream);
+}
+
 /// Puts the step into the caller's stream; only to raise does it wait.
 void Plan::run_cuda() {
     void* const stream = current_stream(entries_.front().param);

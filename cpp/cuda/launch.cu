@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "check.hpp"
+#include "displace.hpp"
 #include "kernels.cuh"
 #include "stats.hpp"
 
@@ -40,6 +41,11 @@ __global__ void __launch_bounds__(threads) squares_kernel(const Table table) {
 __global__ void add_kernel(const Table table) { add_blocks(table, int(blockIdx.x), Warp()); }
 
 __global__ void settle_kernel(const Table table, const Stages stages) { settle(table, stages); }
+
+__global__ void __launch_bounds__(threads) displace_kernel(const Table table) {
+    constexpr int warps = threads / Warp::lanes;
+    displace(table, {blockIdx.x, gridDim.x, int(threadIdx.x) / Warp::lanes, warps}, Warp());
+}
 
 template <class Method>
 __global__ void __launch_bounds__(threads) prepare_kernel(const Table table, const Preparation<Method> group) {
@@ -108,6 +114,13 @@ void make_ready(int rule, Type type, Path path) {
     resident_blocks(reinterpret_cast<const void*>(squares_kernel));
     resident_blocks(reinterpret_cast<const void*>(add_kernel));
     resident_blocks(reinterpret_cast<const void*>(settle_kernel));
+}
+
+void displace(const Table& table, Stream stream) {
+    if (table.chunk_count == 0) return;
+    const int64_t blocks = std::min(table.chunk_count, resident_blocks(reinterpret_cast<const void*>(displace_kernel)));
+    displace_kernel<<<unsigned(blocks), threads, 0, of(stream)>>>(table);
+    check(cudaGetLastError());
 }
 
 void read(const Reading& reading, BlockSums* blocks, uint64_t* counters, Stream stream) {

@@ -49,6 +49,25 @@ Path path_of(const Task& task) {
     return halves ? Path::halves : codes && task.buffers.state[0] ? Path::codes : Path::full;
 }
 
+/// What a step does with a tensor, but for a factor.
+Task task_of(const Plan& plan, size_t number) {
+    const Tensor& tensor = plan.tensors[number];
+    Task task;
+    task.tensor = int(number);
+    task.group = tensor.group;
+    task.type = tensor.type;
+    task.size = tensor.size;
+    task.offset = tensor.extent.offset;
+    task.buffers = tensor.buffers;
+    task.cargo = plan.cargo_of(tensor, 0);
+    task.cargo.factor = 1;
+    task.ring = tensor.ring;
+    task.carry = tensor.carry;
+    task.path = path_of(task);
+    task.aligned = is_aligned(task);
+    return task;
+}
+
 /// Throws where a graph is captured: what comes from the host is not part of it.
 void refuse_capture(Stream stream) {
     if (cuda::capturing(stream))
@@ -86,66 +105,23 @@ bool Runner::changed(const Plan& plan) {
 
 void Runner::list_tasks(const Plan& plan) {
     tasks_.clear();
-    for (size_t i = 0; i < plan.tensors.size(); ++i) {
-        const Tensor& tensor = plan.tensors[i];
-        if (!tensor.buffers.grad) continue;
-        Task& task = tasks_.emplace_back();
-        task.tensor = int(i);
-        task.group = tensor.group;
-        task.type = tensor.type;
-        task.size = tensor.size;
-        task.offset = tensor.extent.offset;
-        task.buffers = tensor.buffers;
-        task.cargo = plan.cargo_of(tensor, 0);
-        task.cargo.factor = 1;
-        task.ring = tensor.ring;
-        task.carry = tensor.carry;
-        task.path = path_of(task);
-        task.aligned = is_aligned(task);
-    }
+    for (size_t i = 0; i < plan.tensors.size(); ++i)
+        if (plan.tensors[i].buffers.grad) tasks_.push_back(task_of(plan, i));
 }
 
 /// Brings the table to the device where it has changed.
 void Runner::lay_out(const Plan& plan, Stream stream) {
-    if (!layouts_.empty() && layouts_.back()->tasks == tasks_) return;
+    if (!layouts_.empty() && layouts_.back()->tasks() == tasks_) return;
     refuse_capture(stream);
     if (layouts_.empty() || captured_) layouts_.push_back(std::make_unique<Layout>());
-    Layout& layout = *layouts_.back();
-    const bool same_cuts =
-        std::equal(tasks_.begin(), tasks_.end(), layout.tasks.begin(), layout.tasks.end(),
-                   [](const Task& a, const Task& b) { return a.size == b.size && a.offset == b.offset; });
-    const bool cut_anew = !same_cuts || layout.tasks.empty();
-    layout.tasks.clear();  // until all of the new ones are there
-    layout.task.put(tasks_.data(), tasks_.size() * sizeof(Task), stream);
-    std::vector<Chunk> chunks;
-    std::vector<int64_t> first_chunks;
-    if (cut_anew) {
-        for (size_t i = 0; i < tasks_.size(); ++i) {
-            first_chunks.push_back(int64_t(chunks.size()));
-            for (int64_t number = 0; number < tasks_[i].chunks(); ++number) chunks.push_back({int(i), int(number)});
-        }
-        layout.chunk.put(chunks.data(), chunks.size() * sizeof(Chunk), stream);
-        layout.first_chunk.put(first_chunks.data(), first_chunks.size() * sizeof(int64_t), stream);
-        layout.turn.reserve(tasks_.size() * sizeof(Turn));
-        layout.sum.reserve(chunks.size() * chunk_blocks * sizeof(double));
-        layout.square.reserve(tasks_.size() * sizeof(double));
-        layout.chunk_count = int64_t(chunks.size());
-    }
-    layout.tasks = tasks_;
+    layouts_.back()->put(tasks_, stream);
     const Task* before = nullptr;
     for (const Task& task : tasks_) {
         if (!before || before->group != task.group || before->type != task.type || before->path != task.path)
             make_ready(rule_at(plan.groups[size_t(task.group)], late_step), task.type, task.path);
         before = &task;
     }
-    table_.tasks = layout.task.as<const Task>();
-    table_.task_count = int(tasks_.size());
-    table_.chunks = layout.chunk.as<const Chunk>();
-    table_.chunk_count = layout.chunk_count;
-    table_.first_chunks = layout.first_chunk.as<const int64_t>();
-    table_.turns = layout.turn.as<Turn>();
-    table_.sums = layout.sum.as<double>();
-    table_.squares = layout.square.as<double>();
+    layouts_.back()->fill(table_);
 }
 
 /// Gives the device the plan's counters.
@@ -213,6 +189,27 @@ void Runner::put_rates(const Plan& plan, Stream stream) {
     rates_ = rates;
     counters_.back()->rates.put(rates_.data(), rates_.size() * sizeof(double), stream);
     table_.rates = counters_.back()->rates.as<const double>();
+}
+
+void Runner::displace(const Plan& plan, std::span<const Ahead> aheads, Stream stream) {
+    const On on(device_);
+    if (cuda::capturing(stream))
+        throw std::runtime_error("lookahead must be called outside of what is captured, got a stream that captures");
+    std::vector<Task> tasks;
+    for (size_t i = 0; i < aheads.size(); ++i) {
+        const Ahead& ahead = aheads[i];
+        Task& task = tasks.emplace_back(task_of(plan, i));
+        task.buffers.grad = ahead.state < 0 ? nullptr : task.buffers.state[ahead.state];
+        if (ahead.state >= 0) task.cargo.grad = task.cargo.state[ahead.state];
+        task.cargo.copy = ahead.array;
+        task.cargo.copy_type = task.cargo.param.type;
+        task.cargo.factor = ahead.factor;
+        task.aligned = is_aligned(task);
+    }
+    if (tasks != ahead_.tasks()) ahead_.put(tasks, stream);
+    Table table{};
+    ahead_.fill(table);
+    cuda::displace(table, stream);
 }
 
 bool Runner::capturing(Stream stream) {

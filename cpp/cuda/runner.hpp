@@ -5,17 +5,9 @@
 #include <vector>
 
 #include "../kernel/backend.hpp"
-#include "memory.hpp"
-#include "table.hpp"
+#include "layout.hpp"
 
 namespace fusedstep::cuda {
-
-/// A list of tasks in the device's memory, with what its steps write beside it.
-struct Layout {
-    std::vector<Task> tasks;
-    Memory task, chunk, first_chunk, turn, sum, square;
-    int64_t chunk_count = 0;
-};
 
 /// What a device counts, and the learning rates.
 struct Counters {
@@ -32,6 +24,7 @@ public:
     void set_counters(const Plan& plan) override;
     bool uncertain() const override { return skips_ || captured_; }
     void put_rates(const Plan& plan, Stream stream) override;
+    void displace(const Plan& plan, std::span<const Ahead> aheads, Stream stream) override;
 
 private:
     /// A launch for all tasks with these in common.
@@ -76,6 +69,7 @@ private:
     std::vector<std::unique_ptr<Layout>> layouts_;
     std::vector<std::unique_ptr<Counters>> counters_;
     Table table_{};
+    Layout ahead_;  ///< of displace()
     Progress seen_;
     std::vector<double> rates_;
     std::vector<int64_t> certain_steps_;  ///< that the device had counted when it was last asked

@@ -20,6 +20,13 @@ struct Progress {
     int64_t calls = 0, skipped = 0;
 };
 
+/// An array for a tensor as its momentum displaces it: θ − factor·state, or θ where it has none.
+struct Ahead {
+    void* array;
+    double factor;
+    int state;  ///< the momentum's place among the states; −1 where there is none
+};
+
 /// Runs the steps of one plan.
 class Stepper {
 public:
@@ -48,6 +55,9 @@ public:
 
     /// Brings the groups' learning rates to the device, where graphs that were captured find them.
     virtual void put_rates(const Plan& plan, void* stream) = 0;
+
+    /// Fills an array for each of the plan's tensors, without waiting.
+    virtual void displace(const Plan& plan, std::span<const Ahead> aheads, void* stream) = 0;
 };
 
 class Backend {

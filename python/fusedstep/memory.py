@@ -41,8 +41,10 @@ def like(param: np.ndarray, dtype: Any, planes: int | None = None, place: int = 
     return dense.transpose(list(range(len(lead))) + order)
 
 
-def like_itself(param: np.ndarray, place: int = 0) -> np.ndarray:
-    """The same with the parameter's own type."""
+def like_itself(param: Any, place: int = 0) -> Any:
+    """The same with the parameter's own type, on its device."""
+    if cuda.is_device_array(param):
+        return cuda.Array.like(cuda.shape_of(param), cuda.index_of(param))
     array = like(param, param.dtype, place=place)
     return as_bfloat16(array) if isinstance(param, BFloat16) else array
 

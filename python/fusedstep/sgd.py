@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import cuda, memory
+from . import memory
 from .encodings import narrow
 from .numpy_step import numbers
 from .optimizer import Optimizer
@@ -30,26 +30,25 @@ class Displaced(Optimizer):
         >>> opt.lookahead()
         array([0.85, 0.85])
         """
-        if any(cuda.is_device_array(self._plan.param(name)) for name in self._plan.names()):
-            raise TypeError(
-                f"{self._name}: lookahead needs arrays in the memory of the processor, got ones on a device"
-            )
-        ahead: dict[str, np.ndarray] = vars(self).setdefault("_ahead", {})
+        ahead: dict[str, Any] = vars(self).setdefault("_ahead", {})
+        factors: dict[str, float] = {}
         for index, (group, names) in enumerate(zip(self.param_groups, self._names, strict=True)):
             inside = group.get("buffer") == "lr_inside"
-            factor = group.get("momentum", 0.0) * (1.0 if inside else self._rate(index))
-            for name in names:
-                ahead[name] = self._ahead_of(name, factor, ahead.get(name))
+            factors |= dict.fromkeys(names, group.get("momentum", 0.0) * (1.0 if inside else self._rate(index)))
+        for name in factors.keys() - ahead.keys():
+            ahead[name] = memory.like_itself(self._plan.param(name))
+        if self._plan.on_device:
+            self._plan.displace("momentum_buffer", {name: (factors[name], ahead[name]) for name in factors})
+        else:
+            for name, factor in factors.items():
+                self._displace(name, factor, ahead[name])
         return self._plan.structure(ahead)
 
-    def _ahead_of(self, name: str, factor: float, place: np.ndarray | None) -> np.ndarray:
+    def _displace(self, name: str, factor: float, place: np.ndarray) -> None:
         theta, state = numbers(self, name)
-        if place is None:
-            place = memory.like_itself(self._plan.param(name))
         if "momentum_buffer" in state:
             theta = theta - theta.dtype.type(factor) * state["momentum_buffer"]
         narrow(place, theta, "nearest", None)
-        return place
 
 
 class SGD(Displaced):
