@@ -9,7 +9,6 @@ import copy
 import gc
 import math
 import pickle
-import re
 import subprocess
 import sys
 import weakref
@@ -903,81 +902,3 @@ def test_why_not():
 def test_without_the_compiled_part(tmp_path):
     with pytest.raises(RuntimeError, match="this build of fusedstep has no part for CUDA"):
         fs.cuda.load(tmp_path / "fusedstep_cuda.so")
-
-
-# Tensors of torch in the processor's memory
-
-
-def test_torch_on_the_processor():
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(6)
-    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
-        values, grad = (torch.from_numpy(random(rng, (40, 30), np.float32)).to(dtype) for _ in range(2))
-        param = torch.nn.Parameter(values.clone())
-        address = param.data_ptr()
-        opt, twin = fs.AdamW({"w": param}, lr=0.1), values.clone().contiguous()
-        view = twin.view(torch.uint16).numpy() if dtype == torch.bfloat16 else twin.numpy()
-        other = fs.AdamW({"w": fs.as_bfloat16(view) if dtype == torch.bfloat16 else view}, lr=0.1)
-        for _ in range(3):
-            opt.step({"w": grad})
-            other.step(
-                {"w": fs.as_bfloat16(grad.view(torch.uint16).numpy()) if dtype == torch.bfloat16 else grad.numpy()}
-            )
-        assert torch.equal(param.detach(), twin)
-        assert not torch.equal(twin, values)
-        assert param.data_ptr() == address
-        assert param.requires_grad
-
-
-def test_torch_transposed_and_copied():
-    torch = pytest.importorskip("torch")
-    param = torch.ones(4, 3).T
-    opt = fs.SGD([param], lr=0.5)
-    opt.step([torch.ones(4, 3).T])
-    assert (param == 0.5).all()
-    other = copy.deepcopy(opt)
-    other.step([torch.ones(4, 3).T])
-    assert (param == 0.5).all()
-    with pytest.raises(ValueError, match="strides"):
-        opt.step([torch.ones(3, 4)])
-
-
-@pytest.mark.parametrize("bound", [False, True])
-@pytest.mark.parametrize("leaf", [True, False], ids=["parameter", "tensor"])
-def test_tensors_whose_data_was_replaced(leaf, bound):
-    """A step on the memory that a tensor had once would be lost; that memory is kept, so that nothing worse happens."""
-    torch = pytest.importorskip("torch")
-
-    def made(value):
-        return torch.full((5,), value)
-
-    for what in ("params['w']", "grads['w']", "state['w']['momentum_buffer']"):
-        param = torch.nn.Parameter(made(1.0)) if leaf else made(1.0)
-        grad, buffer = made(1.0), made(0.0)
-        opt = fs.SGD({"w": param}, lr=0.5, momentum=0.5, memory={"w": {"momentum_buffer": buffer}})
-        step = opt.bind({"w": grad}).step if bound else lambda opt=opt, grad=grad: opt.step({"w": grad})
-        step()
-        assert (param == 0.5).all()
-        moved = {"params['w']": param, "grads['w']": grad}.get(what, buffer)
-        moved.data = made(7.0)
-        if what.startswith("grads") and not bound:
-            step()  # looked at in every step
-            assert (param == 0.5 - 0.5 * 7.5).all()
-            continue
-        before = param.detach().clone()
-        with pytest.raises(ValueError, match=re.escape(f"SGD: {what} must stay in the memory that it was given in")):
-            step()
-        assert torch.equal(param, before)
-        opt.state_dict()
-
-
-def test_functions_take_torchs_types():
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(7)
-    theirs = [torch.from_numpy(random(rng, 50, np.float32)).half() for _ in range(2)]
-    theirs += [torch.zeros(50, dtype=torch.float16) for _ in range(2)]
-    ours = [tensor.numpy().copy() for tensor in theirs]
-    for arrays in (theirs, ours):
-        fs.functional.adam_(*arrays, step=1, lr=0.1)
-    for tensor, array in zip(theirs, ours, strict=True):
-        assert same_bytes(tensor.numpy(), array)

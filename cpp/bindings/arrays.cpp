@@ -150,8 +150,7 @@ Layout::Layout(const py::array& array)
       strides(array.strides(), array.strides() + array.ndim()),
       size(array.size()),
       itemsize(array.itemsize()),
-      device(device_of(array)),
-      foreign(given_of(array) != nullptr) {}
+      device(device_of(array)) {}
 
 Layout Layout::with_items_of(int64_t bytes) const {
     Layout made = *this;
@@ -287,14 +286,14 @@ void Territory::claim(std::vector<Span> spans, const std::string& optimizer) {
     spans_ = std::move(all);
 }
 
-void Territory::keep_out(const py::array& array, const Where& where) const {
-    const Span read = span_of(array, where);
-    if (read.begin == read.end) return;
-    const auto next = std::upper_bound(spans_.begin(), spans_.end(), read.begin,
-                                       [](const char* begin, const Span& span) { return begin < span.begin; });
+void Territory::keep_out(const void* data, int64_t bytes, const Where& where) const {
+    if (bytes == 0) return;
+    const char *const begin = static_cast<const char*>(data), *const end = begin + bytes;
+    const auto next = std::upper_bound(spans_.begin(), spans_.end(), begin,
+                                       [](const char* place, const Span& span) { return place < span.begin; });
     const Span* hit = nullptr;
-    if (next != spans_.end() && next->begin < read.end) hit = &*next;
-    if (next != spans_.begin() && std::prev(next)->end > read.begin) hit = &*std::prev(next);
+    if (next != spans_.end() && next->begin < end) hit = &*next;
+    if (next != spans_.begin() && std::prev(next)->end > begin) hit = &*std::prev(next);
     if (hit) refuse(where, "not overlap " + hit->owner + " in memory", "an array that shares its memory");
 }
 

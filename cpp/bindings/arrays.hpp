@@ -30,7 +30,6 @@ struct Layout {
     std::vector<py::ssize_t> shape, strides;
     int64_t size, itemsize;
     Device device;
-    bool foreign;  ///< not NumPy's own
 
     explicit Layout(const py::array& array);
 
@@ -106,7 +105,8 @@ public:
     void claim(std::vector<Span> spans, const std::string& optimizer);
 
     /// Throws if something that is only read lies in it.
-    void keep_out(const py::array& array, const Where& where) const;
+    void keep_out(const void* data, int64_t bytes, const Where& where) const;
+    void keep_out(const py::array& array, const Where& where) const { keep_out(array.data(), array.nbytes(), where); }
 
 private:
     std::vector<Span> spans_;  ///< sorted, disjoint, none of them empty

@@ -94,6 +94,9 @@ Description by_interface(const py::object& object) {
 }
 
 std::optional<Description> describe(py::object object, const std::string& name) {
+    if (has(object, "is_neg") && object.attr("is_neg")().cast<bool>())
+        throw py::type_error(name + " must have its numbers in memory, got a view of their negatives " +
+                             "(x.resolve_neg() is a copy)");
     // Of torch: shares the memory, needs no gradient, and keeps that memory when the tensor itself is given another.
     if (has(object, "__dlpack__") && has(object, "detach")) object = object.attr("detach")();
     if (has(object, "__dlpack__") && has(object, "__dlpack_device__")) {
@@ -141,11 +144,20 @@ const Given* given_of(const py::array& array) {
     return base && py::isinstance<Given>(base) ? base.cast<const Given*>() : nullptr;
 }
 
-void check_place(const py::array& array, const std::string& name) {
-    const Given* const given = given_of(array);
-    if (!given || !given->movable || array.size() == 0) return;
-    if (given->object.attr("data_ptr")().cast<uintptr_t>() != given->address)
-        throw py::value_error(name + " must stay in the memory that it was given in, got other data");
+const Given* movable(const py::array& array) {
+    const Given* const given = array.size() ? given_of(array) : nullptr;
+    return given && given->movable ? given : nullptr;
+}
+
+bool has_moved(const Given& given) {
+    static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
+    const auto address = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(given.object.ptr(), data_ptr));
+    if (!address) throw py::error_already_set();
+    return address.cast<uintptr_t>() != given.address;
+}
+
+void refuse_move(const std::string& name) {
+    throw py::value_error(name + " must stay in the memory that it was given in, got other data");
 }
 
 Device device_of(const py::array& array) {

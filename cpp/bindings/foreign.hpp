@@ -22,14 +22,18 @@ struct Given {
     bool movable;  ///< the object could get other memory, and says where it is by data_ptr()
 };
 
-/// Throws if an array's library has given it other memory since it was described; the step would be lost there.
-void check_place(const py::array& array, const std::string& name);
-
 /// The description of another library's array, or nothing. `name` begins a message.
 std::optional<py::array> described(const py::object& object, const std::string& name);
 
 /// Whose memory an array describes; null for one of NumPy's own.
 const Given* given_of(const py::array& array);
+
+/// The same, if that could be given other memory.
+const Given* movable(const py::array& array);
+
+/// Whether it was, since it was described: a step would be lost there.
+bool has_moved(const Given& given);
+[[noreturn]] void refuse_move(const std::string& name);
 
 Device device_of(const py::array& array);
 

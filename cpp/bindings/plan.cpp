@@ -178,8 +178,11 @@ void Plan::attach(size_t tensor) {
     std::fill(std::begin(target.buffers.state), std::end(target.buffers.state), nullptr);
     target.ring = {};
     target.carry = nullptr;
+    entry.movable.clear();
+    if (const Given* const given = movable(entry.param)) entry.movable.emplace_back(0, given);
     int place = 0;
     for (size_t i = 0; i < companions.size(); ++i) {
+        if (const Given* const given = movable(entry.states[i].second)) entry.movable.emplace_back(i + 1, given);
         const Companion& one = companions[i];
         void* const data = entry.states[i].second.mutable_data();
         if (one.role == Companion::average)

@@ -60,6 +60,7 @@ public:
         int64_t version;
         std::vector<py::object> arrays;  ///< keeps the memory alive
         std::vector<Number> numbers;
+        std::vector<std::pair<size_t, const Given*>> movable;  ///< gradients that could get other memory, by tensor
         std::vector<Arrays> tensors;
         Stages stages;
     };
@@ -141,6 +142,8 @@ private:
         Layout layout;
         Extent extent;
         Arrays states;
+        /// What could get other memory: the parameter, which is number 0, and the states.
+        std::vector<std::pair<size_t, const Given*>> movable;
         const void* last_grad = nullptr;  ///< known not to overlap anything that is written, for so many bytes
         py::ssize_t last_bytes = 0;
     };
@@ -170,12 +173,12 @@ private:
     void survey();
     void settle(const py::object& owner);
     void check_places(size_t tensor) const;
-    void take(size_t tensor, py::handle grad);
+    void take(size_t tensor, py::handle grad, bool quickly);
     void take_copy(size_t tensor, py::handle array);
     Live take_number(const py::dict& stages, const std::string& argument);
     template <class Take>
     void match(const py::object& tree, const std::string& argument, Take take);
-    void take_all(const py::object& grads, const py::object& stages);
+    void take_all(const py::object& grads, const py::object& stages, bool described);
     void keep_apart(bool zero_grad);
     void call_schedules();
     void fetch();

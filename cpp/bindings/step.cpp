@@ -10,6 +10,7 @@
 #include "plan.hpp"
 #include "released.hpp"
 #include "stages.hpp"
+#include "torch.hpp"
 
 namespace fusedstep::bindings {
 namespace {
@@ -67,18 +68,34 @@ void Plan::settle(const py::object& owner) {
 /// A step on memory that its tensors have left would be lost.
 void Plan::check_places(size_t tensor) const {
     const Entry& entry = entries_[tensor];
-    check_place(entry.param, where(params_, tensor).text());
-    for (const auto& [name, array] : entry.states) {
-        const std::string path = "['" + entry.name + "']['" + name + "']";
-        check_place(array, Where{optimizer_, state_, place_of(0), path}.text());
+    for (const auto& [number, given] : entry.movable) {
+        if (!has_moved(*given)) continue;
+        if (number == 0) refuse_move(where(params_, tensor).text());
+        const std::string path = "['" + entry.name + "']['" + entry.states[number - 1].first + "']";
+        refuse_move(Where{optimizer_, state_, place_of(0), path}.text());
     }
 }
 
-void Plan::take(size_t tensor, py::handle grad) {
+/// `quickly`: a tensor is held as it is, not as an array that describes it.
+void Plan::take(size_t tensor, py::handle grad, bool quickly) {
     if (grad.is_none()) return;
     Entry& entry = entries_[tensor];
     Tensor& target = plan_.tensors[tensor];
-    if (entry.layout.foreign) check_places(tensor);
+    check_places(tensor);
+    const auto keep_out = [&](const void* data, int64_t bytes) {
+        if (data == entry.last_grad && bytes <= entry.last_bytes) return;
+        territory_.keep_out(data, bytes, where(grads_, tensor));
+        entry.last_grad = data;
+        entry.last_bytes = bytes;
+    };
+    if (quickly)
+        if (const std::optional<Seen> seen = see_tensor(grad, entry.layout)) {
+            keep_out(seen->data, entry.layout.size * size_of(seen->type));
+            target.buffers.grad = seen->data;
+            target.cargo.grad.type = seen->type;
+            held_.push_back(py::reinterpret_borrow<py::object>(grad));
+            return;
+        }
     py::array array;
     if (!stepper_ && fits(grad, entry.layout)) {
         array = py::reinterpret_borrow<py::array>(grad);
@@ -87,11 +104,7 @@ void Plan::take(size_t tensor, py::handle grad) {
         array = check_grad(grad, entry.layout, where(grads_, tensor), where(params_, tensor));
         target.cargo.grad.type = type_of(array);
     }
-    if (array.data() != entry.last_grad || array.nbytes() > entry.last_bytes) {
-        territory_.keep_out(array, where(grads_, tensor));
-        entry.last_grad = array.data();
-        entry.last_bytes = array.nbytes();
-    }
+    keep_out(array.data(), array.nbytes());
     static const char nothing = 0;  // an empty array may have no address, and still takes part
     target.buffers.grad = array.size() ? array.data() : &nothing;
     held_.push_back(std::move(array));
@@ -138,14 +151,14 @@ void Plan::match(const py::object& tree, const std::string& argument, Take take)
     for (size_t i = 0; i < options_.size(); ++i) one(i, entries[i]);
 }
 
-/// The gradients and the stages of a step.
-void Plan::take_all(const py::object& grads, const py::object& given) {
-    match(grads, grads_, [this](size_t tensor, py::handle grad) { take(tensor, grad); });
+/// The gradients and the stages of a step. `described`: each gradient is wanted as an array.
+void Plan::take_all(const py::object& grads, const py::object& given, bool described) {
+    const py::dict dict = given.is_none() ? py::dict() : py::reinterpret_borrow<py::dict>(given);
+    if (!given.is_none()) plan_.stages = read_stages(dict);
     plan_.stages.flush_denormals = flush_denormals_;
+    described |= plan_.stages.zero_grad || (!given.is_none() && !dict["copy_to"].is_none());
+    match(grads, grads_, [&](size_t tensor, py::handle grad) { take(tensor, grad, !described); });
     if (given.is_none()) return;
-    const py::dict dict = py::reinterpret_borrow<py::dict>(given);
-    plan_.stages = read_stages(dict);
-    plan_.stages.flush_denormals = flush_denormals_;
     plan_.stages.live_scale = take_number(dict, grad_scale_);
     plan_.stages.live_norm = take_number(dict, norm_);
     const py::object copies = dict["copy_to"];
@@ -235,7 +248,7 @@ void Plan::displace(const std::string& state, const py::dict& aheads) {
     std::vector<Ahead> all;
     for (size_t i = 0; i < entries_.size(); ++i) {
         const Entry& entry = entries_[i];
-        if (entry.layout.foreign) check_places(i);
+        check_places(i);
         const auto [factor, given] = aheads[py::str(entry.name)].cast<std::pair<double, py::object>>();
         const py::array array = check_copy(given, entry.layout, where(lookahead_, i), where(params_, i));
         Ahead ahead{const_cast<void*>(array.data()), factor, -1};
@@ -309,7 +322,7 @@ void Plan::refuse_step(double norm, bool raises) {
 void Plan::step(const py::object& owner, const py::object& grads, const py::object& stages) {
     const Busy busy(busy_, optimizer_);
     const Taken taken(*this);
-    take_all(grads, stages);
+    take_all(grads, stages, false);
     settle(owner);
     call_schedules();
     run();
@@ -318,13 +331,18 @@ void Plan::step(const py::object& owner, const py::object& grads, const py::obje
 Plan::Bound Plan::bind(const py::object& owner, const py::object& grads, const py::object& stages) {
     const Busy busy(busy_, optimizer_);
     const Taken taken(*this);
-    take_all(grads, stages);
+    take_all(grads, stages, true);
     settle(owner);
-    Bound bound{version, held_, numbers_, {}, plan_.stages};
+    Bound bound{version, held_, numbers_, {}, {}, plan_.stages};
     bound.arrays.insert(bound.arrays.end(), copies_.begin(), copies_.end());
-    for (const Tensor& tensor : plan_.tensors)
+    size_t grad = 0;
+    for (size_t i = 0; i < plan_.tensors.size(); ++i) {
+        const Tensor& tensor = plan_.tensors[i];
         bound.tensors.push_back(
             {tensor.buffers.grad, tensor.cargo.grad.type, tensor.cargo.copy, tensor.cargo.copy_type});
+        if (!tensor.buffers.grad) continue;
+        if (const Given* const given = movable(held_[grad++])) bound.movable.emplace_back(i, given);
+    }
     return bound;
 }
 
@@ -341,21 +359,20 @@ void Plan::step_bound(const py::object& owner, const Bound& bound) {
     const Taken taken(*this);
     check_bound(bound);
     plan_.stages = bound.stages;
-    size_t grad = 0;
+    for (const auto& [tensor, given] : bound.movable)
+        if (has_moved(*given)) refuse_move(where(grads_, tensor).text());
     for (size_t i = 0; i < bound.tensors.size(); ++i) {
         const Bound::Arrays& arrays = bound.tensors[i];
         Tensor& tensor = plan_.tensors[i];
-        if (arrays.grad && entries_[i].layout.foreign) {
-            check_places(i);
-            check_place(bound.arrays[grad], where(grads_, i).text());
-        }
-        grad += arrays.grad != nullptr;
+        if (arrays.grad) check_places(i);
         tensor.buffers.grad = arrays.grad;
         tensor.cargo.grad.type = arrays.grad_type;
         tensor.cargo.copy = arrays.copy;
         tensor.cargo.copy_type = arrays.copy_type;
     }
-    for (const auto& [argument, array] : bound.numbers) check_place(array, optimizer_ + ": " + *argument);
+    for (const auto& [argument, array] : bound.numbers)
+        if (const Given* const given = movable(array); given && has_moved(*given))
+            refuse_move(optimizer_ + ": " + *argument);
     settle(owner);
     call_schedules();
     run();
@@ -367,7 +384,7 @@ py::list Plan::prepare(const py::object& owner, const py::object& grads, const p
     if (stepper_)
         throw py::type_error(optimizer_ + ": the reference needs arrays in the memory of the processor, got ones on " +
                              name_of(entries_.front().layout.device));
-    take_all(grads, stages);
+    take_all(grads, stages, true);
     settle(owner);
     call_schedules();
     py::list work;

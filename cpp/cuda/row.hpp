@@ -52,6 +52,15 @@ struct Place {
     bool whole;       ///< all exist and can be read at once
 };
 
+/// That of a thread in the row that begins at an element of an array of `size`.
+template <class Team>
+RULE Place place_in(int64_t row_begin, int64_t size, int64_t offset, bool aligned, Team team) {
+    constexpr int held = row / Team::lanes;
+    const int64_t at = row_begin + team.lane() * held, left = size - at;
+    const int count = left < 0 ? 0 : left < held ? int(left) : held;
+    return {at, uint32_t(offset + at), count, aligned && count == held};
+}
+
 /// The rows of a team.
 template <class Team, class Real>
 struct Rows {
@@ -182,6 +191,10 @@ struct Rows {
         }
         if (rounding != Rounding::remainder) return widen_halves<BFloat16>(raw, rounding == Rounding::kahan);
         widen([&](int i) { return BFloat16::join(raw.template at<uint16_t>(i), int16_t(raw.rest.elements[i])); });
+    }
+
+    RULE void load(const Array& array, const Place& place) {
+        take<every_kind>(look<every_kind>(array, place), array, place);
     }
 
     template <class Half, bool split>

@@ -1,5 +1,6 @@
 #include "runtime.hpp"
 
+#include "apart.hpp"
 #include "check.hpp"
 
 namespace fusedstep::cuda {
@@ -29,20 +30,6 @@ On::~On() {
     if (before_ != device_) cudaSetDevice(before_);
 }
 
-namespace {
-
-/// Memory that comes and goes while somebody captures has no part in that.
-class Apart {
-public:
-    Apart() { cudaThreadExchangeStreamCaptureMode(&mode_); }
-    ~Apart() { cudaThreadExchangeStreamCaptureMode(&mode_); }
-
-private:
-    cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
-};
-
-}  // namespace
-
 void* allocate(size_t bytes) {
     const Apart apart;
     void* memory = nullptr;
@@ -54,9 +41,6 @@ void release(void* memory) noexcept {
     cudaFree(memory);
 }
 
-void upload(void* to, const void* from, size_t bytes, Stream stream) {
-    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, of(stream)));
-}
 void download(void* to, const void* from, size_t bytes, Stream stream) {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, of(stream)));
     wait(stream);

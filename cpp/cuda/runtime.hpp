@@ -27,8 +27,7 @@ private:
 void* allocate(size_t bytes);
 void release(void* memory) noexcept;
 
-/// `from` may change when this returns: the runtime copies pageable memory aside, and may wait for the stream with
-/// that.
+/// `from` may change when this returns. Waits for nothing, unless it is more than 16 MB.
 void upload(void* to, const void* from, size_t bytes, Stream stream);
 
 /// Waits for the stream.

@@ -230,7 +230,7 @@ struct Updater {
     RULE void carry(Own& param, const Place& place) const {
         const Cargo& cargo = task.cargo;
         const Array stored{task.buffers.param, cargo.param};
-        param.template take<every_kind>(Own::template look<every_kind>(stored, place), stored, place);
+        param.load(stored, place);
         if (cargo.average) {
             const Averaging<Real> averaged(cargo.average_decay);
             Own average;
@@ -258,11 +258,7 @@ RULE void update(const Table& table, const Part& part, Team team) {
         const int64_t stride = part.rows * row;
         const bool aligned = task.aligned;
         int64_t from = begin + part.row * row;
-        const auto place = [&](int64_t from) {
-            const int64_t at = from + team.lane() * held, left = end - at;
-            const int count = left < 0 ? 0 : left < held ? int(left) : held;
-            return Place{at, uint32_t(offset + at), count, aligned && count == held};
-        };
+        const auto place = [&](int64_t from) { return place_in(from, end, offset, aligned, team); };
         if constexpr (path == Path::full) {
             const auto keys = updater.keys(begin);
             for (; from < end; from += stride) updater.full(place(from), keys);

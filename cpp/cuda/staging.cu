@@ -1,0 +1,74 @@
+// Transport to a device through memory that its copy engine reads by itself: from any other the runtime would copy only
+// after it has waited for the stream.
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "apart.hpp"
+#include "check.hpp"
+#include "runtime.hpp"
+
+namespace fusedstep::cuda {
+namespace {
+
+/// What is larger takes so long that waiting does not matter.
+constexpr size_t most = size_t(16) << 20;
+
+/// Pinned memory for what is on its way to one device.
+struct Buffer {
+    void* data = nullptr;
+    size_t bytes = 0;
+    cudaEvent_t arrived = nullptr;
+
+    bool idle() const {
+        const bool done = cudaEventQuery(arrived) == cudaSuccess;
+        if (!done) cudaGetLastError();  // "not ready" would be found there by the next that asks
+        return done;
+    }
+};
+
+class Staging {
+public:
+    void send(void* to, const void* from, size_t bytes, cudaStream_t stream) {
+        Buffer& buffer = idle(bytes);
+        std::memcpy(buffer.data, from, bytes);
+        check(cudaMemcpyAsync(to, buffer.data, bytes, cudaMemcpyHostToDevice, stream));
+        check(cudaEventRecord(buffer.arrived, stream));
+    }
+
+private:
+    /// As many are made as are on their way at a time, which the length of the device's queue bounds.
+    Buffer& idle(size_t bytes) {
+        for (Buffer& buffer : buffers_)
+            if (buffer.bytes >= bytes && buffer.idle()) return buffer;
+        Buffer made;
+        made.bytes = size_t(1) << 16;
+        while (made.bytes < bytes) made.bytes *= 2;
+        buffers_.reserve(buffers_.size() + 1);
+        check(cudaEventCreateWithFlags(&made.arrived, cudaEventDisableTiming));
+        const cudaError_t error = cudaHostAlloc(&made.data, made.bytes, cudaHostAllocPortable);
+        if (error != cudaSuccess) cudaEventDestroy(made.arrived);
+        check(error);
+        return buffers_.emplace_back(made);
+    }
+
+    std::vector<Buffer> buffers_;
+};
+
+}  // namespace
+
+void upload(void* to, const void* from, size_t bytes, Stream stream) {
+    const Apart apart;
+    const auto own = static_cast<cudaStream_t>(stream);
+    if (bytes > most) return check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, own));
+    // Never let go: at the process's end the runtime may be gone before them.
+    static std::mutex& mutex = *new std::mutex;
+    static auto& of_device = *new std::map<int, Staging>;
+    int device;
+    check(cudaGetDevice(&device));
+    const std::lock_guard lock(mutex);
+    of_device[device].send(to, from, bytes, own);
+}
+
+}  // namespace fusedstep::cuda

@@ -1,0 +1,200 @@
+"""Tensors of torch in the processor's memory: taken by a quick look in a step, refused by a longer one."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import re
+import weakref
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+
+from cases import random, same_bytes
+
+torch = pytest.importorskip("torch")
+
+
+def test_torch_on_the_processor():
+    rng = np.random.default_rng(6)
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        values, grad = (torch.from_numpy(random(rng, (40, 30), np.float32)).to(dtype) for _ in range(2))
+        param = torch.nn.Parameter(values.clone())
+        address = param.data_ptr()
+        opt, twin = fs.AdamW({"w": param}, lr=0.1), values.clone().contiguous()
+        view = twin.view(torch.uint16).numpy() if dtype == torch.bfloat16 else twin.numpy()
+        other = fs.AdamW({"w": fs.as_bfloat16(view) if dtype == torch.bfloat16 else view}, lr=0.1)
+        for _ in range(3):
+            opt.step({"w": grad})
+            other.step(
+                {"w": fs.as_bfloat16(grad.view(torch.uint16).numpy()) if dtype == torch.bfloat16 else grad.numpy()}
+            )
+        assert torch.equal(param.detach(), twin)
+        assert not torch.equal(twin, values)
+        assert param.data_ptr() == address
+        assert param.requires_grad
+
+
+def test_torch_transposed_and_copied():
+    param = torch.ones(4, 3).T
+    opt = fs.SGD([param], lr=0.5)
+    opt.step([torch.ones(4, 3).T])
+    assert (param == 0.5).all()
+    other = copy.deepcopy(opt)
+    other.step([torch.ones(4, 3).T])
+    assert (param == 0.5).all()
+    with pytest.raises(ValueError, match="strides"):
+        opt.step([torch.ones(3, 4)])
+
+
+@pytest.mark.parametrize("bound", [False, True])
+@pytest.mark.parametrize("leaf", [True, False], ids=["parameter", "tensor"])
+def test_tensors_whose_data_was_replaced(leaf, bound):
+    """A step on the memory that a tensor had once would be lost; that memory is kept, so that nothing worse happens."""
+
+    def made(value):
+        return torch.full((5,), value)
+
+    for what in ("params['w']", "grads['w']", "state['w']['momentum_buffer']"):
+        param = torch.nn.Parameter(made(1.0)) if leaf else made(1.0)
+        grad, buffer = made(1.0), made(0.0)
+        opt = fs.SGD({"w": param}, lr=0.5, momentum=0.5, memory={"w": {"momentum_buffer": buffer}})
+        step = opt.bind({"w": grad}).step if bound else lambda opt=opt, grad=grad: opt.step({"w": grad})
+        step()
+        assert (param == 0.5).all()
+        moved = {"params['w']": param, "grads['w']": grad}.get(what, buffer)
+        moved.data = made(7.0)
+        if what.startswith("grads") and not bound:
+            step()  # looked at in every step
+            assert (param == 0.5 - 0.5 * 7.5).all()
+            continue
+        before = param.detach().clone()
+        with pytest.raises(ValueError, match=re.escape(f"SGD: {what} must stay in the memory that it was given in")):
+            step()
+        assert torch.equal(param, before)
+        opt.state_dict()
+
+
+def test_functions_take_torchs_types():
+    rng = np.random.default_rng(7)
+    theirs = [torch.from_numpy(random(rng, 50, np.float32)).half() for _ in range(2)]
+    theirs += [torch.zeros(50, dtype=torch.float16) for _ in range(2)]
+    ours = [tensor.numpy().copy() for tensor in theirs]
+    for arrays in (theirs, ours):
+        fs.functional.adam_(*arrays, step=1, lr=0.1)
+    for tensor, array in zip(theirs, ours, strict=True):
+        assert same_bytes(tensor.numpy(), array)
+
+
+class Tensor(torch.Tensor):
+    """A class of its own, which might have its data elsewhere."""
+
+
+GRADIENTS = {
+    "dense": lambda g: g,
+    "leaf": lambda g: g.requires_grad_(),
+    "parameter": lambda g: torch.nn.Parameter(g),
+    "subclass": lambda g: g.as_subclass(Tensor),
+    "half": lambda g: g.half(),
+    "bfloat16": lambda g: g.bfloat16(),
+    "double": lambda g: g.double(),
+    "of one element": lambda g: g.as_strided(g.shape, (3, 99, 1)),
+    "pages": lambda g: torch.cat([g, g])[:4],
+}
+
+
+@pytest.mark.parametrize("kind", GRADIENTS)
+def test_gradients_of_any_make(kind):
+    """What a quick look sees is what a long one does, which a step with a copy to be made takes."""
+    values = torch.from_numpy(random(np.random.default_rng(8), (4, 1, 3), np.float32))
+    grad = GRADIENTS[kind](values * 0.25)
+    ends = []
+    for param in (values.clone(), values.clone(), values.numpy().copy()):
+        opt = fs.SGD({"w": param}, lr=0.5)
+        if len(ends) == 1:
+            opt.step({"w": grad}, copy_to={"w": torch.zeros_like(values)})
+        else:
+            opt.step({"w": grad})
+        ends.append(np.asarray(param))
+    assert same_bytes(ends[0], (values - 0.5 * grad.detach().float()).numpy())
+    assert same_bytes(ends[0], ends[1])
+    assert same_bytes(ends[0], ends[2])
+
+
+REFUSED = {
+    "negative": (lambda g: torch._neg_view(g), "negatives"),
+    "sparse": (lambda g: g.to_sparse(), "strided"),
+    "meta": (lambda g: g.to("meta"), "meta|DLPack's kind"),
+    "complex": (lambda g: g.to(torch.complex64), "complex"),
+    "integers": (lambda g: g.int(), "int32"),
+    "expanded": (lambda g: g[:1].expand(4, 1, 3), "stride|dense"),
+    "transposed": (lambda g: g.transpose(0, 2).contiguous().transpose(0, 2), "strides of params"),
+    "flat": (lambda g: g.flatten(), "shape of params"),
+    "narrow": (lambda g: g[:3], "shape of params"),
+    "a list": (lambda g: g.tolist(), "list"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_gradients_that_are_refused(kind):
+    make, fact = REFUSED[kind]
+    values = torch.from_numpy(random(np.random.default_rng(9), (4, 1, 3), np.float32))
+    param = values.clone()
+    opt = fs.SGD({"w": param}, lr=0.5, momentum=0.5)
+    opt.step({"w": torch.zeros_like(values)})
+    with pytest.raises((TypeError, ValueError), match=r"SGD: grads\['w'\] must .*(?:" + fact + ")"):
+        opt.step({"w": make(values.clone())})
+    assert torch.equal(param, values)
+    assert opt.state["w"]["step"] == 1
+
+
+def test_gradients_that_lie_in_what_is_written():
+    param = torch.ones(8)
+    opt = fs.SGD({"w": param[:4]}, lr=0.5)
+    opt.step({"w": param[4:]})
+    with pytest.raises(ValueError, match=r"grads\['w'\] must not overlap params\['w'\]"):
+        opt.step({"w": param[2:6]})
+    assert param.tolist() == [0.5] * 4 + [1.0] * 4
+
+
+def test_gradients_are_let_go():
+    opt = fs.SGD({"w": torch.ones(8)}, lr=0.5)
+    grad = torch.ones(8)
+    opt.step({"w": grad})
+    seen = weakref.ref(grad)
+    del grad
+    gc.collect()
+    assert seen() is None
+
+
+def test_gradients_set_to_zero():
+    param, grad = torch.ones(8), torch.ones(8)
+    fs.SGD({"w": param}, lr=0.5).step({"w": grad}, zero_grad=True)
+    assert not grad.any()
+    assert (param == 0.5).all()
+
+
+def test_a_look_that_is_interrupted():
+    """An interruption goes through, and is taken for nothing that a tensor says."""
+
+    class Interrupting(torch.overrides.TorchFunctionMode):
+        """Once."""
+
+        interrupted = False
+
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            if not self.interrupted:
+                self.interrupted = True
+                raise KeyboardInterrupt
+            return function(*args, **(kwargs or {}))
+
+    param = np.ones(4, np.float32)
+    opt = fs.SGD({"w": param}, lr=0.5)
+    grads = {"w": torch.ones(4)}
+    with pytest.raises(KeyboardInterrupt), Interrupting():
+        opt.step(grads)
+    assert (param == 1).all()
+    opt.step(grads)
+    assert (param == 0.5).all()
