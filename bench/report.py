@@ -32,6 +32,12 @@ def parser(question: str) -> argparse.ArgumentParser:
 
 def write(name: str, question: str, tables: Sequence[Table], rows: Sequence[dict[str, Any]], folder: Path) -> None:
     """Print the tables, and write them and the rows."""
+    keep(name, question, tables, rows, folder)
+    for table in tables:
+        print(table.plain(), end="\n\n")
+
+
+def keep(name: str, question: str, tables: Sequence[Table], rows: Sequence[dict[str, Any]], folder: Path) -> None:
     facts = machine.describe()
     command = " ".join([f"python bench/{name}.py", *without_folder(sys.argv[1:])])
     today = datetime.date.today().isoformat()
@@ -40,8 +46,6 @@ def write(name: str, question: str, tables: Sequence[Table], rows: Sequence[dict
     (folder / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n")
     head = [f"# {question}", f"`{command}`, {today}. {machine.in_words(facts)}"]
     (folder / f"{name}.md").write_text("\n\n".join([*head, *(table.markdown() for table in tables)]) + "\n")
-    for table in tables:
-        print(table.plain(), end="\n\n")
 
 
 def without_folder(words: Sequence[str]) -> list[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import sys
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,17 +47,45 @@ def gpu(monkeypatch):
 
 
 @pytest.fixture
-def small(gpu, device, monkeypatch):
+def part(gpu):
+    """A file of what the script is made of."""
+    return lambda name: importlib.import_module(f"device.{name}")
+
+
+@pytest.fixture
+def replace(part, monkeypatch):
+    """Gives a name another value wherever it was imported."""
+
+    def everywhere(name, value):
+        for module in list(sys.modules.values()):
+            if getattr(module, "__name__", "").split(".")[0] in ("gpu", "device") and hasattr(module, name):
+                monkeypatch.setattr(module, name, value)
+
+    return everywhere
+
+
+@pytest.fixture
+def small(gpu, device, part, replace):
     """The script, on a device, with less to do."""
-    if "simulated" in fs.cuda._loaded[0]._name:
-        monkeypatch.setattr(gpu, "Device", Played)
+    if device.simulation:
+        replace("Driver", Played)
+        replace("capture", partial(played_graph, device.simulation))
     for name, value in {"TENSORS": 3, "SIZE": 5003, "PERIOD": 7001}.items():
-        monkeypatch.setattr(gpu, name, value)
-    return gpu
+        replace(name, value)
+    yield gpu
+    if device.simulation:
+        device.simulation.fusedstep_drop_graph()
+
+
+def played_graph(simulation, step):
+    simulation.fusedstep_drop_graph()
+    with fs.cuda.use_stream(0xCA97):
+        step()
+    return simulation.fusedstep_launch_graph
 
 
 def run(gpu, monkeypatch, folder, *words):
-    monkeypatch.setattr(sys, "argv", ["gpu.py", "--elements", "30001", "--rounds", "2", "--out", str(folder), *words])
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--elements", "30001", "--rounds", "4", "--out", str(folder), *words])
     gpu.main()
 
 
@@ -66,29 +96,33 @@ def contest_of(row, **seconds):
     return contest
 
 
-def test_every_row(small, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(small, "RIVALS", {})
+def rows_of(folder):
+    return {row["name"]: row for row in json.loads((folder / "gpu.json").read_text())["rows"]}
+
+
+def test_every_row(small, replace, monkeypatch, tmp_path, capsys):
+    replace("RIVALS", {})
     run(small, monkeypatch, tmp_path)
     printed, text = capsys.readouterr().out, (tmp_path / "gpu.md").read_text()
     data = json.loads((tmp_path / "gpu.json").read_text())
     assert printed.count("numbers have the reference's bits") == len(small.SETTINGS)
-    assert data["command"] == "python bench/gpu.py --elements 30001 --rounds 2"
+    assert data["command"] == "python bench/gpu.py --elements 30001 --rounds 4"
     assert data["rows"][0]["facts"] in text
+    rows = rows_of(tmp_path)
     for name in small.SETTINGS:
-        (row,) = [row for row in data["rows"] if row["name"] == name]
-        assert row["seconds"][FUSED] > 0
-        assert not row["failed"]
-    assert set(data["rows"][-1]["seconds"]) == {FUSED}
+        assert rows[name]["seconds"][FUSED] > 0
+        assert not rows[name]["failed"]
+    assert list(rows["calls"]["seconds"]) == [FUSED, f"{FUSED}, gradients given", f"{FUSED}, captured"]
+    assert rows["calls"]["seconds"].keys() == rows[small.MANY]["seconds"].keys()
 
 
 @pytest.mark.parametrize(("row", "times"), [("SGD", 1.5), ("Adam", 3.5), ("Adam, all bfloat16", 3.5)])
-def test_the_copy_moves_as_many_bytes(row, times, small, monkeypatch, tmp_path):
+def test_the_copy_moves_as_many_bytes(row, times, small, replace, monkeypatch, tmp_path):
     """One of the gradient moves 8 for an element, or 4: its time counts as often as our step moves that."""
-    monkeypatch.setattr(small.Device, "seconds", lambda self, step, count: 1.0)
-    monkeypatch.setattr(small, "RIVALS", {})
+    monkeypatch.setattr(small.Driver, "seconds", lambda self, step, count: 1.0)
+    replace("RIVALS", {})
     run(small, monkeypatch, tmp_path, "--rows", row)
-    found = json.loads((tmp_path / "gpu.json").read_text())["rows"][1]
-    assert found["seconds"] == {FUSED: 1.0, "copy": times}
+    assert rows_of(tmp_path)[row]["seconds"] == {FUSED: 1.0, "copy": times}
 
 
 def test_results_alone(small, monkeypatch, tmp_path, capsys):
@@ -97,96 +131,232 @@ def test_results_alone(small, monkeypatch, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def spoil(part, replace):
+    """Changes something, by name, after the last of the steps that are checked."""
+
+    def spoil(change):
+        agreement = part("agreement")
+        check = agreement.check
+
+        def broken(name, params, grads, optimizer, step):
+            def wrong():
+                step()
+                if optimizer.state["0"]["step"] == agreement.CHECKED:
+                    change(params, optimizer)
+
+            return check(name, params, grads, optimizer, wrong)
+
+        replace("check", broken)
+        replace("RIVALS", {})
+
+    return spoil
+
+
 @pytest.mark.parametrize("where", [0, -1], ids=["first", "last"])
 @pytest.mark.parametrize("row", ["SGD", "Adam, all bfloat16", "Adam, bfloat16, m and v in sq8"])
-def test_who_is_wrong_is_not_timed(row, where, small, monkeypatch, tmp_path, capsys):
+def test_who_is_wrong_is_not_timed(row, where, small, spoil, monkeypatch, tmp_path, capsys):
     """One bit of one element."""
-    check = small.check
 
-    def broken(name, params, grads, optimizer, step):
-        def wrong():
-            step()
-            if optimizer.state["0"]["step"] == small.CHECKED:
-                values = fs.cuda.to_host(params[0])
-                values.view(np.uint16)[where] ^= 1
-                fs.cuda.to_device(params[0], values)
+    def change(params, optimizer):
+        values = fs.cuda.to_host(params[0])
+        values.view(np.uint16)[where] ^= 1
+        fs.cuda.to_device(params[0], values)
 
-        return check(name, params, grads, optimizer, wrong)
-
-    monkeypatch.setattr(small, "check", broken)
-    monkeypatch.setattr(small, "RIVALS", {})
-    with pytest.raises(SystemExit, match=f"not as the reference: {row}"):
+    spoil(change)
+    with pytest.raises(SystemExit, match=f"not measured: {row}"):
         run(small, monkeypatch, tmp_path, "--rows", row)
     assert "FAILED: ArithmeticError: parameters of tensor 0 differ" in capsys.readouterr().out
     assert "| FAILED | – |" in (tmp_path / "gpu.md").read_text()
 
 
-def test_a_state_that_differs_is_found(small, monkeypatch, tmp_path, capsys):
-    check = small.check
+def test_a_state_that_differs_is_found(small, spoil, monkeypatch, tmp_path, capsys):
+    def change(params, optimizer):
+        scales = optimizer.state["0"]["exp_avg_sq_scale"]
+        values = fs.cuda.to_host(scales)
+        values[-1] *= 2
+        fs.cuda.to_device(scales, values)
 
-    def broken(name, params, grads, optimizer, step):
-        def wrong():
-            step()
-            if optimizer.state["0"]["step"] == small.CHECKED:
-                scales = optimizer.state["0"]["exp_avg_sq_scale"]
-                values = fs.cuda.to_host(scales)
-                values[-1] *= 2
-                fs.cuda.to_device(scales, values)
-
-        return check(name, params, grads, optimizer, wrong)
-
-    monkeypatch.setattr(small, "check", broken)
+    spoil(change)
     with pytest.raises(SystemExit):
         run(small, monkeypatch, tmp_path, "--check", "--rows", "Adam, m and v in sq8")
     assert "exp_avg_sq_scale of tensor 0 differ from element 24,576 on" in capsys.readouterr().out
 
 
+def test_a_captured_step_that_does_nothing_is_not_timed(small, replace, monkeypatch, tmp_path):
+    replace("RIVALS", {})
+    replace("capture", lambda step: lambda: None)
+    run(small, monkeypatch, tmp_path, "--rows", small.MANY)
+    row = rows_of(tmp_path)[small.MANY]
+    assert row["failed"] == {f"{FUSED}, captured": "ArithmeticError: parameters of tensor 0 differ from element 0 on"}
+    assert row["seconds"].keys() == {FUSED, f"{FUSED}, gradients given"}
+
+
 @pytest.fixture
-def torch(small, monkeypatch):
+def torch(small, part, device, replace):
     """torch on the memory of a device that the processor plays."""
     torch = pytest.importorskip("torch")
-    if "simulated" not in fs.cuda._loaded[0]._name:
+    if not device.simulation:
         return torch
 
     def in_torch(array):
-        memory = (ctypes.c_char * array.nbytes).from_address(small.address_of(array))
+        memory = (ctypes.c_char * array.nbytes).from_address(part("arrays").address_of(array))
         return torch.frombuffer(memory, dtype=getattr(torch, array.dtype))
 
-    monkeypatch.setattr(small, "in_torch", in_torch)
+    replace("in_torch", in_torch)
     return torch
 
 
-def test_rivals_do_the_same_work(small, torch, monkeypatch, tmp_path):
-    rows = ["SGD, momentum", "Adagrad", "Adam", "AMSGrad", "RAdam", "Adam, all bfloat16", "Adam, many tensors"]
-    run(small, monkeypatch, tmp_path, "--rows", *rows)
-    found = {row["name"]: row for row in json.loads((tmp_path / "gpu.json").read_text())["rows"]}
+def test_rivals_do_the_same_work(small, part, device, torch, monkeypatch, tmp_path):
+    rows, names = ["SGD, momentum", "Adagrad", "Adam", "AMSGrad", "RAdam", small.MANY], part("rows")
+    rows.append(names.BFLOAT16)
+    run(small, monkeypatch, tmp_path, "--without", "torch.compile", "--rows", *rows)
+    found = rows_of(tmp_path)
     for name in rows:
-        expected = {small.TORCH_FOREACH} if name == "RAdam" else {small.TORCH_FUSED, small.TORCH_FOREACH}
+        expected = {names.TORCH_FOREACH} if name == "RAdam" else {names.TORCH_FUSED, names.TORCH_FOREACH}
         assert expected <= found[name]["seconds"].keys(), name
-        assert not found[name]["failed"].keys() - {"CuPy, one kernel", "torch.compile"}, name
-    assert found["calls"]["seconds"].keys() == {FUSED, small.TORCH_FUSED, small.TORCH_FOREACH}
+        assert not found[name]["failed"].keys() - {"CuPy, one kernel", "torch fused, captured"}, name
+        assert "torch.compile" not in found[name]["seconds"]
+    if not device.simulation:
+        assert "torch fused, captured" in found["calls"]["seconds"]
 
 
-def test_rivals_of_another_mind_are_named(small, monkeypatch, tmp_path):
-    def idle(setting, params, grads):
-        return lambda: None
+@pytest.mark.long
+@pytest.mark.filterwarnings("default")
+def test_torch_compiles_the_same_work(small, torch, monkeypatch, tmp_path):
+    run(small, monkeypatch, tmp_path, "--rows", "Adam")
+    assert "torch.compile" in rows_of(tmp_path)["Adam"]["seconds"]
 
+
+def idle(setting, params, grads):
+    return lambda: None
+
+
+@pytest.mark.parametrize("row", ["SGD", "Adam, all bfloat16", "Adam, m and v in sq8"])
+def test_rivals_of_another_mind_are_named(row, small, replace, monkeypatch, tmp_path):
     def absent(setting, params, grads):
         return importlib.import_module("no_such_package").step
 
-    monkeypatch.setattr(small, "RIVALS", {"idle": (["SGD"], idle), "absent": (["SGD"], absent)})
-    run(small, monkeypatch, tmp_path, "--rows", "SGD")
+    replace("RIVALS", {"idle": ([row], idle), "absent": ([row], absent)})
+    run(small, monkeypatch, tmp_path, "--rows", row)
     text = (tmp_path / "gpu.md").read_text()
-    assert "idle: ArithmeticError: differs from the reference by" in text
-    assert "absent: ModuleNotFoundError: No module named 'no_such_package'" in text
+    assert f"{row}: idle: ArithmeticError: differs from the reference by 1.0e+00 of a movement" in text
+    assert f"{row}: absent: ModuleNotFoundError: No module named 'no_such_package'" in text
+    assert rows_of(tmp_path)[row]["seconds"].keys() == {FUSED, "copy"}
 
 
-def test_bfloat16_keeps_its_bits(small):
+def failing_after(count):
+    """Agrees with everything, and fails later than so many steps."""
+
+    def make(setting, params, grads):
+        steps = iter(range(count))
+
+        def step():
+            if next(steps, None) is None:
+                raise RuntimeError("an illegal address")
+
+        return step
+
+    return make
+
+
+@pytest.mark.parametrize("count", [0, 5, 13], ids=["at once", "while it is warmed", "while it is timed"])
+def test_who_fails_on_the_way_is_out(count, small, part, replace, monkeypatch, tmp_path):
+    """One step when it enters, ten to get warm, and two in each round."""
+    monkeypatch.setattr(small.Driver, "seconds", lambda self, step, count: [step() for _ in range(count)] and 1.0)
+    replace("check_rival", lambda row, make: None)
+    replace("RIVALS", {"one": (["SGD"], failing_after(count)), "other": (["SGD"], idle)})
+    run(small, monkeypatch, tmp_path, "--rows", "SGD", "Adam")
+    rows = rows_of(tmp_path)
+    assert rows["SGD"]["failed"] == {"one": "RuntimeError: an illegal address"}
+    assert rows["SGD"]["seconds"].keys() == {FUSED, "other", "copy"}
+    assert rows["Adam"]["seconds"].keys() == {FUSED, "copy"}
+
+
+def test_a_device_that_is_lost_takes_no_earlier_row_along(small, replace, monkeypatch, tmp_path):
+    """Neither ours, whose error is told, nor arrays of later rows are to be had then."""
+    lost = []
+
+    def lose(setting, params, grads):
+        lost.append(rows_of(tmp_path)["SGD"])  # it is written before the next row begins
+        monkeypatch.setattr(small.Driver, "wait", gone)
+        monkeypatch.setattr(small.Driver, "seconds", gone)
+        return lambda: None
+
+    def gone(*_):
+        raise RuntimeError("cuCtxSynchronize: error 700 of the CUDA driver")
+
+    replace("check_rival", lambda row, make: None)
+    replace("RIVALS", {"bad": (["Adam"], lose)})
+    rows = ["SGD", "Adam", "AdamW"]
+    with pytest.raises(SystemExit, match=r"^not measured: Adam, AdamW$"):
+        run(small, monkeypatch, tmp_path, "--rows", *rows)
+    assert lost
+    found = rows_of(tmp_path)
+    assert found["SGD"]["seconds"].keys() == {FUSED, "copy"}
+    for row in rows[1:]:
+        assert found[row]["failed"][FUSED] == "RuntimeError: cuCtxSynchronize: error 700 of the CUDA driver"
+
+
+def test_rows_leave_no_memory_behind(small, replace, monkeypatch, tmp_path):
+    """But that of the parameters and gradients that the next row steps on too."""
+    forget, kept = small.forget, []
+
+    def taken():
+        return sum(one.nbytes for one in gc.get_objects() if type(one) is fs.cuda.Array)
+
+    def counted():
+        forget()
+        kept.append(taken())
+
+    gc.collect()
+    replace("RIVALS", {})
+    monkeypatch.setattr(small, "forget", counted)
+    before = taken()
+    run(small, monkeypatch, tmp_path, "--rows", "AMSGrad", small.MANY, "SGD")
+    assert [nbytes - before for nbytes in kept] == [2 * 4 * 30_001] * 3
+
+
+def test_a_run_without_time_tells_what_it_has(small, monkeypatch, tmp_path):
+    with pytest.raises(SystemExit, match=r"^not measured: SGD, Adam$"):
+        run(small, monkeypatch, tmp_path, "--seconds", "0", "--rows", "SGD", "Adam")
+    assert "SGD: fusedstep: TimeoutError: the run is out of time" in (tmp_path / "gpu.md").read_text()
+
+
+def test_who_is_not_ready_is_left_behind(small, part, replace, monkeypatch, tmp_path):
+    def late(setting, params, grads):
+        time.sleep(60)
+
+    monkeypatch.setattr(part("race"), "PATIENCE", 0.2)
+    replace("check_rival", lambda row, make: None)
+    replace("RIVALS", {"late": (["SGD"], late), "other": (["SGD"], idle)})
+    begin = time.monotonic()
+    run(small, monkeypatch, tmp_path, "--rows", "SGD")
+    assert time.monotonic() - begin < 30
+    row = rows_of(tmp_path)["SGD"]
+    assert row["failed"] == {"late": "TimeoutError: not ready in 0.2 s"}
+    assert row["seconds"].keys() == {FUSED, "other", "copy"}
+
+
+def test_rounds_end_when_the_time_is_over(small, part, replace, monkeypatch, tmp_path):
+    turned = []
+
+    def slow(self, step, count):
+        turned.append(step)
+        return 1.0
+
+    monkeypatch.setattr(small.Driver, "seconds", slow)
+    monkeypatch.setattr(part("deadline").Deadline, "left", lambda self: -1.0 if len(turned) > 2 else 600.0)
+    replace("RIVALS", {})
+    run(small, monkeypatch, tmp_path, "--rounds", "9", "--rows", "SGD")
+    assert len(turned) == 2 * (1 + part("race").LEAST_ROUNDS)
+
+
+def test_bfloat16_keeps_its_bits(small, part):
     """Arrays are filled to their ends, with what the type can hold."""
-    device = small.Device()
     values = np.random.default_rng(4).standard_normal(7001, np.float32)
     for kind, first in (("float32", values), ("bfloat16", bfloat16_nearest(values))):
-        array = fs.cuda.to_host(small.random(device, 20_000, kind, 4))
+        array = fs.cuda.to_host(small.random(small.Driver(), 20_000, kind, 4))
         assert (np.asarray(array).view(first.dtype) == np.resize(first, 20_000)).all()
 
 
@@ -196,30 +366,33 @@ def test_without_a_device(gpu, monkeypatch, tmp_path):
         run(gpu, monkeypatch, tmp_path)
 
 
-def test_bytes_are_those_of_the_arrays(gpu):
+def test_bytes_are_those_of_the_arrays(part):
+    rows = part("rows")
     expected = {"SGD": 12, "SGD, momentum": 20, "Adagrad": 20, "Adam": 28, "AdamW": 28, "AMSGrad": 36, "RAdam": 28}
-    expected |= {gpu.BFLOAT16: 14, gpu.SQ8: 16.125, gpu.HALF_SQ8: 10.125, gpu.MANY: 28}
-    assert {row: gpu.bytes_per_element(row) for row in gpu.SETTINGS} == expected
+    expected |= {rows.BFLOAT16: 14, rows.SQ8: 16.125, rows.HALF_SQ8: 10.125, rows.MANY: 28}
+    assert {row: rows.bytes_per_element(row) for row in rows.SETTINGS} == expected
 
 
 @pytest.mark.parametrize("elements", [1, 8191, 8193, 30_001, 10**9, 10**9 + 8192])
-def test_places_reach_from_the_begin_to_the_end(gpu, elements):
-    places = gpu.places_of(elements)
+def test_places_reach_from_the_begin_to_the_end(part, elements):
+    agreement = part("agreement")
+    places = agreement.places_of(elements)
     assert places[0][0] == 0
     assert sum(places[-1]) == elements
-    assert all(begin % gpu.BLOCK == 0 and 0 < count <= gpu.PLACE for begin, count in places)
+    assert all(begin % agreement.BLOCK == 0 and 0 < count <= agreement.PLACE for begin, count in places)
     assert all(sum(one) <= other[0] for one, other in pairwise(places))
 
 
-def test_goals_of_the_bandwidth(gpu):
+def test_goals_of_the_bandwidth(part):
     """A copy of our bytes takes 9.3 where our step takes 10."""
+    codes = part("rows").HALF_SQ8
     contests = {
         "SGD": contest_of("SGD", fusedstep=10, copy=9.3),
         "Adam": contest_of("Adam", fusedstep=10, copy=9.1),
-        gpu.HALF_SQ8: contest_of(gpu.HALF_SQ8, fusedstep=10, copy=6.6),
+        codes: contest_of(codes, fusedstep=10, copy=6.6),
         "RAdam": contest_of("RAdam"),
     }
-    met, missed, codes, failed = gpu.speeds(contests).rows
+    met, missed, codes, failed = part("tables").speeds(contests).rows
     assert met[2:] == ["12", "10 ms", "1,200", "1,290", "0.93× (0.93× – 0.93×)", "≥ 0.92×", "met"]
     assert missed[2:5] == ["28", "10 ms", "2,800"]
     assert missed[-1] == "missed"
@@ -238,8 +411,8 @@ def test_goals_of_the_bandwidth(gpu):
         ("Adam, m and v in sq8", {"fusedstep": 10}, ["≥ 2×", "not measured"]),
     ],
 )
-def test_goals_beside_others(gpu, row, seconds, expected):
-    found = [list(cells[-2:]) for cells in gpu.beside({row: contest_of(row, **seconds)}).rows]
+def test_goals_beside_others(part, row, seconds, expected):
+    found = [list(cells[-2:]) for cells in part("tables").beside({row: contest_of(row, **seconds)}).rows]
     assert expected in found
     assert [cells for cells in found if cells != ["–", ""]] == [expected]
 
@@ -247,22 +420,24 @@ def test_goals_beside_others(gpu, row, seconds, expected):
 @pytest.mark.parametrize(
     ("time_", "call", "verdicts"), [(0.25, 11e-6, ["met", "missed"]), (0.26, 10e-6, ["missed", "met"])]
 )
-def test_goals_of_many_tensors(gpu, time_, call, verdicts):
-    contest = contest_of(gpu.MANY, fusedstep=time_, torch_fused=1)
-    table = gpu.many(contest, {FUSED: [call] * 3, "torch fused": [1e-3] * 3})
+def test_goals_of_many_tensors(part, time_, call, verdicts):
+    contest = contest_of("Adam, many tensors", fusedstep=time_, torch_fused=1)
+    table = part("tables").many(contest, {FUSED: [call] * 3, "torch fused": [1e-3] * 3})
     assert [table.rows[0][3], table.rows[0][6]] == verdicts
     assert table.rows[1] == ["torch fused", "1 ms", "–", "", "1 ms", "–", ""]
 
 
-def test_contestants_take_turns(gpu):
-    calls = []
+def test_contestants_take_turns(small, part, replace, monkeypatch):
+    calls, counts = [], []
 
     class Clock:
         def seconds(self, step, count):
+            counts.append(count)
             step()
-            return float(count)
+            return 1e-3 if counts.count(10) < 3 else 1e-4
 
-    steps = {name: lambda name=name: calls.append(name) for name in "abc"}
-    seconds = gpu.compete(Clock(), steps, rounds=3, count=7)
-    assert seconds == {name: [7.0] * 3 for name in "abc"}
+    race = part("race").Race(Clock(), "SGD", [fs.cuda.Array.of(np.ones(9, np.float32))], [])
+    race.steps = {name: lambda name=name: calls.append(name) for name in "abc"}
+    race.run(3, part("deadline").Deadline(9))
     assert "".join(calls) == "abc" + "aabbcc" + "bbccaa" + "ccaabb"
+    assert counts == [10] * 3 + [5, 5, 20] + [5, 20, 5] + [20, 5, 5]  # 5 ms together, or as many as may

@@ -51,7 +51,7 @@ def compete(
     """Seconds of one step, for every contestant and round.
 
     In a round each has its turn: a rest in which the others' threads fall asleep, steps that wake its own and are not
-    timed, then the steps that are. Everyone is the first of a round as often as the others.
+    timed, then the steps that are.
 
     Args:
         steps: by name; each call is one step, done when it returns.
@@ -61,15 +61,21 @@ def compete(
         rest: seconds.
     """
     counts = {name: calibrate(step, least, cycle) for name, step in steps.items()}
-    names = list(steps)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
     with no_collections():
-        for turn in range(rounds):
-            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        for names in turns(list(steps), rounds):
+            for name in names:
                 time.sleep(rest)
                 clock(steps[name], 1 + counts[name] // 4)
                 seconds[name].append(clock(steps[name], counts[name]) / counts[name])
     return seconds
+
+
+def turns(names: list[str], rounds: int) -> Iterator[list[str]]:
+    """Who follows whom in each round: everyone is the first as often as the others."""
+    for turn in range(rounds):
+        first = turn % len(names)
+        yield names[first:] + names[:first]
 
 
 def ratio(numerator: list[float], denominator: list[float]) -> Ratio:

@@ -1,0 +1,97 @@
+"""Other packages, on the same memory of a device. Each is imported only when it takes part."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fusedstep.measuring import Step
+from fusedstep.rivals import torch_rival
+from fusedstep.rivals.rival import package
+
+from .arrays import Arrays, Part
+from .capture import Captured
+from .rows import ADAM, BFLOAT16, BITSANDBYTES, HALF_SQ8, MANY, SQ8, TORCH_FOREACH, TORCH_FUSED, Setting
+
+
+def in_torch(array: Any) -> Any:
+    """The same memory as torch's tensor; bits of bfloat16 come as signed integers, which every version takes."""
+    torch, part = package("torch"), Part(array, 0, array.shape[0])
+    if array.dtype != "bfloat16":
+        return torch.as_tensor(part, device="cuda")
+    part.__cuda_array_interface__["typestr"] = "<i2"
+    return torch.as_tensor(part, device="cuda").view(torch.bfloat16)
+
+
+def with_grads(params: Arrays, grads: Arrays) -> list[Any]:
+    tensors = [in_torch(param).requires_grad_() for param in params]
+    for tensor, grad in zip(tensors, grads, strict=True):
+        tensor.grad = in_torch(grad)
+    return tensors
+
+
+def torch_form(form: str, setting: Setting, params: Arrays, grads: Arrays, **more: Any) -> Step:
+    kind = getattr(package("torch").optim, setting.method)
+    return kind(with_grads(params, grads), **setting.options, **{form: True}, **more).step
+
+
+def captured(setting: Setting, params: Arrays, grads: Arrays) -> Step:
+    return Captured(torch_form("fused", setting, params, grads, capturable=True))
+
+
+def compiled(setting: Setting, params: Arrays, grads: Arrays) -> Step:
+    torch = package("torch")
+    optimizer = torch.optim.Adam(with_grads(params, grads), **setting.options, foreach=True, capturable=True)
+    return torch.compile(lambda: optimizer.step(), dynamic=False)
+
+
+def cupy_kernel(setting: Setting, params: Arrays, grads: Arrays) -> Step:
+    """What a user of CuPy writes for one pass."""
+    cupy = package("cupy")
+    kernel = cupy.ElementwiseKernel(
+        "float32 g, float32 rate, float32 root",
+        "float32 p, float32 m, float32 v",
+        "m += (g - m) * 0.1f; v = 0.999f * v + 0.001f * g * g; p -= rate * m / (sqrtf(v) * root + 1e-8f)",
+        "adam",
+    )
+    grad, param = cupy.asarray(grads[0]), cupy.asarray(params[0])
+    m, v, steps = cupy.zeros_like(param), cupy.zeros_like(param), 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        rate, root = setting.options["lr"] / (1 - 0.9**steps), (1 - 0.999**steps) ** -0.5
+        kernel(grad, np.float32(rate), np.float32(root), param, m, v)
+
+    return step
+
+
+def in_eight_bits(setting: Setting, params: Arrays, grads: Arrays) -> Step:
+    return package("bitsandbytes").optim.Adam8bit(with_grads(params, grads), **setting.options).step
+
+
+#: name -> rows, and what sets it up
+RIVALS: dict[str, tuple[Collection[str], Callable[[Setting, Arrays, Arrays], Step]]] = {
+    TORCH_FUSED: ([*torch_rival.FUSED, BFLOAT16, MANY], partial(torch_form, "fused")),
+    TORCH_FOREACH: ([*torch_rival.FOREACH, BFLOAT16, MANY], partial(torch_form, "foreach")),
+    "torch fused, captured": ([MANY], captured),
+    "CuPy, one kernel": ([ADAM], cupy_kernel),
+    "torch.compile": ([ADAM], compiled),
+    BITSANDBYTES: ([SQ8, HALF_SQ8], in_eight_bits),
+}
+
+
+def forget() -> None:
+    """Others keep the memory that the next row needs."""
+    gc.collect()
+    if "torch._dynamo" in sys.modules:
+        sys.modules["torch._dynamo"].reset()
+    if "torch" in sys.modules:
+        sys.modules["torch"].cuda.empty_cache()
+    if "cupy" in sys.modules:
+        sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
