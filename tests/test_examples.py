@@ -1,9 +1,10 @@
-"""Every example in the documentation runs, and prints what it says."""
+"""Every example in the documentation runs, and prints what it says; what is made of the options is all there."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import fusedstep
+from fusedstep import stages
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ["fusedstep", *(f"fusedstep.{module.name}" for module in pkgutil.iter_modules(fusedstep.__path__))]
@@ -26,6 +28,25 @@ def test_docstrings(name):
 @pytest.mark.parametrize("name", fusedstep.methods.__all__)
 def test_every_method_has_an_example(name):
     assert doctest.DocTestFinder(recurse=False).find(getattr(fusedstep, name))[0].examples
+
+
+def told(document):
+    """The arguments that a docstring tells of."""
+    arguments = re.search(r"^Args:\n((?: .+\n)+)", document, re.MULTILINE)[1]
+    return re.findall(r"^ {4}(\w+): ", arguments, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", fusedstep.methods.__all__)
+def test_every_option_is_told(name):
+    cls = getattr(fusedstep, name)
+    assert told(inspect.getdoc(cls)) == list(inspect.signature(cls).parameters)
+    assert told(inspect.getdoc(getattr(fusedstep.reference, name))) == told(inspect.getdoc(cls))
+
+
+def test_every_stage_is_told():
+    for function in (fusedstep.Adam.step, fusedstep.Adam.bind):
+        assert list(inspect.signature(function).parameters) == ["self", "grads", *stages.DEFAULTS]
+    assert told(inspect.getdoc(fusedstep.Adam.step)) == ["grads", *stages.DEFAULTS]
 
 
 def test_readme():

@@ -15,7 +15,6 @@ class AdaBelief(Optimizer):
 
     State: ``exp_avg``, ``exp_avg_var`` (s).
 
-    Args:
     {arguments}
 
     >>> import numpy as np, fusedstep as fs

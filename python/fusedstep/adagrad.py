@@ -18,7 +18,6 @@ class Adagrad(Optimizer):
 
     State: ``sum``.
 
-    Args:
     {arguments}
 
     >>> import numpy as np, fusedstep as fs
@@ -69,7 +68,6 @@ class WindowedAdagrad(Optimizer):
     sum, without subtraction: it is never negative, and a large gradient is forgotten completely. State: ``sum``,
     ``ring`` (``window`` arrays like the parameter).
 
-    Args:
     {arguments}
 
     >>> import numpy as np, fusedstep as fs

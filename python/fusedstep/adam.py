@@ -25,7 +25,6 @@ class Adam(Optimizer):
     AMSGrad divides by the largest v so far, corrected afterwards (``"v"``) or before (``"v_hat"``). For the first
     ``variance_warmup`` steps only v moves. State: ``exp_avg``, ``exp_avg_sq``, ``max_exp_avg_sq``.
 
-    Args:
     {arguments}
 
     >>> import numpy as np, fusedstep as fs
@@ -67,7 +66,6 @@ class AdamW(Adam):
 
     State: ``exp_avg``, ``exp_avg_sq``, ``max_exp_avg_sq``.
 
-    Args:
     {arguments}
 
     >>> import numpy as np, fusedstep as fs
@@ -99,7 +97,6 @@ class Adamax(Optimizer):
 
     With ``eps_place="outside"``: u ← max(β₂u, |g|), and m/(u + ε). State: ``exp_avg``, ``exp_inf``.
 
-    Args:
     {arguments}
 
     >>> import numpy as np, fusedstep as fs
@@ -134,7 +131,6 @@ class NAdam(Optimizer):
 
     with m and v̂ as in Adam. State: ``exp_avg``, ``exp_avg_sq``, ``mu_product`` (Π_t, one float64).
 
-    Args:
     {arguments}
 
     >>> import numpy as np, fusedstep as fs

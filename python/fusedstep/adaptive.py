@@ -46,7 +46,6 @@ class Adaptive(Displaced):
     (``ema_max``) or Adamax (``infinity``). Those methods are such pairs, with the same bits. Only the keywords of the
     parts that are chosen are taken. State: that of the parts.
 
-    Args:
     {arguments}
 
     >>> import numpy as np, fusedstep as fs

@@ -6,20 +6,22 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from .options import Choice, Option, choice, flag, number, optional, positive, rate
+from .options import Choice, Option, choice, filled, flag, in_words, number, optional, positive, rate
 from .storage import STORAGE
 
-SHARED_ARGUMENTS = """
+ARGUMENTS = """
+Args:
     params: what is updated, in place: arrays of float32, float64, float16 or bfloat16 (writeable, dense, in any order
         of axes), as an array, a list, a dict (nested dicts join names with ``/``), or a list of groups
-        ``{{"params": …, "lr": …}}``.
-{options}
-    convention: whose defaults and forms of the equations hold: {conventions}. An explicit argument wins.
+        ``{"params": …, "lr": …}``.
+    {options}
+    convention: whose defaults and forms of the equations hold, one of
+        {conventions}. An explicit argument wins.
     seed: for random rounding.
-{storage}
-    memory: state memory of the caller, ``{{name: {{state: array}}}}``, with the parameters' shapes and order of
+    {storage}
+    memory: state memory of the caller, ``{name: {state: array}}``, with the parameters' shapes and order of
         elements; it is overwritten with the initial state.
-    extents: for parameters that are shards, ``{{name: (offset, size of the whole)}}`` in elements.
+    extents: for parameters that are shards, ``{name: (offset, size of the whole)}`` in elements.
 
 Raises:
     TypeError: an argument, or an array, of the wrong type.
@@ -74,8 +76,8 @@ class Configured:
         for name in own:
             delattr(cls, name)
         cls.__signature__ = inspect.Signature(list(cls._parameters()))  # type: ignore[attr-defined]
-        if cls.__doc__ and "{arguments}" in cls.__doc__:
-            cls.__doc__ = cls.__doc__.replace("{arguments}", cls._arguments())
+        if cls.__doc__:
+            cls.__doc__ = filled(cls.__doc__, arguments=cls._arguments())
 
     @classmethod
     def _parameters(cls) -> Iterator[inspect.Parameter]:
@@ -88,15 +90,11 @@ class Configured:
 
     @classmethod
     def _arguments(cls) -> str:
-        def lines(options: Mapping[str, Option]) -> str:
-            return "\n".join(
-                f"    {name}: {option.doc} ({option.expected}; default {option.default!r})."
-                for name, option in options.items()
-            )
-
         conventions = ", ".join(["``torch``", *(f"``{name}``" for name in cls.conventions)])
-        return SHARED_ARGUMENTS.strip("\n").format(
-            options=lines(cls._options), storage=lines(STORAGE), conventions=conventions
+        return filled(
+            ARGUMENTS.strip("\n").replace("{conventions}", conventions),
+            options=in_words(cls._options),
+            storage=in_words(STORAGE),
         )
 
     @classmethod

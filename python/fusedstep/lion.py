@@ -18,7 +18,6 @@ class Lion(Optimizer):
 
     sign(0) = 0. State: ``exp_avg``.
 
-    Args:
     {arguments}
 
     >>> import numpy as np, fusedstep as fs

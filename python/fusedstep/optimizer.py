@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -10,10 +10,9 @@ import numpy as np
 from . import _core, storage
 from . import stages as all_stages
 from .configured import ONCE, Configured
-from .memory import assign, copy_of, for_companion, initialize, portable
+from .memory import assign, for_companion, initialize, portable
 from .options import Whole
-
-FORMAT = 1
+from .state import TOLERATED, State, restore, save
 
 SEED = Whole(0, "for random rounding", expected="an integer in [0, 2**63)", annotation="int")
 
@@ -30,9 +29,6 @@ class Outcome(NamedTuple):
 
 #: A parameter, the specs of what stands beside it, and the arrays.
 Fresh = tuple[np.ndarray, list[Any], list[np.ndarray]]
-
-#: Keys that others may leave in a group's dict: torch's schedulers do.
-TOLERATED = frozenset({"initial_lr"})
 
 
 class Optimizer(Configured):
@@ -217,6 +213,7 @@ class Optimizer(Configured):
 
     # Steps
 
+    @all_stages.documented
     def step(self, grads: Any, **stages: Any) -> None:
         """Update the parameters in place, all or none, in one pass over their memory.
 
@@ -228,19 +225,7 @@ class Optimizer(Configured):
             grads: gradients in the structure of the parameters, each with its parameter's shape and order of elements,
                 of any floating type. ``None`` skips a parameter, which does not advance it. With several groups, a
                 list with an entry for each.
-            grad_scale: what gradients come multiplied with (a loss scale), and are divided by. On a device also an
-                array of one element there, float32 or float64, which the step reads when it runs.
-            max_norm: the norm of all gradients is brought down to this, if it is larger, as by
-                torch.nn.utils.clip_grad_norm_. Of shards, only the parts at hand are known: give ``norm``.
-            norm: the norm of the unscaled gradients, if it is known: it is not computed then. On a device also an
-                array, as above.
-            max_norm_per_tensor: the same for each tensor by itself.
-            clip_value: every element is brought into ±this.
-            on_nonfinite: where the norm, in float64, is not finite, "propagate" goes on, "skip" leaves everything as it
-                is and counts the step in `skipped`, "raise" leaves everything as it is and raises.
-            copy_to: arrays in the structure of the parameters, of any floating type, that the new parameters are
-                copied to, rounded to nearest; None for those that are not.
-            zero_grad: set the gradients to zero.
+            {stages}
 
         Raises:
             TypeError, ValueError: a gradient that does not fit its parameter, or an option that was changed to
@@ -258,6 +243,7 @@ class Optimizer(Configured):
         checked = all_stages.resolve(self._name, stages, self._plan.on_device) if stages else None
         self._plan.step(self, grads, checked)
 
+    @all_stages.documented
     def bind(self, grads: Any, **stages: Any) -> Any:
         """Check gradients and stages once, for steps that find new values in the same arrays.
 
@@ -320,27 +306,7 @@ class Optimizer(Configured):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on bit for bit, as plain data and copies of arrays."""
-        self._plan.take_changes(self)
-        plan, groups = self._plan, []
-        for group, names in zip(self.param_groups, self._names, strict=True):
-            options = {name: group[name] for name in self._options if name in group}
-            if callable(options["lr"]):
-                options["lr"] = "schedule"
-            groups.append({**options, "params": list(names)})
-        return {
-            "format": FORMAT,
-            "optimizer": self._name,
-            "seed": self._seed,
-            "calls": plan.calls,
-            "skipped": plan.skipped,
-            "storage": {**self._storage, "state": dict(self._storage["state"])},
-            "numbers": {name: plan.get_number(name) for name in plan.names()},
-            "groups": groups,
-            "state": {
-                name: {"step": plan.get_step(name)} | {key: copy_of(array) for key, array in plan.arrays(name).items()}
-                for name in plan.names()
-            },
-        }
+        return save(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave, in an optimizer with the same parameters' names and shapes.
@@ -351,8 +317,6 @@ class Optimizer(Configured):
             TypeError, ValueError: the state is of another optimizer, or a name, shape or dtype differs. Nothing has
                 changed then.
         """
-        from .restoring import restore
-
         restore(self, state)
 
     # Copies
@@ -392,22 +356,3 @@ class Optimizer(Configured):
                 assign(array, entry[key])
             self._plan.set_number(name, saved["numbers"][name])
         self._plan.calls, self._plan.skipped = saved["calls"], saved["skipped"]
-
-
-class State(Mapping[str, dict[str, Any]]):
-    """A view of an optimizer's state, by parameter."""
-
-    def __init__(self, plan: Any) -> None:
-        self._plan = plan
-
-    def __getitem__(self, name: str) -> dict[str, Any]:
-        return {"step": self._plan.get_step(name), **self._plan.arrays(name)}
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._plan.names())
-
-    def __len__(self) -> int:
-        return len(self._plan.names())
-
-    def __repr__(self) -> str:
-        return repr(dict(self))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
+import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +39,26 @@ class Option:
             return self.check(value)
         except Refused as refused:
             raise refused.error(f"{owner}: {name} must be {refused.expected}, got {value!r}") from None
+
+
+def in_words(options: Mapping[str, Option]) -> str:
+    """The lines of a docstring's arguments."""
+    lines = (
+        f"{name}: {option.doc} ({option.expected}; default {option.default!r})." for name, option in options.items()
+    )
+    return "\n".join(textwrap.fill(line, 104, subsequent_indent=" " * 4, break_on_hyphens=False) for line in lines)
+
+
+def filled(doc: str, **texts: str) -> str:
+    """A docstring with texts where their names stand, as far in as these are.
+
+    >>> filled("Args:\\n    {both}", both="one\\ntwo")
+    'Args:\\n    one\\n    two'
+    """
+    for name, text in texts.items():
+        for indent in set(re.findall(rf"^( *)\{{{name}\}}$", doc, re.MULTILINE)):
+            doc = doc.replace(f"{indent}{{{name}}}", textwrap.indent(text, indent))
+    return doc
 
 
 def real(value: Any, expected: str) -> float:

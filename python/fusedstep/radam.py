@@ -21,7 +21,6 @@ class RAdam(Optimizer):
     with m̂, v̂ and D as in Adam. A step is rectified when ρ_t > ``rectify_above``, or t > ``rectify_after`` where that is
     given, and ρ_t > 4. State: ``exp_avg``, ``exp_avg_sq``.
 
-    Args:
     {arguments}
 
     >>> import numpy as np, fusedstep as fs

@@ -20,7 +20,6 @@ class RMSprop(Optimizer):
     b ← μb + Δ, θ ← θ − ηb, or b ← μb + ηΔ, θ ← θ − b (``momentum_lr="inside"``). State: ``square_avg``,
     ``momentum_buffer``, ``grad_avg``.
 
-    Args:
     {arguments}
 
     >>> import numpy as np, fusedstep as fs
@@ -65,7 +64,6 @@ class Adadelta(Optimizer):
 
     State: ``square_avg`` (v), ``acc_delta`` (u).
 
-    Args:
     {arguments}
 
     >>> import numpy as np, fusedstep as fs

@@ -63,7 +63,6 @@ class SGD(Displaced):
     Nesterov's form steps by η(g + μv), μv + ηg and η((1−μ)g + μv). Without momentum, θ ← θ − ηg. State:
     ``momentum_buffer``.
 
-    Args:
     {arguments}
 
     The two places of the learning rate agree only while it is constant.

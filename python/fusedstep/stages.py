@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .options import Number, Option, Refused, choice, flag, optional, positive
+from .options import Number, Option, Refused, choice, filled, flag, in_words, optional, positive
 
 
 @dataclass(frozen=True)
@@ -24,22 +25,64 @@ class Norm(Number):
         return float(value)
 
 
+@dataclass(frozen=True)
+class Structure(Option):
+    """Arrays that are checked beside the parameters."""
+
+    def check(self, value: Any) -> Any:
+        return value
+
+
 STAGES: dict[str, Option] = {
-    "grad_scale": positive(1.0, "gradients come multiplied with this (a loss scale) and are divided by it"),
-    "max_norm": optional(positive(1.0, "the gradients' norm over all tensors is brought down to this")),
+    "grad_scale": positive(
+        1.0,
+        "gradients come multiplied with this (a loss scale) and are divided by it; on a device also an array of one "
+        "element there, float32 or float64, which the step reads when it runs",
+    ),
+    "max_norm": optional(
+        positive(
+            1.0,
+            "the norm of all gradients is brought down to this, if it is larger, as by torch.nn.utils.clip_grad_norm_; "
+            "of shards, only the parts at hand are known: give ``norm``",
+        )
+    ),
     "norm": optional(
-        Norm(1.0, "the norm of the unscaled gradients, if it is known", expected="a number ≥ 0, infinity or NaN")
+        Norm(
+            1.0,
+            "the norm of the unscaled gradients, if it is known: it is not computed then; on a device also an array, as above",
+            expected="a number ≥ 0, infinity or NaN",
+        )
     ),
     "max_norm_per_tensor": optional(positive(1.0, "the norm of each tensor's gradient is brought down to this")),
     "clip_value": optional(positive(1.0, "then every element is brought into ±this")),
     "on_nonfinite": choice(
-        "propagate", "skip", "raise", doc="what happens where the norm is not finite; skipped steps are counted"
+        "propagate",
+        "skip",
+        "raise",
+        doc="what happens where the norm, in float64, is not finite: the step goes on, or everything is left as it is "
+        "and the step is counted in `skipped`, or everything is left as it is and an error raised",
+    ),
+    "copy_to": Structure(
+        None,
+        "what the new parameters are copied to, rounded to nearest; None for those that are not",
+        expected="None or arrays of any floating type in the structure of the parameters",
+        annotation="Any",
     ),
     "zero_grad": flag(False, "set the gradients to zero when they are used"),
 }
 
 #: What a step does that is told nothing.
-DEFAULTS: dict[str, Any] = {name: option.default for name, option in STAGES.items()} | {"copy_to": None}
+DEFAULTS: dict[str, Any] = {name: option.default for name, option in STAGES.items()}
+
+
+def documented(step: Any) -> Any:
+    """Tells a step's keywords in its docstring and its signature."""
+    step.__doc__ = filled(step.__doc__, stages=in_words(STAGES))
+    signature = inspect.signature(step)
+    parameters = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    parameters += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS[name]) for name in DEFAULTS]
+    step.__signature__ = signature.replace(parameters=parameters)
+    return step
 
 
 #: Numbers that an array of one element may hold on the device where the parameters are.
@@ -61,10 +104,8 @@ def resolve(owner: str, given: Mapping[str, Any], on_device: bool = False) -> di
             raise TypeError(f"{owner}: step's keywords must be among {', '.join(sorted(DEFAULTS))}, got {name!r}")
     stages = dict(DEFAULTS)
     for name, value in given.items():
-        if name in STAGES:
-            live = on_device and name in LIVE and is_array(value)
-            stages[name] = value if live else STAGES[name].take(owner, name, value)
-    stages["copy_to"] = given.get("copy_to")
+        live = on_device and name in LIVE and is_array(value)
+        stages[name] = value if live else STAGES[name].take(owner, name, value)
     if stages["max_norm"] is not None and stages["max_norm_per_tensor"] is not None:
         raise ValueError(
             f"{owner}: max_norm must be None with max_norm_per_tensor, got {stages['max_norm']!r} "

@@ -15,7 +15,6 @@ class Yogi(Optimizer):
 
     State: ``exp_avg`` (starts at 0), ``exp_avg_sq``.
 
-    Args:
     {arguments}
 
     >>> import numpy as np, fusedstep as fs

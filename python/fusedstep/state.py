@@ -1,21 +1,70 @@
-"""Loading state: everything is checked before anything is changed."""
+"""What an optimizer remembers: a live view, a copy to keep, and the way back, which checks everything before it changes
+anything."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from . import _core
 from .bfloat16 import name_of_type
-from .memory import assign
-from .optimizer import FORMAT, TOLERATED, Optimizer
+from .memory import assign, copy_of
+
+FORMAT = 1
 
 KEYS = ("format", "optimizer", "seed", "calls", "skipped", "storage", "numbers", "groups", "state")
 
+#: Keys that others may leave in a group's dict: torch's schedulers do.
+TOLERATED = frozenset({"initial_lr"})
 
-def restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+
+class State(Mapping[str, dict[str, Any]]):
+    """A view of an optimizer's state, by parameter."""
+
+    def __init__(self, plan: Any) -> None:
+        self._plan = plan
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        return {"step": self._plan.get_step(name), **self._plan.arrays(name)}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._plan.names())
+
+    def __len__(self) -> int:
+        return len(self._plan.names())
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+def save(optimizer: Any) -> dict[str, Any]:
+    """Plain data and copies of arrays."""
+    plan, groups = optimizer._plan, []
+    plan.take_changes(optimizer)
+    for group, names in zip(optimizer.param_groups, optimizer._names, strict=True):
+        options = {name: group[name] for name in optimizer._options if name in group}
+        if callable(options["lr"]):
+            options["lr"] = "schedule"
+        groups.append({**options, "params": list(names)})
+    return {
+        "format": FORMAT,
+        "optimizer": optimizer._name,
+        "seed": optimizer._seed,
+        "calls": plan.calls,
+        "skipped": plan.skipped,
+        "storage": {**optimizer._storage, "state": dict(optimizer._storage["state"])},
+        "numbers": {name: plan.get_number(name) for name in plan.names()},
+        "groups": groups,
+        "state": {
+            name: {"step": plan.get_step(name)} | {key: copy_of(array) for key, array in plan.arrays(name).items()}
+            for name in plan.names()
+        },
+    }
+
+
+def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
     """Bring an optimizer to a saved state."""
     where = optimizer._name
     _same_keys(saved, KEYS, f"{where}: state_dict")
@@ -58,7 +107,7 @@ def restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     plan.invalidate()
 
 
-def _checked_groups(optimizer: Optimizer, saved: Any) -> list[dict[str, Any]]:
+def _checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:
     where = f"{optimizer._name}: state_dict['groups']"
     if not isinstance(saved, (list, tuple)) or len(saved) != len(optimizer.param_groups):
         raise ValueError(f"{where} must be a list of {len(optimizer.param_groups)} groups, got {saved!r:.80}")
