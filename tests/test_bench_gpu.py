@@ -273,6 +273,27 @@ def test_who_fails_on_the_way_is_out(count, small, part, replace, monkeypatch, t
     assert rows["Adam"]["seconds"].keys() == {FUSED, "copy"}
 
 
+def test_what_goes_wrong_on_the_device_is_its_maker_s(small, replace, monkeypatch, tmp_path):
+    """Whose kernel fails is known only to who waits for it."""
+    wrong = []
+
+    def broken(setting, params, grads):
+        wrong.append(RuntimeError("cuCtxSynchronize: error 1 of the CUDA driver"))
+        return lambda: None
+
+    def wait(self):
+        if wrong:
+            raise wrong.pop()
+
+    monkeypatch.setattr(small.Driver, "wait", wait)
+    replace("check_rival", lambda row, make: None)
+    replace("RIVALS", {"broken": (["SGD"], broken)})
+    run(small, monkeypatch, tmp_path, "--rows", "SGD")
+    row = rows_of(tmp_path)["SGD"]
+    assert row["failed"] == {"broken": "RuntimeError: cuCtxSynchronize: error 1 of the CUDA driver"}
+    assert row["seconds"].keys() == {FUSED, "copy"}
+
+
 def test_a_device_that_is_lost_takes_no_earlier_row_along(small, replace, monkeypatch, tmp_path):
     """Neither ours, whose error is told, nor arrays of later rows are to be had then."""
     lost = []

@@ -96,6 +96,21 @@ def test_load_restores_every_option():
     assert other.state["a"].keys() == {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
 
 
+def test_load_goes_on_with_the_same_random_bits():
+    """They are those of the seed that was saved, whatever the constructor was given."""
+    start, grad = (np.random.default_rng(seed).standard_normal(5000).astype(np.float16) for seed in (0, 1))
+    params = [start.copy() for _ in range(2)]
+    first, second = (
+        fs.SGD(param, lr=0.1, rounding="stochastic", seed=seed) for param, seed in zip(params, (5, 6), strict=True)
+    )
+    first.step(grad)
+    params[1][:] = params[0]
+    second.load_state_dict(first.state_dict())
+    for optimizer in (first, second):
+        optimizer.step(grad)
+    assert params[0].tobytes() == params[1].tobytes()
+
+
 def test_load_goes_by_name():
     """Not by the order in which a dict held the parameters."""
     w, b = np.ones(3), np.full(3, 2.0)
