@@ -8,7 +8,10 @@ from __future__ import annotations
 import copy
 import gc
 import math
+import os
 import pickle
+import re
+import shutil
 import subprocess
 import sys
 import weakref
@@ -18,9 +21,11 @@ import pytest
 
 import fusedstep as fs
 from conftest import LAYOUTS, laid_out
+from fusedstep import _core
 from fusedstep.bfloat16 import bits_of
 
 from cases import CASES, IDS, random, same_bytes
+from places import SOURCE
 
 STEPS = 1000
 SHAPES = {"w": (37, 11), "b": (130,), "empty": (0, 3), "scale": ()}
@@ -902,3 +907,42 @@ def test_why_not():
 def test_without_the_compiled_part(tmp_path):
     with pytest.raises(RuntimeError, match="this build of fusedstep has no part for CUDA"):
         fs.cuda.load(tmp_path / "fusedstep_cuda.so")
+
+
+def test_a_library_of_another_build_is_not_called(tmp_path, monkeypatch):
+    """It is found where ours would be, has a function, and whoever called that would be lost."""
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    if not compiler:
+        pytest.skip("a compiler is not there")
+    library, source = tmp_path / "fusedstep_cuda.so", tmp_path / "old.cpp"
+    name = "fusedstep_backend_" + "0" * 16
+    source.write_text(
+        f'extern "C" void* fusedstep_backend() {{ return 0; }}\nextern "C" void* {name}() {{ return 0; }}'
+    )
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+    code = f"""
+import functools, pathlib, fusedstep as fs
+fs.cuda.load = functools.partial(fs.cuda.load, pathlib.Path({str(library)!r}))
+print(fs.cuda.available(), fs.cuda.why_not())
+"""
+    told = alone(code)
+    assert told.startswith("False fusedstep_cuda.so must be of the same build as fusedstep's module, got another's")
+    assert str(library) in told
+
+
+@pytest.mark.parametrize("room", ["rules", "storage", "methods", "kernel"])
+def test_other_headers_make_another_build(room, tmp_path):
+    """A change of any file that the two sides share."""
+    if not shutil.which("cmake"):
+        pytest.skip("cmake is not there")
+    tree, folder = tmp_path / "cpp", tmp_path / "build"
+    shutil.copytree(SOURCE, tree)
+
+    def configured():
+        subprocess.run(["cmake", "-S", tree, "-B", folder, "-DFUSEDSTEP_CUDA=OFF"], check=True, capture_output=True)
+        return re.search(r'"(fusedstep_backend_\w{16})"', (folder / "backend_name.hpp").read_text())[1]
+
+    assert configured() == _core.backend_name
+    header = sorted((tree / room).glob("*.hpp"))[-1]
+    header.write_text(header.read_text() + "// another\n")
+    assert configured() != _core.backend_name

@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "backend_name.hpp"
 #include "collectable.hpp"
 #include "cpu/processors.hpp"
 #include "cpu/targets.hpp"
@@ -119,6 +120,7 @@ PYBIND11_MODULE(_core, module) {
         .def(py::init<int, size_t>())
         .def_property_readonly("address", &fs::bindings::DeviceMemory::address);
     module.def("connect", &fs::bindings::connect);
+    module.attr("backend_name") = FUSEDSTEP_BACKEND_NAME;
     module.def("to_host", &fs::bindings::to_host);
     module.def("to_device", &fs::bindings::to_device);
     module.def("device_of", [](const py::object& object) {

@@ -1,6 +1,7 @@
 // The one function that this library exports.
 #include "../kernel/backend.hpp"
 
+#include "backend_name.hpp"
 #include "reader.hpp"
 #include "runner.hpp"
 
@@ -54,7 +55,7 @@ class Cuda : public Backend {
 #define EXPORTED __attribute__((visibility("default")))
 #endif
 
-extern "C" EXPORTED fusedstep::Backend* fusedstep_backend() {
+extern "C" EXPORTED fusedstep::Backend* FUSEDSTEP_BACKEND() {
     static fusedstep::cuda::Cuda cuda;
     return &cuda;
 }

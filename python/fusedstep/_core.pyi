@@ -107,3 +107,4 @@ def default_threads() -> tuple[int, str]: ...
 
 most_threads: int
 compiler: str
+backend_name: str

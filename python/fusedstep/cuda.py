@@ -35,8 +35,14 @@ def load(library: Path = LIBRARY) -> ctypes.CDLL:
     if not library.exists():
         raise RuntimeError("this build of fusedstep has no part for CUDA (it is made where nvcc is found)")
     loaded = ctypes.CDLL(str(library))
-    loaded.fusedstep_backend.restype = ctypes.c_void_p
-    _core.connect(loaded.fusedstep_backend())
+    backend = getattr(loaded, _core.backend_name, None)
+    if backend is None:
+        raise RuntimeError(
+            f"{library.name} must be of the same build as fusedstep's module, got another's, left behind: "
+            f"install fusedstep anew ({library})"
+        )
+    backend.restype = ctypes.c_void_p
+    _core.connect(backend())
     _loaded[:] = [loaded]
     return loaded
 
@@ -52,7 +58,8 @@ def available() -> bool:
 
 
 def why_not() -> str | None:
-    """What keeps CUDA from being used: no compiled part, no driver, or no device; None where nothing does."""
+    """What keeps CUDA from being used: no compiled part or one of another build, no driver, or no device; None where
+    nothing does."""
     if not _loaded:
         try:
             load()
