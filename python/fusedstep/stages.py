@@ -49,8 +49,8 @@ STAGES: dict[str, Option] = {
     "norm": optional(
         Norm(
             1.0,
-            "the norm of the unscaled gradients, if it is known: it is not computed then; on a device also an array, as "
-            "above",
+            "the norm of the unscaled gradients, if it is known: it is not computed then; on a device also an "
+            "array, as above",
             expected="a number ≥ 0, infinity or NaN",
         )
     ),
