@@ -303,7 +303,7 @@ def test_broken_state_changes_nothing(change, error, says):
     assert opt.state["w"]["step"] == 3
 
 
-@pytest.mark.parametrize("saved", [None, [], "state", 7, np.ones(3), object()], ids=repr)
+@pytest.mark.parametrize("saved", [None, [], "state", 7, np.ones(3), object()], ids=lambda saved: type(saved).__name__)
 def test_state_of_a_wrong_type(saved):
     opt, _, params = small()
     before = frozen([opt.state_dict(), params])
