@@ -52,8 +52,6 @@ class Bench:
     def measure(self, row: str) -> None:
         """One row, whatever becomes of it: where the device is lost, so are all that follow, but none before."""
         try:
-            if self.deadline.left() <= 0:
-                raise TimeoutError("the run is out of time")
             race = Race(self.driver, row, *self.arrays(row))
             self.contests[row] = race.contest
             race.enter(self._among, self.deadline)
@@ -64,9 +62,8 @@ class Bench:
                 self.calls |= race.calls
                 print(in_words(race.contest), flush=True)
         except Exception as error:
-            contest = self.contests.setdefault(row, Contest(row, 0, 0))
-            contest.seconds, contest.failed[FUSED] = {}, reason(error)
-            print(f"{row}: FAILED: {contest.failed[FUSED]}", flush=True)
+            self.contests.setdefault(row, Contest(row, 0, 0)).failed[FUSED] = reason(error)
+            print(f"{row}: FAILED: {reason(error)}", flush=True)
 
     def keep(self) -> list[Table]:
         """Write what is there, as a run may be cut off: the tables."""

@@ -11,7 +11,7 @@ import numpy as np
 
 import fusedstep as fs
 import report
-from fusedstep.encodings import bfloat16_nearest
+from fusedstep.encodings import cast
 from fusedstep.measuring import Others, compete, ratio
 from fusedstep.rivals.rival import package
 from fusedstep.tables import Table, duration
@@ -36,10 +36,6 @@ GOALS = {
     "x86-64-v3": [(BFLOAT16, FULL, 1.1)],
 }
 BITSANDBYTES = "bitsandbytes, 8 bits"
-
-
-def cast(values: np.ndarray, name: str) -> np.ndarray:
-    return fs.as_bfloat16(bfloat16_nearest(values)) if name == "bfloat16" else values.copy()
 
 
 def check(name: str, start: np.ndarray, grad: np.ndarray) -> None:

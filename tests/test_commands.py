@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep import contract, formulas, methods
+from fusedstep import contract, formulas, methods, storage
 from fusedstep.__main__ import COMMANDS, main
+from fusedstep.bfloat16 import name_of_type
 from fusedstep.commands import info, network, trial, verify
 from process import interruptible
 
@@ -202,7 +203,7 @@ def test_verify_passes_and_leaves_the_settings_alone(target, set_threads, capsys
     assert quick("Lion", "Adamax") == 0
     assert (fs.active_target(), fs.get_num_threads()) == (target, 5)
     shown = lines(capsys)
-    per_method = 2 * 2 * len(fs.available_targets()) * 2  # option sets, dtypes, targets, numbers of threads
+    per_method = 2 * 3 * len(fs.available_targets()) * 2  # option sets, storages, targets, numbers of threads
     assert [line.split() for line in shown[5:7]] == [
         [name, "2", "option", "sets", str(per_method), "runs", line.split()[6], "s", "same", "bits"]
         for name, line in zip(("Lion", "Adamax"), shown[5:7], strict=True)
@@ -211,7 +212,7 @@ def test_verify_passes_and_leaves_the_settings_alone(target, set_threads, capsys
 
 
 def test_verify_runs_every_combination(monkeypatch):
-    """Every target with every number of threads is asked for, with each dtype and option set."""
+    """Every target with every number of threads is asked for, with each option set and storage."""
     seen = []
 
     class Lion(methods.Lion):
@@ -222,7 +223,7 @@ def test_verify_runs_every_combination(monkeypatch):
     monkeypatch.setattr(methods, "Lion", Lion)
     assert quick("Lion") == 0
     combinations = list(product(fs.available_targets(), (1, 2), [(0.9, 0.99), (0.5, 0.5)]))
-    assert sorted(seen) == sorted(combinations * len(contract.DTYPES) * trial.STEPS)
+    assert sorted(seen) == sorted(combinations * 3 * trial.STEPS)
 
 
 @pytest.mark.parametrize("what", ["param", "state"])
@@ -238,7 +239,7 @@ def test_verify_fails_where_a_formula_differs(what, monkeypatch, capsys):
     monkeypatch.setitem(formulas.FORMULAS, "Adam", wrong)
     assert quick("Adam", "Lion") == 1
     shown = lines(capsys)
-    runs = 2 * len(fs.available_targets()) * 2
+    runs = 3 * len(fs.available_targets()) * 2
     differ = runs * sum("amsgrad" in options for options in contract.OPTIONS["Adam"])
     assert shown[-1].startswith(f"FAIL: {differ} of {runs * (len(contract.OPTIONS['Adam']) + 2)} runs ")
     array = "parameter" if what == "param" else "exp_avg_sq"
@@ -267,6 +268,81 @@ def test_verify_tells_which_target_and_threads_differ(monkeypatch, capsys):
         r"exp_avg of a tensor of 8, element 3: kernel 0.5 \(0x3f000000\), reference \S+ \(0x\w{8}\)",
         told[0],
     )
+
+
+def test_verify_covers_every_storage():
+    """Each with several methods; the tables name every type in every role, and every rounding."""
+    methods_of = {kept: set() for kept in contract.STORAGES}
+    for method, options in contract.CASES:
+        ways = verify.ways(method, options, (1, 2, 3))
+        assert [(one.param, threads) for one, threads in ways[:2]] == [("float32", (1, 2, 3)), ("float64", (1, 2, 3))]
+        ((kept, threads),) = ways[2:]
+        assert threads == (1, 3)
+        methods_of[kept].add(method)
+    assert min(map(len, methods_of.values())) >= 3
+    params, grads, states, roundings = map(set, zip(*contract.STORAGES, strict=True))
+    assert params == grads == {"float32", "float64", "float16", "bfloat16"}
+    assert states == {None, "float32", "float64", "float16", "bfloat16", "sq8"} == {None, *storage.TYPES}
+    assert roundings == set(storage.ROUNDING.names)
+
+
+@pytest.mark.parametrize(
+    ("kept", "damage", "told"),
+    [
+        (
+            contract.Storage("bfloat16", "bfloat16", "bfloat16", "stochastic"),
+            lambda state: None,
+            r"bfloat16 \(stochastic\), gradients bfloat16, states bfloat16, \S+, threads: 1, step 1: "
+            r"parameter of a tensor of 8, element 3: kernel \S+ \(0x\w{4}\), reference \S+ \(0x\w{4}\)",
+        ),
+        (
+            contract.Storage("float32", "float16", "sq8"),
+            lambda state: state["exp_avg"].__setitem__(3, 99),
+            r"float32 \(nearest\), gradients float16, states sq8, \S+, threads: 1, step 1: "
+            r"exp_avg of a tensor of 4097, element 3: kernel 99 \(0x63\), reference \S+ \(0x\w{2}\)",
+        ),
+        (
+            contract.Storage("float16", "float32", "sq8"),
+            lambda state: state["exp_avg_scale"].__setitem__(32, 99),
+            r"exp_avg_scale of a tensor of 4097, element 32: kernel 99.0 \(0x42c60000\)",
+        ),
+    ],
+    ids=["parameter", "codes", "scales"],
+)
+def test_verify_tells_what_differs_in_a_storage(kept, damage, told, monkeypatch):
+    class Lion(methods.Lion):
+        def step(self, grads):
+            super().step(grads)
+            damage(self.state["0:4097"])
+            if kept.param == "bfloat16":
+                self._plan.param("0:8").view(np.uint16)[3] ^= 1
+
+    monkeypatch.setattr(methods, "Lion", Lion)
+    numbers = trial.Numbers(kept, (0, 8, 4097), 0)
+    for outcome in trial.outcomes("Lion", {}, numbers, [1]):
+        assert re.search(told, outcome.difference), outcome.difference
+
+
+@pytest.mark.parametrize("kept", contract.STORAGES, ids=contract.Storage.in_words)
+def test_every_storage_of_one_method(kept):
+    numbers = trial.Numbers(kept, (0, 1, 33, 4097), 5)
+    made = numbers.make(methods.Adam, {}, numbers.start)
+    assert made._storage["rounding"] == kept.rounding
+    assert made._storage["state"].get("") == kept.state
+    assert name_of_type(made._plan.param("0:33")) == kept.param
+    assert {name_of_type(tensor) for tree in numbers.grads[0] for tensor in tree.values()} == {kept.grad}
+    for outcome in trial.outcomes("Adam", {"amsgrad": True}, numbers, [2]):
+        assert outcome.difference is None
+        assert outcome.compared > trial.STEPS * 4 * sum(size for (size,) in numbers.shapes)
+
+
+def test_same_bytes_of_bfloat16():
+    one, nan, other_nan = (fs.as_bfloat16(np.array([bits], np.uint16)) for bits in (0x3F80, 0x7FC0, 0xFFC1))
+    assert contract.same_bytes(nan, other_nan)
+    assert not contract.same_bytes(one, fs.as_bfloat16(np.array([0x3F81], np.uint16)))
+    assert not contract.same_bytes(one, nan)
+    assert not contract.same_bytes(one, np.array([0x3F80], np.uint16))
+    assert contract.with_bits(one, 0) == "1.0 (0x3f80)"
 
 
 def overwrite(optimizer, index):

@@ -9,11 +9,12 @@ import numpy as np
 
 import fusedstep as fs
 from fusedstep.cuda import to_host
+from fusedstep.encodings import cast
 from fusedstep.measuring import Step
 from fusedstep.rivals import Work
 from fusedstep.rivals.rival import Rival
 
-from .arrays import Arrays, Part, cast
+from .arrays import Arrays, Part
 from .rows import ADAM, MANY, SETTINGS, SINGLE, Setting, optimizer_of, states_of
 
 Make = Callable[[Setting, Arrays, Arrays], Step]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import fusedstep as fs
-from fusedstep.encodings import bfloat16_nearest
+from fusedstep.encodings import cast
 
 Arrays = list[fs.cuda.Array]
 
@@ -27,10 +27,6 @@ class Part:
 
 def address_of(array: fs.cuda.Array) -> int:
     return array.__cuda_array_interface__["data"][0]
-
-
-def cast(values: np.ndarray, kind: str) -> np.ndarray:
-    return fs.as_bfloat16(bfloat16_nearest(values)) if kind == "bfloat16" else values.copy()
 
 
 def random(driver: Any, elements: int, kind: str, seed: int) -> fs.cuda.Array:

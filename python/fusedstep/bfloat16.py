@@ -67,8 +67,10 @@ def as_float32(array: np.ndarray) -> np.ndarray:
 
 
 def is_bfloat16(array: Any) -> bool:
-    marked = isinstance(array, BFloat16) and array.dtype == np.uint16
-    return marked or (isinstance(array, np.ndarray) and array.dtype.name == "bfloat16")
+    if isinstance(array, BFloat16):
+        return array.dtype == np.uint16
+    # The name of one of NumPy's own types takes a while.
+    return isinstance(array, np.ndarray) and array.dtype.isbuiltin != 1 and array.dtype.name == "bfloat16"
 
 
 def bits_of(array: np.ndarray) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from .bfloat16 import as_float32, bits_of, is_bfloat16, name_of_type
 
 Options = dict[str, Any]
 
@@ -123,6 +125,41 @@ CASES: list[tuple[str, Options]] = [(name, options) for name, sets in OPTIONS.it
 DTYPES = (np.float32, np.float64)
 
 
+class Storage(NamedTuple):
+    """How numbers are kept: the types of parameters, gradients and states, and how parameters are rounded."""
+
+    param: str
+    grad: str
+    state: str | None = None
+    rounding: str = "nearest"
+
+    def in_words(self) -> str:
+        if self == Storage(self.param, self.param):
+            return self.param
+        return f"{self.param} ({self.rounding}), gradients {self.grad}, states {self.state or 'as calculated'}"
+
+
+#: Every type in every role, every rounding, and every way of a kernel through them.
+STORAGES = [
+    Storage("float32", "bfloat16", None, "nearest"),
+    Storage("float32", "float64", "float64", "nearest"),
+    Storage("float32", "float32", "sq8", "nearest"),
+    Storage("float32", "float16", "bfloat16", "stochastic"),
+    Storage("float64", "float32", "float32", "nearest"),
+    Storage("float64", "float64", "sq8", "nearest"),
+    Storage("float64", "bfloat16", "float16", "nearest"),
+    Storage("bfloat16", "bfloat16", None, "nearest"),
+    Storage("bfloat16", "bfloat16", "bfloat16", "nearest"),
+    Storage("bfloat16", "bfloat16", "bfloat16", "stochastic"),
+    Storage("bfloat16", "float32", None, "kahan"),
+    Storage("bfloat16", "bfloat16", "sq8", "stochastic"),
+    Storage("bfloat16", "float16", None, "remainder"),
+    Storage("float16", "float16", "float16", "stochastic"),
+    Storage("float16", "bfloat16", None, "kahan"),
+    Storage("float16", "float32", "sq8", "nearest"),
+]
+
+
 def random(rng: np.random.Generator, shape: Any, dtype: Any) -> np.ndarray:
     """Normal numbers over several magnitudes, none of them zero."""
     values = rng.standard_normal(shape) * np.exp(rng.uniform(-3, 3, shape))
@@ -140,25 +177,30 @@ def extreme(rng: np.random.Generator, shape: Any, dtype: Any) -> np.ndarray:
 
 
 def differing(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Where two arrays of one shape and dtype differ in a bit; NaN is NaN whatever its payload."""
+    """Where two arrays of one shape and type differ in a bit; NaN is NaN whatever its payload."""
     bits = f"u{actual.itemsize}"
-    unequal = actual.view(bits) != expected.view(bits)
-    return unequal & ~(np.isnan(actual) & np.isnan(expected)) if unequal.any() else unequal
+    unequal = bits_of(actual).view(bits) != bits_of(expected).view(bits)
+    return unequal & ~(not_a_number(actual) & not_a_number(expected)) if unequal.any() else unequal
+
+
+def not_a_number(array: np.ndarray) -> np.ndarray:
+    return np.isnan(as_float32(array) if is_bfloat16(array) else array)
 
 
 def same_bytes(actual: np.ndarray, expected: np.ndarray) -> bool:
-    """Equal dtype, shape and bits, where NaN is NaN whatever its payload."""
-    if actual.dtype != expected.dtype or actual.shape != expected.shape:
+    """Equal type, shape and bits, where NaN is NaN whatever its payload."""
+    if name_of_type(actual) != name_of_type(expected) or actual.shape != expected.shape:
         return False
     return not differing(actual, expected).any()
 
 
-def with_bits(value: Any) -> str:
-    """A number and its bit pattern.
+def with_bits(array: np.ndarray, place: Any) -> str:
+    """A number of an array and its bit pattern.
 
     >>> import numpy as np
-    >>> with_bits(np.float32(0.5))
+    >>> with_bits(np.float32([0.5]), 0)
     '0.5 (0x3f000000)'
     """
-    digits = 2 * value.itemsize
-    return f"{value!s} (0x{int(value.view(f'u{value.itemsize}')):0{digits}x})"
+    number = (as_float32(array) if is_bfloat16(array) else array)[place]
+    bits = int(bits_of(array)[place].view(f"u{array.itemsize}"))
+    return f"{number!s} (0x{bits:0{2 * array.itemsize}x})"

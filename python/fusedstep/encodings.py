@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .bfloat16 import bits_of, is_bfloat16
+from .bfloat16 import as_bfloat16, bits_of, is_bfloat16
 
 # Random bits
 
@@ -51,6 +51,14 @@ class Draw:
 def bfloat16_nearest(x: np.ndarray) -> np.ndarray:
     bits = x.view(np.uint32)
     return bfloat16_kept(x, bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1)))
+
+
+def cast(values: np.ndarray, name: str) -> np.ndarray:
+    """Numbers as a new array of a type, rounded to nearest."""
+    with np.errstate(over="ignore"):
+        if name == "bfloat16":
+            return as_bfloat16(bfloat16_nearest(np.ascontiguousarray(values, np.float32)))
+        return values.astype(name)
 
 
 def bfloat16_stochastic(x: np.ndarray, random: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ class Pair:
             wrong = np.argwhere(differing(kernel[name], right))
             if len(wrong):
                 place = tuple(map(int, wrong[0]))
-                values = f"kernel {with_bits(kernel[name][place])}, reference {with_bits(right[place])}"
+                values = f"kernel {with_bits(kernel[name], place)}, reference {with_bits(right, place)}"
                 return f"{name}, element {place} (of {len(wrong)} that differ): {values}"
         return None
 

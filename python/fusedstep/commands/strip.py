@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
+
+from ..bfloat16 import bits_of
+from ..encodings import cast
 
 GAP = 3
 UNTOUCHED = 7.0
@@ -15,16 +17,16 @@ UNTOUCHED = 7.0
 class Strip:
     """Arrays of zeros in one piece of memory, at odd places, with elements between them that no step may touch."""
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]], dtype: Any) -> None:
+    def __init__(self, shapes: Sequence[tuple[int, ...]], name: str) -> None:
         sizes = [prod(shape) for shape in shapes]
         self.ends = np.cumsum([size + GAP for size in sizes])
-        self.flat = np.full(self.ends[-1] + GAP, UNTOUCHED, dtype)
+        self.flat = cast(np.full(self.ends[-1] + GAP, UNTOUCHED), name)
         self.tensors = [
             self.flat[end - size : end].reshape(shape)
             for size, end, shape in zip(sizes, self.ends, shapes, strict=True)
         ]
         for tensor in self.tensors:
-            tensor[...] = 0
+            bits_of(tensor)[...] = 0
 
     def place(self, index: int) -> tuple[int, int] | None:
         """The tensor, and the element in it, that lie at an index of the strip; None between tensors."""

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import methods, reference
-from ..contract import SHARED, Options, differing, extreme, with_bits
+from ..bfloat16 import bits_of, name_of_type
+from ..contract import SHARED, Options, Storage, differing, extreme, with_bits
+from ..encodings import cast
 from ..targets import available_targets, get_num_threads, set_num_threads, use_target
 from .strip import Strip
 
@@ -19,27 +21,31 @@ LR = 0.05
 #: The tensors of this size get no gradient in these steps, so that their counters and coefficients are others.
 MISSING, MISSED = 33, (1, 4)
 
-Arrays = dict[str, np.ndarray]
+#: By name and type: a small tensor's state may be kept in another type than a large one's.
+Key = tuple[str, str]
+Arrays = dict[Key, np.ndarray]
+PARAMETER, COUNTER = "parameter", ("step", "int64")
 
-#: Of every array of state, the shapes for all tensors, and the dtype.
-Layout = dict[str, tuple[list[tuple[int, ...]], Any]]
+#: Of every array of state, the tensors that have it, and the shape that it has for each.
+Layout = dict[Key, dict[int, tuple[int, ...]]]
 
 
 class Numbers:
-    """Parameters and gradients of one dtype: tensors of all sizes, once for each of `SHARED`."""
+    """Parameters and gradients of a storage: tensors of all sizes, once for each of `SHARED`."""
 
-    def __init__(self, dtype: Any, sizes: Sequence[int], seed: int) -> None:
-        self.dtype = np.dtype(dtype)
+    def __init__(self, storage: Storage, sizes: Sequence[int], seed: int) -> None:
+        self.storage = storage
         self.shapes = [(size,) for _ in SHARED for size in sizes]
         self.names = [f"{group}:{size}" for group in range(len(SHARED)) for size in sizes]
         rng = np.random.default_rng(seed)
-        self.start = self._filled(rng)
-        self.grads = [self._gradients(self._filled(rng), step) for step in range(STEPS)]
+        self.start = self._filled(rng, storage.param)
+        self.grads = [self._gradients(self._filled(rng, storage.grad), step) for step in range(STEPS)]
 
-    def _filled(self, rng: np.random.Generator) -> Strip:
-        strip = Strip(self.shapes, self.dtype)
+    def _filled(self, rng: np.random.Generator, name: str) -> Strip:
+        strip = Strip(self.shapes, name)
         for tensor in strip.tensors:
-            tensor[...] = extreme(rng, tensor.shape, self.dtype)
+            values = extreme(rng, tensor.shape, "float32" if name == "bfloat16" else name)
+            bits_of(tensor)[...] = bits_of(cast(values, name))
         return strip
 
     def _gradients(self, strip: Strip, step: int) -> list[dict[str, Any]]:
@@ -55,11 +61,18 @@ class Numbers:
         trees = self.grouped(params.tensors)
         return [{"params": tree, **shared} for tree, shared in zip(trees, SHARED, strict=True)]
 
+    def make(self, kind: Any, options: Options, params: Strip, **memory: Any) -> Any:
+        kept = {"state": self.storage.state, "rounding": self.storage.rounding}
+        return kind(self.groups(params), lr=LR, **kept, **options, **memory)
+
     def layout(self, kind: Any, options: Options) -> Layout:
         """What memory a method's state takes."""
-        entries = list(kind(self.groups(self.start), lr=LR, **options).state.values())
-        keys = [key for key in entries[0] if key != "step"]
-        return {key: ([entry[key].shape for entry in entries], entries[0][key].dtype) for key in keys}
+        found: Layout = {}
+        for number, entry in enumerate(self.make(kind, options, self.start).state.values()):
+            for key, array in entry.items():
+                if key != "step":
+                    found.setdefault((key, name_of_type(array)), {})[number] = array.shape
+        return found
 
 
 class Run:
@@ -67,32 +80,35 @@ class Run:
 
     def __init__(self, kind: Any, options: Options, numbers: Numbers, layout: Layout) -> None:
         self.numbers = numbers
-        params = Strip(numbers.shapes, numbers.dtype)
+        params = Strip(numbers.shapes, numbers.storage.param)
         params.flat[:] = numbers.start.flat
-        self.strips = {key: Strip(shapes, dtype) for key, (shapes, dtype) in layout.items()}
-        memory = {
-            name: {key: strip.tensors[number] for key, strip in self.strips.items()}
-            for number, name in enumerate(numbers.names)
-        }
-        self.strips["parameter"] = params
-        self.optimizer = kind(numbers.groups(params), lr=LR, memory=memory, **options)
+        self.strips = {key: Strip(list(shapes.values()), key[1]) for key, shapes in layout.items()}
+        #: of each strip, whose tensors lie in it
+        self.owners = {key: [numbers.names[number] for number in shapes] for key, shapes in layout.items()}
+        memory: dict[str, dict[str, np.ndarray]] = {name: {} for name in numbers.names}
+        for key, strip in self.strips.items():
+            for name, tensor in zip(self.owners[key], strip.tensors, strict=True):
+                memory[name][key[0]] = tensor
+        self.strips[PARAMETER, numbers.storage.param] = params
+        self.owners[PARAMETER, numbers.storage.param] = self.owners[COUNTER] = numbers.names
+        self.optimizer = numbers.make(kind, options, params, memory=memory)
 
     def steps(self) -> Iterator[Arrays]:
         """Takes the steps; after each, the live memory of parameters and state, and after the last the counters."""
-        arrays = {key: strip.flat for key, strip in self.strips.items()}
+        arrays: Arrays = {key: strip.flat for key, strip in self.strips.items()}
         for number, grads in enumerate(self.numbers.grads, 1):
             self.optimizer.step(grads)
             if number == STEPS:
-                arrays["step"] = np.array([entry["step"] for entry in self.optimizer.state.values()])
+                arrays[COUNTER] = np.array([entry["step"] for entry in self.optimizer.state.values()])
             yield arrays
 
-    def place(self, key: str, index: int) -> tuple[Options, str]:
+    def place(self, key: Key, index: int) -> tuple[Options, str]:
         """The group's options and the words for what lies at an index of one of those arrays."""
-        found = (index, 0) if key == "step" else self.strips[key].place(index)
+        found = (index, 0) if key == COUNTER else self.strips[key].place(index)
         if found is None:
-            return {}, f"{key}: memory that belongs to no tensor, at {index}"
-        group, size = self.numbers.names[found[0]].split(":")
-        return SHARED[int(group)], f"{key} of a tensor of {size}, element {found[1]}"
+            return {}, f"{key[0]}: memory that belongs to no tensor, at {index}"
+        group, size = self.owners[key][found[0]].split(":")
+        return SHARED[int(group)], f"{key[0]} of a tensor of {size}, element {found[1]}"
 
 
 class Outcome(NamedTuple):
@@ -116,7 +132,7 @@ def outcomes(method: str, options: Options, numbers: Numbers, threads: Sequence[
             if found:
                 shared, what = found
                 chosen = ", ".join(f"{key}={value!r}" for key, value in {**options, **shared}.items())
-                what = f"{method}({chosen}), {numbers.dtype}, {target}, threads: {count}, {what}"
+                what = f"{method}({chosen}), {numbers.storage.in_words()}, {target}, threads: {count}, {what}"
             yield Outcome(compared, what if found else None)
     finally:
         set_num_threads(before)
@@ -133,6 +149,6 @@ def follow(kernel: Run, expected: list[Arrays]) -> tuple[int, tuple[Options, str
                 first = int(wrong[0])
                 shared, place = kernel.place(key, first)
                 more = f" (and {wrong.size - 1} more)" if wrong.size > 1 else ""
-                values = f"kernel {with_bits(array[first])}, reference {with_bits(right[key][first])}"
+                values = f"kernel {with_bits(array, first)}, reference {with_bits(right[key], first)}"
                 return compared, (shared, f"step {step}: {place}{more}: {values}")
     return compared, None
