@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 import fusedstep as fs
 
-from places import PLACES, simulated
+from places import PLACES, built
 
 #: Orders of the axes in memory that are dense without being C's alone.
 LAYOUTS = ("C", "Fortran", "permuted")
@@ -33,8 +35,10 @@ def target(request):
 def device(tmp_path_factory):
     """The place on a CUDA device."""
     place = PLACES["device"]
-    if not fs.cuda.available():
-        place.simulation = fs.cuda.load(simulated(tmp_path_factory.mktemp("simulated")))
+    if library := os.environ.get("FUSEDSTEP_DEVICE"):
+        place.simulation = fs.cuda.load(Path(library))
+    elif not fs.cuda.available():
+        place.simulation = fs.cuda.load(built(tmp_path_factory.mktemp("simulated"), "fusedstep_simulated"))
     return place
 
 

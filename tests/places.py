@@ -49,16 +49,16 @@ PLACES = {place.name: place for place in (Processor(), Device())}
 
 
 @cache
-def simulated(folder: Path) -> Path:
-    """The GPU's kernels, built as loops on the processor."""
-    for tool in ("cmake", os.environ.get("CXX", "c++")):
+def built(folder: Path, target: str, cuda: str = "OFF") -> Path:
+    """A library that plays a device: the GPU's kernels as loops on the processor, or as nvcc makes them."""
+    for tool in ("cmake", os.environ.get("CXX", "c++"), *(["nvcc"] if cuda == "ON" else [])):
         if not shutil.which(tool):
             pytest.skip(f"{tool} is not there")
-    settings = ["-DCMAKE_BUILD_TYPE=Release", "-DFUSEDSTEP_TESTS=ON", "-DFUSEDSTEP_CUDA=OFF"]
+    settings = ["-DCMAKE_BUILD_TYPE=Release", "-DFUSEDSTEP_TESTS=ON", f"-DFUSEDSTEP_CUDA={cuda}"]
     for command in (
         ["cmake", "-S", SOURCE, "-B", folder, *settings],
-        ["cmake", "--build", folder, "--parallel", "2", "--target", "fusedstep_simulated"],
+        ["cmake", "--build", folder, "--parallel", "2", "--target", target],
     ):
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return next(folder.rglob("fusedstep_simulated.*"))
+    return next(folder.rglob(f"{target}.*[a-z]"))

@@ -1,0 +1,34 @@
+"""What nvcc makes of the kernels, instruction by instruction on the processor (cpp/tests/ptx): the device's tests pass.
+
+It is the library that a GPU is given, but for the runtime, and for machine code, which is made of the same PTX.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from places import built
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return built(tmp_path_factory.mktemp("ptx"), "fusedstep_ptx", cuda="ON")
+
+
+@pytest.mark.parametrize("noun", ["cuda", "stages", "stats", "storage"])
+def test_the_tests_of_the_device(library, noun):
+    chosen = [HERE / f"test_{noun}.py", *([] if noun == "cuda" else ["-k", "device"])]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *map(str, chosen)],
+        env={**os.environ, "FUSEDSTEP_DEVICE": str(library)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
