@@ -31,15 +31,11 @@ struct Kinds {
 
     static RULE constexpr Kinds only(Type type) { return {1u << int(type), false}; }
     RULE constexpr Kinds operator|(Kinds other) const { return {types | other.types, split || other.split}; }
-    RULE constexpr bool one() const { return (types & (types - 1)) == 0; }
     RULE constexpr bool has(Type type) const { return types >> int(type) & 1; }
 
-    /// An array's type; a constant where there is but one.
-    RULE Type of(const Format& format) const {
-        for (int type = 0; one() && type < 8; ++type)
-            if (has(Type(type))) return Type(type);
-        if (!has(format.type)) __builtin_unreachable();
-        return format.type;
+    /// Whether an array is of a type; known beforehand where it can be of no other, or not of this.
+    RULE bool are(Type type, const Format& format) const {
+        return has(type) && (types == 1u << int(type) || format.type == type);
     }
 };
 constexpr Kinds every_kind{~0u};
@@ -135,19 +131,17 @@ struct Rows {
     template <Kinds kinds>
     static RULE Raw look(const Array& array, const Place& place) {
         Raw raw;
-        switch (kinds.of(array.format)) {
-            case Type::float32: keep<float>(raw, array, place); break;
-            case Type::float64:
-                // A rule of floats seldom meets doubles, and fetches them when it comes to them.
-                if constexpr (sizeof(Real) == sizeof(double)) keep<double>(raw, array, place);
-                break;
-            case Type::code8: {
-                keep<uint8_t>(raw, array, place);
-                const float scale = place.count > 0 ? static_cast<const float*>(array.format.rest)[place.at / row] : 0;
-                memcpy(&raw.rest, &scale, sizeof(scale));
-                break;
-            }
-            default: keep<uint16_t>(raw, array, place);
+        if (kinds.are(Type::float32, array.format)) {
+            keep<float>(raw, array, place);
+        } else if (kinds.are(Type::float64, array.format)) {
+            // A rule of floats seldom meets doubles, and fetches them when it comes to them.
+            if constexpr (sizeof(Real) == sizeof(double)) keep<double>(raw, array, place);
+        } else if (kinds.are(Type::code8, array.format)) {
+            keep<uint8_t>(raw, array, place);
+            const float scale = place.count > 0 ? static_cast<const float*>(array.format.rest)[place.at / row] : 0;
+            memcpy(&raw.rest, &scale, sizeof(scale));
+        } else {
+            keep<uint16_t>(raw, array, place);
         }
         if constexpr (kinds.split) {
             const Rounding rounding = array.format.rounding;
@@ -176,19 +170,18 @@ struct Rows {
     template <Kinds kinds>
     RULE void take(const Raw& raw, const Array& array, const Place& place) {
         const Rounding rounding = kinds.split ? array.format.rounding : Rounding::nearest;
-        switch (kinds.of(array.format)) {
-            case Type::float32: return widen([&](int i) { return raw.template at<float>(i); });
-            case Type::float64:
-                if constexpr (sizeof(Real) == sizeof(double)) {
-                    return widen([&](int i) { return raw.template at<double>(i); });
-                } else {
-                    const auto pack = fetch<double>(array.data, place);
-                    return widen([&](int i) { return pack.elements[i]; });
-                }
-            case Type::float16: return widen_halves<Float16>(raw, rounding == Rounding::kahan);
-            case Type::bfloat16: break;
-            case Type::code8: return array.format.is_signed ? decode<SignedCode8>(raw) : decode<UnsignedCode8>(raw);
+        if (kinds.are(Type::float32, array.format)) return widen([&](int i) { return raw.template at<float>(i); });
+        if (kinds.are(Type::float64, array.format)) {
+            if constexpr (sizeof(Real) == sizeof(double)) {
+                return widen([&](int i) { return raw.template at<double>(i); });
+            } else {
+                const auto pack = fetch<double>(array.data, place);
+                return widen([&](int i) { return pack.elements[i]; });
+            }
         }
+        if (kinds.are(Type::code8, array.format))
+            return array.format.is_signed ? decode<SignedCode8>(raw) : decode<UnsignedCode8>(raw);
+        if (kinds.are(Type::float16, array.format)) return widen_halves<Float16>(raw, rounding == Rounding::kahan);
         if (rounding != Rounding::remainder) return widen_halves<BFloat16>(raw, rounding == Rounding::kahan);
         widen([&](int i) { return BFloat16::join(raw.template at<uint16_t>(i), int16_t(raw.rest.elements[i])); });
     }
@@ -231,20 +224,19 @@ struct Rows {
     template <Kinds kinds>
     RULE void store(const Array& array, const Place& place, Team team) const {
         const Format& format = array.format;
-        switch (kinds.of(format)) {
-            case Type::float32:
-                if (sizeof(Real) == sizeof(double) && format.rounding == Rounding::stochastic)
-                    return give<float>(array.data, place, [=](Real value, int i) {
-                        return Float32::stochastic(double(value), random_bits(array.key, place.number + uint32_t(i)));
-                    });
-                return give<float>(array.data, place, [](Real value, int) { return float(value); });
-            case Type::float64: return give<double>(array.data, place, [](Real value, int) { return double(value); });
-            case Type::float16: return store_halves<Float16, kinds.split>(array, place);
-            case Type::bfloat16: break;
-            case Type::code8:
-                return format.is_signed ? store_codes<SignedCode8>(array, place, team)
-                                        : store_codes<UnsignedCode8>(array, place, team);
+        if (kinds.are(Type::float32, format)) {
+            if (sizeof(Real) == sizeof(double) && format.rounding == Rounding::stochastic)
+                return give<float>(array.data, place, [=](Real value, int i) {
+                    return Float32::stochastic(double(value), random_bits(array.key, place.number + uint32_t(i)));
+                });
+            return give<float>(array.data, place, [](Real value, int) { return float(value); });
         }
+        if (kinds.are(Type::float64, format))
+            return give<double>(array.data, place, [](Real value, int) { return double(value); });
+        if (kinds.are(Type::code8, format))
+            return format.is_signed ? store_codes<SignedCode8>(array, place, team)
+                                    : store_codes<UnsignedCode8>(array, place, team);
+        if (kinds.are(Type::float16, format)) return store_halves<Float16, kinds.split>(array, place);
         if (!kinds.split || format.rounding != Rounding::remainder)
             return store_halves<BFloat16, kinds.split>(array, place);
         give<uint16_t>(array.data, place, [](Real value, int) { return BFloat16::upper(float(value)); });
