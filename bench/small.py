@@ -6,8 +6,8 @@ import sys
 
 import report
 from fusedstep.rivals import Contest, Work, hold
-from fusedstep.rivals.contest import FUSED
-from fusedstep.rivals.own import Bound
+from fusedstep.rivals.contest import FUSED, RIVALS
+from fusedstep.rivals.own import Bound, OnTensors
 from fusedstep.rivals.torch_rival import TorchFused
 from fusedstep.tables import Table, duration
 
@@ -17,6 +17,9 @@ ROWS: dict[str, tuple[int, int, dict[str, float]]] = {
     "300 × 100": (300, 100, {FUSED: 40}),
     "300 × 10,000": (300, 10_000, {FUSED: 3}),
 }
+
+
+ENTERED = (*RIVALS[:2], OnTensors, *RIVALS[2:])
 
 
 def tabulate(contests: dict[str, Contest]) -> Table:
@@ -37,7 +40,7 @@ def main() -> None:
     for row, (count, size, _) in ROWS.items():
         print(row, file=sys.stderr)
         work = Work("AdamW", [(size,)] * count)
-        contests[row] = hold(work, threads=arguments.threads, rounds=arguments.rounds)
+        contests[row] = hold(work, threads=arguments.threads, rounds=arguments.rounds, rivals=ENTERED)
     rows = [{"name": row, **contest.as_data()} for row, contest in contests.items()]
     report.write("small", question, [tabulate(contests), report.comparison("Everyone", contests)], rows, arguments.out)
 

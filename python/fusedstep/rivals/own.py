@@ -1,4 +1,4 @@
-"""This package: through a class, with bound gradients, and the reference in NumPy."""
+"""This package: through a class, with bound gradients, on torch's tensors, and the reference in NumPy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from .. import methods, reference
 from ..targets import set_num_threads
-from .rival import Rival
+from .rival import Rival, package
 from .work import Agreement, Work
 
 
@@ -19,10 +19,15 @@ class Own(Rival):
     def __init__(self, work: Work, threads: int) -> None:
         super().__init__(work, threads)
         set_num_threads(threads)
-        alone = len(self.params) == 1
-        self.grads: Any = work.grads[0] if alone else work.grads
-        self.optimizer = getattr(self.kind, work.method)(self.params[0] if alone else self.params, **work.options)
+        params, grads = ([self.given(array) for array in arrays] for arrays in (self.params, work.grads))
+        alone = len(params) == 1
+        self.grads: Any = grads[0] if alone else grads
+        self.optimizer = getattr(self.kind, work.method)(params[0] if alone else params, **work.options)
         self.step = partial(self.optimizer.step, self.grads)
+
+    def given(self, array: Any) -> Any:
+        """An array as the optimizer is given it."""
+        return array
 
     def agrees(self, agreement: Agreement) -> bool:
         return agreement.same_bits
@@ -38,6 +43,14 @@ class Bound(Own):
     def __init__(self, work: Work, threads: int) -> None:
         super().__init__(work, threads)
         self.step = self.optimizer.bind(self.grads).step
+
+
+class OnTensors(Own):
+    name = "fusedstep, torch's tensors"
+    packages = ("torch",)
+
+    def given(self, array: Any) -> Any:
+        return package("torch").from_numpy(array)
 
 
 class Reference(Own):
