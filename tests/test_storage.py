@@ -79,6 +79,29 @@ def test_every_method_in_every_storage(name, options, combination, place):
     assert flat(place.get(params[0])).size == size
 
 
+@pytest.mark.parametrize("combination", STORAGES, ids=NAMES)
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_every_method_with_nothing_to_carry(name, options, combination, place):
+    """Such tensors have loops and kernels of their own, of which a size that is no multiple of anything takes all."""
+    run(place, name, options, combination, 8192 + 130, [{}, {"max_norm": 0.5, "grad_scale": 2.0}, {}], copied=False)
+
+
+@pytest.mark.parametrize("combination", [one for one in STORAGES if one.rounding == "stochastic"], ids=str)
+@pytest.mark.parametrize("average", [None, 0.5])
+def test_tensors_have_random_bits_of_their_own(combination, average, place):
+    of_param, of_grad, of_state, rounding = combination
+    start, grad = (random(np.random.default_rng(i), 5000, np.float64) for i in range(2))
+    pair = []
+    for package, put in ((fs, place.put), (fs.reference, lambda array: array)):
+        params = [put(cast(start, of_param)) for _ in range(2)]
+        opt = package.AdamW(params, state=of_state, rounding=rounding, weight_average=average)
+        for _ in range(3):
+            opt.step([put(cast(grad, of_grad)) for _ in range(2)])
+        pair.append([place.get(value) for value in [*params, *(opt.state[name]["exp_avg_sq"] for name in "01")]])
+    assert all(map(same_bytes, *pair))
+    assert not same_bytes(pair[0][2], pair[0][3])
+
+
 @pytest.mark.parametrize("target", fs.available_targets())
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 @pytest.mark.parametrize("combination", STORAGES, ids=NAMES)
