@@ -162,16 +162,6 @@ void memory() {
     CHECK(fails([&] { own.at(two, 101); }));
 }
 
-void copies() {
-    const std::string copy =
-        "mov.u64 %d1, 7; st.global.u64 [%d7], %d1; mul.wide.u32 %d2, %r8, 8; mov.u64 %d3, own;\n"
-        "add.s64 %d3, %d3, %d2; cp.async.ca.shared.global [%d3], [%d7], 8; cp.async.commit_group;\n";
-    const std::string look = "ld.shared.u64 %d0, [%d3]; st.global.u64 [%d7], %d0;";
-    for (const uint64_t one : run(copy + look)) CHECK(one == uint64_t(-1));
-    for (const uint64_t one : run(copy + "cp.async.wait_group 1;" + look)) CHECK(one == uint64_t(-1));
-    for (const uint64_t one : run(copy + "cp.async.wait_group 0;" + look)) CHECK(one == 7);
-}
-
 void parting() {
     // Each thread goes round as often as its number says; then all shuffle
     const auto rounds = run(R"(
@@ -239,7 +229,6 @@ int main() {
     whole_numbers();
     floating_numbers();
     memory();
-    copies();
     parting();
     races();
     names();

@@ -85,9 +85,6 @@ public:
             instruction(tokens, source);
     }
 
-    /// A block's memory whose size is known at the launch.
-    void shared_at_launch(std::string_view name) { late_.push_back(name); }
-
     void finish() {
         for (const auto& [at, label] : jumps_) {
             if (!labels_.contains(label)) throw Fault("there is no label " + std::string(label));
@@ -176,8 +173,6 @@ private:
 
     uint64_t address_of(std::string_view name) {
         if (const auto found = variables_.find(name); found != variables_.end()) return found->second.address;
-        // Those come behind all that the kernel has itself
-        if (std::ranges::find(late_, name) != late_.end()) return kernel_.shared_bytes = up(kernel_.shared_bytes, 16);
         throw Fault("there is no " + std::string(name));
     }
 
@@ -296,15 +291,10 @@ private:
         return found == registers_.end() ? 8 : found->second.bytes;
     }
 
-    /// What tells instructions of one name apart: which operand is a vector, and the numbers among those of a copy.
-    static std::string kind(std::string_view name, std::vector<Operand>& given) {
+    /// What tells instructions of one name apart: which operand is a vector.
+    static std::string kind(std::string_view name, const std::vector<Operand>& given) {
         if (name.starts_with("mov.") && given.size() == 2)
             return given[0].vector ? " unpack" : given[1].vector ? " pack" : "";
-        if (name.starts_with("cp.async.c") && given.size() > 2) {
-            const std::string bytes(given[2].words[0]);
-            given.erase(given.begin() + 2);
-            return " " + bytes + (given.size() > 2 ? " fills" : "");
-        }
         return "";
     }
 
@@ -314,7 +304,6 @@ private:
     std::unordered_map<std::string_view, uint32_t> labels_;
     std::map<std::pair<int, uint64_t>, uint32_t> constants_;
     std::vector<std::pair<size_t, std::string_view>> jumps_;
-    std::vector<std::string_view> late_;
 };
 
 /// The tokens of each of a kernel's parameters.
@@ -339,21 +328,13 @@ std::vector<Tokens> parameters_of(const Tokens& head) {
 std::map<std::string, Kernel, std::less<>> kernels_of(std::string_view text) {
     std::map<std::string, Kernel, std::less<>> kernels;
     Statements statements(text);
-    std::vector<std::string_view> late;
     while (statements.next()) {
         const Tokens head = statements.tokens;
         const auto entry = std::ranges::find(head, ".entry");
-        if (entry == head.end()) {
-            if (head[0] == ".extern" && head[1] == ".shared") {
-                late.push_back(*(std::ranges::find(head, "[") - 1));
-                continue;
-            }
-            throw Fault("outside of a kernel: " + std::string(statements.source()));
-        }
+        if (entry == head.end()) throw Fault("outside of a kernel: " + std::string(statements.source()));
         Kernel& kernel = kernels[std::string(entry[1])];
         kernel.name = entry[1];
         Reader reader(kernel);
-        for (const std::string_view name : late) reader.shared_at_launch(name);
         for (const auto& parameter : parameters_of(head)) reader.parameter(parameter);
         if (const auto most = std::ranges::find(head, ".maxntid"); most != head.end())
             kernel.most_threads = unsigned(number(most[1]));

@@ -82,40 +82,6 @@ void unpack(Warp& warp, const Instruction& in) {
     }
 }
 
-// Copies are done as late as a device may do them: what does not wait for them finds nothing.
-
-template <bool fills>
-void copy(Warp& warp, const Instruction& in) {
-    std::byte *to[lanes], *from[lanes];
-    const uint32_t* const filled = fills ? warp.reg<uint32_t>(in.operand[0]) : nullptr;
-    warp.locate(in, 0, Space::shared, in.count, Touch::writes, to);
-    warp.locate(in, 1, Space::global, in.count, Touch::reads, from);
-    warp.copies.resize(lanes);
-    each(warp.active, [&](int i) {
-        const size_t part = fills && filled[i] < in.count ? filled[i] : in.count;
-        warp.copies[i].open.push_back({to[i], from[i], in.count, part});
-    });
-}
-void commit(Warp& warp, const Instruction&) {
-    warp.copies.resize(lanes);
-    each(warp.active, [&](int i) {
-        auto& copies = warp.copies[i];
-        copies.committed.push_back(std::move(copies.open));
-        copies.open.clear();
-    });
-}
-void complete(Warp& warp, const Instruction& in) {
-    const uint32_t* const left = warp.reg<uint32_t>(in.operand[0]);
-    warp.copies.resize(lanes);
-    each(warp.active, [&](int i) {
-        auto& committed = warp.copies[i].committed;
-        for (; committed.size() > left[i]; committed.erase(committed.begin()))
-            for (const Warp::Copy& copy : committed.front()) {
-                std::memset(copy.to, 0, copy.bytes);
-                std::memcpy(copy.to, copy.from, copy.filled);
-            }
-    });
-}
 void nothing(Warp&, const Instruction&) {}
 
 struct Named {
@@ -174,14 +140,6 @@ void add_transfers(Forms& forms) {
     forms["mov.b64 unpack"] = {unpack<2>, "v8", 4, Space::generic, 2};
     forms["mov.b32 pack"] = {pack<2>, "4v", 2, Space::generic, 2};
     forms["mov.b32 unpack"] = {unpack<2>, "v4", 2, Space::generic, 2};
-    for (const int bytes : {4, 8, 16})
-        for (const char* cached : {"ca", "cg"}) {
-            const std::string name = std::string("cp.async.") + cached + ".shared.global ";
-            forms[name + std::to_string(bytes)] = {copy<false>, "aa", 0, Space::shared, uint8_t(bytes)};
-            forms[name + std::to_string(bytes) + " fills"] = {copy<true>, "aa4", 0, Space::shared, uint8_t(bytes)};
-        }
-    forms["cp.async.commit_group"] = {commit, ""};
-    forms["cp.async.wait_group"] = {complete, "4"};
     for (const char* fence : {"membar.cta", "membar.gl", "membar.sys"}) forms[fence] = {nothing, ""};
 }
 

@@ -15,7 +15,6 @@ constexpr uint64_t longest = 1'000'000'000;
 void Warp::start(Mask members) {
     present_ = started_ = members;
     groups_.assign({{0, members, Group::no}});
-    copies.clear();
 }
 
 void Warp::add(uint32_t at, Mask members, Group::Waits waits) {

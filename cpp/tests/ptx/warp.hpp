@@ -35,7 +35,7 @@ struct Instruction {
     std::array<int64_t, 2> offset{};    ///< what is added to addresses
     std::array<uint8_t, 2> stride{};    ///< bytes of registers that may be wider than what they hold
     Space space = Space::generic;
-    uint8_t count = 1;           ///< elements of a vector, bytes of a copy
+    uint8_t count = 1;           ///< elements of a vector
     std::array<bool, 2> wide{};  ///< whether addresses have eight bytes
     bool guarded = false, negated = false, branches = false;
     uint32_t guard = 0;  ///< the predicate of those who do it
@@ -62,16 +62,6 @@ public:
         uint32_t at;
         Mask members;
         enum Waits : uint8_t { no, for_lanes, for_block } waits;
-    };
-
-    /// A copy that is underway; what it does not fill becomes zero.
-    struct Copy {
-        std::byte *to, *from;
-        size_t bytes, filled;
-    };
-    struct Copies {
-        std::vector<Copy> open;
-        std::vector<std::vector<Copy>> committed;
     };
 
     Warp(Block& block, unsigned first, std::byte* frame, std::byte* local)
@@ -116,7 +106,6 @@ public:
     Block& block;
     std::byte* const frame;
     std::byte* const local;
-    std::vector<Copies> copies;  ///< of each thread, once there are any
 
 private:
     void add(uint32_t at, Mask members, Group::Waits waits);
