@@ -86,6 +86,14 @@ def test_every_method_with_nothing_to_carry(name, options, combination, place):
     run(place, name, options, combination, 8192 + 130, [{}, {"max_norm": 0.5, "grad_scale": 2.0}, {}], copied=False)
 
 
+@pytest.mark.parametrize("rounding", ["kahan", "remainder"])
+@pytest.mark.parametrize("of_state", ["bfloat16", "sq8"])
+def test_parameters_in_two_arrays_beside_few_bits(of_state, rounding, place):
+    """They are not what the loops and kernels for arrays of bfloat16 and of codes take."""
+    combination = ("bfloat16", "bfloat16", of_state, rounding)
+    run(place, "AdamW", {}, combination, 8192 + 130, [{}, {}, {}], copied=False)
+
+
 @pytest.mark.parametrize("combination", [one for one in STORAGES if one.rounding == "stochastic"], ids=str)
 @pytest.mark.parametrize("average", [None, 0.5])
 def test_tensors_have_random_bits_of_their_own(combination, average, place):
