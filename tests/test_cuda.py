@@ -23,6 +23,7 @@ import fusedstep as fs
 from conftest import LAYOUTS, laid_out
 from fusedstep import _core
 from fusedstep.bfloat16 import bits_of
+from fusedstep.encodings import bfloat16_nearest
 
 from cases import CASES, IDS, random, same_bytes
 from places import SOURCE
@@ -86,8 +87,12 @@ def twins(device):
 def test_a_thousand_steps(twins, name, options):
     """Through every phase of every method: the first steps, warm-ups, rings that close, averages that are full."""
     pair = twins(name, options)
+    # Put there beforehand: memory that comes and goes is waited for, and these steps are to queue up.
+    here = [start(seed) for seed in range(1, 98)]
+    there = [on(pair.device, grads) for grads in here]
     for t in range(STEPS):
-        pair.step(start(t % 97 + 1))
+        pair.kernel.step(here[t % 97])
+        pair.other.step(there[t % 97])
     pair.check()
 
 
@@ -467,6 +472,7 @@ def test_steps_without_any_gradient_count_too(twins):
         pair.check()
 
 
+@pytest.mark.filterwarnings("ignore:The CUDA Graph is empty")
 def test_what_cannot_be_captured(device, captured):
     grads = on(device, start(1))
     first = fs.SGD(on(device, start()), lr=0.1)
@@ -759,6 +765,85 @@ def test_state_lies_on_the_device_and_is_live(device):
         np.asarray(moment, copy=False) if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else moment.__array__(
             copy=False
         )
+
+
+# Other libraries
+
+
+class CuPy:
+    """Its arrays, and a stream of its own that is the current one."""
+
+    def __init__(self):
+        self.cupy = pytest.importorskip("cupy")
+        self.stream = self.cupy.cuda.Stream(non_blocking=True)
+        self.put = self.see = self.cupy.asarray
+
+    def param(self, values):
+        return self.put(values)
+
+    def get(self, array):
+        return self.cupy.asnumpy(array)
+
+
+class Torch:
+    def __init__(self):
+        self.torch = pytest.importorskip("torch")
+        self.stream = self.torch.cuda.stream(self.torch.cuda.Stream())
+
+    def put(self, values):
+        return self.torch.from_numpy(values).cuda()
+
+    def param(self, values):
+        return self.torch.nn.Parameter(self.put(values))
+
+    def see(self, array):
+        return self.torch.as_tensor(array, device="cuda")
+
+    def get(self, array):
+        return array.detach().cpu().numpy()
+
+
+@pytest.fixture(params=[CuPy, Torch])
+def library(request, device):
+    if device.simulation:
+        pytest.skip("needs a GPU")
+    library = request.param()
+    with library.stream:
+        yield library
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_arrays_of_other_libraries(library, bound):
+    """A step comes behind what their stream is still at, and before what they put into it next."""
+    rng, size = np.random.default_rng(6), 5_000_003
+    values, grad = random(rng, size, np.float32), random(rng, size, np.float32)
+    here, there, own = {"w": values.copy()}, {"w": library.param(values)}, {"w": library.put(grad)}
+    pair = fs.Adam(here, lr=0.1), fs.Adam(there, lr=0.1)
+    step = pair[1].bind(own).step if bound else lambda: pair[1].step(own)
+    for _ in range(4):
+        own["w"] += 1
+        step()
+        own["w"] *= 2
+        grad += 1
+        pair[0].step({"w": grad})
+        grad *= 2
+    assert same_bytes(library.get(there["w"]), here["w"])
+    for name in ("exp_avg", "exp_avg_sq"):
+        assert same_bytes(library.get(library.see(pair[1].state["w"][name])), pair[0].state["w"][name])
+
+
+def test_bfloat16_of_torch(device):
+    if device.simulation:
+        pytest.skip("needs a GPU")
+    torch, rng = pytest.importorskip("torch"), np.random.default_rng(7)
+    here, grad = (fs.as_bfloat16(bfloat16_nearest(random(rng, 9000, np.float32))) for _ in range(2))
+    there, own = (torch.from_numpy(bits_of(array).view(np.int16)).cuda().view(torch.bfloat16) for array in (here, grad))
+    options = {"lr": 0.01, "state": "bfloat16", "rounding": "stochastic"}
+    pair = fs.Adam(here, **options), fs.Adam(there, **options)
+    for _ in range(3):
+        pair[0].step(grad)
+        pair[1].step(own)
+    assert same_bytes(there.view(torch.int16).cpu().numpy().view(np.uint16), bits_of(here))
 
 
 # Refusals
