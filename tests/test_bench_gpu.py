@@ -359,6 +359,25 @@ def test_who_is_not_ready_is_left_behind(small, part, replace, monkeypatch, tmp_
     assert row["seconds"].keys() == {FUSED, "other", "copy"}
 
 
+def test_who_is_not_ready_leaves_time_to_others(small, part, replace, monkeypatch, tmp_path):
+    """Each waits for a third of what is left."""
+    waited = []
+
+    def late(setting, params, grads):
+        begin = time.monotonic()
+        try:
+            time.sleep(60)
+        finally:
+            waited.append(time.monotonic() - begin)
+
+    replace("check_rival", lambda row, make: None)
+    replace("RIVALS", {"late": (["SGD", "Adam"], late)})
+    run(small, monkeypatch, tmp_path, "--seconds", "6", "--rows", "SGD", "Adam")
+    assert 4 > waited[0] > waited[1]
+    rows = rows_of(tmp_path)
+    assert all(rows[row]["seconds"].keys() == {FUSED, "copy"} for row in ("SGD", "Adam"))
+
+
 def test_rounds_end_when_the_time_is_over(small, part, replace, monkeypatch, tmp_path):
     turned = []
 

@@ -23,8 +23,8 @@ from .rivals import RIVALS
 from .rows import COPY, MANY, SETTINGS, bytes_per_element
 
 #: Steps before any is timed, rounds that the run's end does not take away, and the seconds in which others have to be
-#: ready: compilers take some.
-WARM, LEAST_ROUNDS, PATIENCE = 10, 3, 60.0
+#: ready: compilers take some, but of what is left no more than a share.
+WARM, LEAST_ROUNDS, PATIENCE, SHARE = 10, 3, 60.0, 1 / 3
 #: So many steps are timed together as take this long, up to a number that the device's queue has room for.
 LEAST, MOST_STEPS = 5e-3, 20
 #: Calls that the processor's clock is read around: few, so that those of who puts in many kernels find room as well.
@@ -48,7 +48,7 @@ class Race:
                 self._try(name, partial(self._own, make), deadline.limit(math.inf))
         for name, (rows, make) in RIVALS.items():
             if self.row in rows and name in among:
-                self._try(name, partial(self._rival, make), deadline.limit(PATIENCE))
+                self._try(name, partial(self._rival, make), deadline.limit(min(PATIENCE, SHARE * deadline.left())))
         if self.row != MANY:
             grad = self.grads[0]
             to = fs.cuda.Array(grad.shape, grad.strides, grad.dtype, 0)
