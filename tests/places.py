@@ -37,6 +37,8 @@ class Device:
 
     #: the library that plays the device, if it does not exist
     simulation: ctypes.CDLL | None = None
+    #: an array that can be read while the device is not lost
+    probe: fs.cuda.Array | None = None
 
     def put(self, array: np.ndarray) -> fs.cuda.Array:
         return fs.cuda.Array.of(array)
