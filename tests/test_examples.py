@@ -7,6 +7,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,9 @@ def test_every_stage_is_told():
 def test_readme():
     for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL):
         exec(compile(block, "README.md", "exec"), {})
+
+
+def test_without_docstrings():
+    code = "import fusedstep; print(fusedstep.Adam.step.__doc__)"
+    done = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "None", done.stderr

@@ -93,6 +93,18 @@ def test_norm_by_pages(offset, place):
     assert block_sum(squares) != square_sum(np.sqrt(squares), 0)
 
 
+@pytest.mark.parametrize("order", ["ew", "we", "ewe"])
+def test_empty_shards_have_no_part_in_norms(order, place):
+    """Far in their tensors, where a page of sums has begun."""
+    names = {f"{name}{i}": name for i, name in enumerate(order)}
+    values = {"e": np.ones(0, np.float32), "w": np.full(20_000, 0.5, np.float32)}
+    params = {name: place.put(values[kind].copy()) for name, kind in names.items()}
+    extents = {name: (24_576, 24_576) for name, kind in names.items() if kind == "e"}
+    opt = fs.SGD(params, extents=extents)
+    opt.step({name: place.put(values[kind]) for name, kind in names.items()}, max_norm=1.0)
+    assert opt.last.norm == math.sqrt(square_sum(values["w"], 0))
+
+
 def assert_norm(size, offset, place):
     grad = random(np.random.default_rng(size), size, np.float32)
     expected = math.sqrt(square_sum(grad, offset))
@@ -253,6 +265,7 @@ REFUSED = [
     ({"grad_scale": "8"}, TypeError, "grad_scale must be a finite number > 0"),
     ({"max_norm": -1.0}, ValueError, "max_norm must be None or a finite number > 0"),
     ({"max_norm": 1.0, "max_norm_per_tensor": 1.0}, ValueError, "max_norm must be None with max_norm_per_tensor"),
+    ({"norm": 10**400}, ValueError, "norm must be None or a number ≥ 0"),
     ({"norm": -1.0}, ValueError, "norm must be None or a number ≥ 0"),
     ({"norm": [1.0]}, TypeError, "norm must be"),
     ({"clip_value": math.inf}, ValueError, "clip_value must be"),

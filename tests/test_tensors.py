@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import re
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -148,6 +150,42 @@ def test_gradients_that_are_refused(kind):
         opt.step({"w": make(values.clone())})
     assert torch.equal(param, values)
     assert opt.state["w"]["step"] == 1
+
+
+def test_tensors_without_memory():
+    """Zeros that torch does not keep."""
+    none = torch._efficientzerotensor((6000,))
+    opt = fs.SGD({"w": torch.ones(6000)}, lr=1.0)
+    with pytest.raises(TypeError, match=r"grads\['w'\] must have its numbers in memory, got none of it"):
+        opt.step({"w": none})
+    with pytest.raises(TypeError, match="params must have its numbers in memory"):
+        fs.SGD(none)
+
+
+def test_gradients_whose_data_is_replaced_on_the_way():
+    """The step has taken the memory that was there; it is large enough to be given back to the system at once."""
+    param, grad = torch.ones(1 << 22), torch.ones(1 << 22)
+
+    def lr(step):
+        grad.data = torch.zeros(1)
+        return 0.5
+
+    fs.SGD({"w": param}, lr=lr).step({"w": grad})
+    assert (param == 0.5).all()
+
+
+def test_something_else_that_is_called_torch():
+    code = """
+import sys, types
+sys.modules["torch"] = types.ModuleType("torch")
+sys.modules["torch"].nn = types.SimpleNamespace(Parameter=int)
+import numpy as np, fusedstep as fs
+w = np.ones(3)
+fs.SGD(w, lr=0.5).step(np.ones(3, np.float32))
+print(w)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["[0.5", "0.5", "0.5]"], done.stderr
 
 
 def test_gradients_that_lie_in_what_is_written():

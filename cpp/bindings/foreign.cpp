@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -127,6 +128,8 @@ std::optional<py::array> described(const py::object& object, const std::string& 
                              py::str(error.value()).cast<std::string>() + "'");
     }
     if (!found) return {};
+    const bool empty = std::find(found->shape.begin(), found->shape.end(), 0) != found->shape.end();
+    if (!found->data && !empty) throw py::type_error(name + " must have its numbers in memory, got none of it");
     const bool bits = found->dtype == "bfloat16";
     const py::object base = py::cast(Given{object, found->device, found->capsule,
                                            reinterpret_cast<uintptr_t>(found->data), has(object, "data_ptr")});

@@ -88,16 +88,17 @@ void Plan::take(size_t tensor, py::handle grad, bool quickly) {
         entry.last_grad = data;
         entry.last_bytes = bytes;
     };
-    if (quickly)
+    const bool own = !stepper_ && fits(grad, entry.layout);
+    if (quickly && !own)
         if (const std::optional<Seen> seen = see_tensor(grad, entry.layout)) {
             keep_out(seen->data, entry.layout.size * size_of(seen->type));
             target.buffers.grad = seen->data;
             target.cargo.grad.type = seen->type;
-            held_.push_back(py::reinterpret_borrow<py::object>(grad));
+            held_.push_back(seen->storage);
             return;
         }
     py::array array;
-    if (!stepper_ && fits(grad, entry.layout)) {
+    if (own) {
         array = py::reinterpret_borrow<py::array>(grad);
         target.cargo.grad.type = entry.layout.type;
     } else {

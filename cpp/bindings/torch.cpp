@@ -25,7 +25,7 @@ struct Torch {
     PyTypeObject *tensor, *parameter;
     std::vector<std::pair<PyObject*, Type>> dtypes;
     Name dtype{"dtype"}, shape{"shape"}, stride{"stride"}, is_neg{"is_neg"}, data_ptr{"data_ptr"}, is_cpu{"is_cpu"},
-        is_cuda{"is_cuda"}, get_device{"get_device"};
+        is_cuda{"is_cuda"}, get_device{"get_device"}, untyped_storage{"untyped_storage"};
 
     explicit Torch(const py::object& module) {
         const auto object = [](const py::object& from, const char* name) {
@@ -74,7 +74,7 @@ struct Torch {
             return {};
         const auto address = PyLong_AsUnsignedLongLong(data_ptr.call(given).ptr());
         if (address == 0 || address % uintptr_t(size_of(*type)) != 0) return {};
-        return Seen{reinterpret_cast<const void*>(address), *type};
+        return Seen{untyped_storage.call(given), reinterpret_cast<const void*>(address), *type};
     }
 };
 
@@ -82,8 +82,9 @@ struct Torch {
 const Torch* torch() {
     static const Torch* known = nullptr;
     if (known) return known;
-    const auto module = py::reinterpret_steal<py::object>(PyImport_GetModule(py::str("torch").ptr()));
-    if (!module) PyErr_Clear();
+    // Not PyImport_GetModule: it waits for a thread that is importing the module.
+    static PyObject* const name = PyUnicode_InternFromString("torch");
+    const auto module = py::reinterpret_borrow<py::object>(PyDict_GetItemWithError(PyImport_GetModuleDict(), name));
     if (module && py::hasattr(module, "nn") && py::hasattr(module.attr("nn"), "Parameter")) known = new Torch(module);
     return known;
 }
@@ -91,12 +92,14 @@ const Torch* torch() {
 }  // namespace
 
 std::optional<Seen> see_tensor(py::handle object, const Layout& param) {
-    const Torch* const known = torch();
-    // A class of its own may have its data elsewhere.
-    if (!known || (Py_TYPE(object.ptr()) != known->tensor && Py_TYPE(object.ptr()) != known->parameter)) return {};
     if (param.size == 0) return {};
     try {
-        return known->see(object, param);
+        const Torch* const known = torch();
+        // A class of its own may have its data elsewhere.
+        if (!known || (Py_TYPE(object.ptr()) != known->tensor && Py_TYPE(object.ptr()) != known->parameter)) return {};
+        std::optional<Seen> seen = known->see(object, param);
+        if (PyErr_Occurred()) throw py::error_already_set();  // of a number that is none
+        return seen;
     } catch (const py::error_already_set& error) {
         if (!error.matches(PyExc_Exception)) throw;  // an interruption
         return {};

@@ -5,8 +5,9 @@
 
 namespace fusedstep::bindings {
 
-/// The memory of a tensor.
+/// The memory of a tensor, and what keeps it: the tensor could get another.
 struct Seen {
+    py::object storage;
     const void* data;
     Type type;
 };

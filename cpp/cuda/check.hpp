@@ -9,7 +9,9 @@
 namespace fusedstep::cuda {
 
 inline void check(cudaError_t error) {
-    if (error != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error));
+    if (error == cudaSuccess) return;
+    cudaGetLastError();  // would be found there by the next launch, which has no part in it
+    throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error));
 }
 
 }  // namespace fusedstep::cuda

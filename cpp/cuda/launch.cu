@@ -6,6 +6,7 @@
 #include <utility>
 #include <variant>
 
+#include "apart.hpp"
 #include "check.hpp"
 #include "displace.hpp"
 #include "kernels.cuh"
@@ -18,6 +19,7 @@ cudaStream_t of(Stream stream) { return static_cast<cudaStream_t>(stream); }
 
 /// As many blocks as the current device runs at a time, of a kernel that goes through its work by strides.
 int64_t resident_blocks(const void* kernel) {
+    const Apart apart;  // it may have to be loaded
     static std::mutex mutex;
     static std::map<std::pair<int, const void*>, int64_t> known;
     int device;

@@ -13,6 +13,7 @@ namespace fusedstep::cuda {
 class Layout {
 public:
     const std::vector<Task>& tasks() const { return tasks_; }
+    bool captured = false;  ///< a graph refers to it
 
     void put(const std::vector<Task>& tasks, Stream stream) {
         const bool same_cuts =

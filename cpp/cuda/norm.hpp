@@ -70,7 +70,8 @@ RULE void add_blocks(const Table& table, int task, Team team) {
     double* const sums = table.sums + table.first_chunks[task] * chunk_blocks;
     const int64_t count = own.chunks() * chunk_blocks, before = own.offset / chunk * chunk_blocks % sum_page;
     const auto begin = [&](int64_t page) { return page == 0 ? 0 : page * sum_page - before; };
-    const int64_t pages = (before + count + sum_page - 1) / sum_page;
+    // Of a task without chunks there is no room for a sum either.
+    const int64_t pages = count ? (before + count + sum_page - 1) / sum_page : 0;
     for (int64_t page = team.lane(); page < pages; page += Team::lanes) {
         const int64_t end = begin(page + 1) < count ? begin(page + 1) : count;
         double sum = 0;

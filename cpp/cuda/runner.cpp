@@ -113,15 +113,15 @@ void Runner::list_tasks(const Plan& plan) {
 void Runner::lay_out(const Plan& plan, Stream stream) {
     if (!layouts_.empty() && layouts_.back()->tasks() == tasks_) return;
     refuse_capture(stream);
-    if (layouts_.empty() || captured_) layouts_.push_back(std::make_unique<Layout>());
+    if (layouts_.empty() || layouts_.back()->captured) layouts_.push_back(std::make_unique<Layout>());
     layouts_.back()->put(tasks_, stream);
+    layouts_.back()->fill(table_);
     const Task* before = nullptr;
     for (const Task& task : tasks_) {
         if (!before || before->group != task.group || before->type != task.type || before->path != task.path)
             make_ready(rule_at(plan.groups[size_t(task.group)], late_step), task.type, task.path);
         before = &task;
     }
-    layouts_.back()->fill(table_);
 }
 
 /// Gives the device the plan's counters.
@@ -153,6 +153,7 @@ void Runner::set_counters(const Plan& plan) {
     const On on(device_);
     wait_for_all();
     count_from(plan, nullptr);
+    wait(nullptr);  // graphs are launched in streams that do not wait for this one
 }
 
 void Runner::add(const Kind& kind) {
@@ -248,6 +249,7 @@ Stepper::Verdict Runner::step(Plan& plan, Stream stream) {
     if (!steps_known_) count_from(plan, stream);
     put_rates(plan, stream);
     captured_ |= captured;
+    layouts_.back()->captured |= captured;
     skips_ |= pending && stages.on_nonfinite != Stages::propagate;
     find_kinds(plan);
     launch(plan, outcome, pending, stream);

@@ -27,7 +27,7 @@ On::On(int device) : device_(device) {
     if (before_ != device_) check(cudaSetDevice(device_));
 }
 On::~On() {
-    if (before_ != device_) cudaSetDevice(before_);
+    if (before_ != device_ && cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
 }
 
 void* allocate(size_t bytes) {
@@ -38,7 +38,7 @@ void* allocate(size_t bytes) {
 }
 void release(void* memory) noexcept {
     const Apart apart;
-    cudaFree(memory);
+    if (cudaFree(memory) != cudaSuccess) cudaGetLastError();
 }
 
 void download(void* to, const void* from, size_t bytes, Stream stream) {

@@ -61,7 +61,10 @@ private:
 void upload(void* to, const void* from, size_t bytes, Stream stream) {
     const Apart apart;
     const auto own = static_cast<cudaStream_t>(stream);
-    if (bytes > most) return check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, own));
+    if (bytes > most) {
+        check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, own));
+        return wait(stream);  // a device that reads pageable memory by itself (ATS, HMM) may not have read it yet
+    }
     // Never let go: at the process's end the runtime may be gone before them.
     static std::mutex& mutex = *new std::mutex;
     static auto& of_device = *new std::map<int, Staging>;

@@ -20,9 +20,13 @@ class Norm(Number):
     def check(self, value: Any) -> Any:
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
             raise Refused(self.expected, TypeError)
-        if float(value) < 0:
+        try:
+            norm = float(value)
+        except OverflowError:
+            raise Refused(self.expected) from None
+        if norm < 0:
             raise Refused(self.expected)
-        return float(value)
+        return norm
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ DEFAULTS: dict[str, Any] = {name: option.default for name, option in STAGES.item
 
 def documented(step: Any) -> Any:
     """Tells a step's keywords in its docstring and its signature."""
-    step.__doc__ = filled(step.__doc__, stages=in_words(STAGES))
+    if step.__doc__:  # not with -OO
+        step.__doc__ = filled(step.__doc__, stages=in_words(STAGES))
     signature = inspect.signature(step)
     parameters = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
     parameters += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS[name]) for name in DEFAULTS]
