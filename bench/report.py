@@ -15,7 +15,7 @@ from fusedstep import machine
 from fusedstep.commands.bench import remarks
 from fusedstep.measuring import Ratio
 from fusedstep.rivals import Contest
-from fusedstep.rivals.contest import FUSED, RIVALS
+from fusedstep.rivals.contest import FUSED, LIMIT
 from fusedstep.tables import Table, times
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -60,8 +60,8 @@ def without_folder(words: Sequence[str]) -> list[str]:
 
 def comparison(title: str, contests: dict[str, Contest]) -> Table:
     """Everyone's time over ours."""
-    names = [rival.name for rival in RIVALS if any(rival.name in contest.seconds for contest in contests.values())]
-    names.remove(FUSED)
+    everyone = dict.fromkeys(name for contest in contests.values() for name in contest.seconds)
+    names = [name for name in everyone if name not in (FUSED, LIMIT)]
     table = Table(f"{title}: time, as a multiple of fusedstep's", ["", *names])
     for row, contest in contests.items():
         table.rows.append([row, *(over_ours(contest, name) for name in names)])

@@ -81,7 +81,7 @@ void Plan::take(size_t tensor, py::handle grad, bool quickly) {
     if (grad.is_none()) return;
     Entry& entry = entries_[tensor];
     Tensor& target = plan_.tensors[tensor];
-    check_places(tensor);
+    if (!entry.movable.empty()) check_places(tensor);
     const auto keep_out = [&](const void* data, int64_t bytes) {
         if (data == entry.last_grad && bytes <= entry.last_bytes) return;
         territory_.keep_out(data, bytes, where(grads_, tensor));
@@ -97,14 +97,9 @@ void Plan::take(size_t tensor, py::handle grad, bool quickly) {
             held_.push_back(seen->storage);
             return;
         }
-    py::array array;
-    if (own) {
-        array = py::reinterpret_borrow<py::array>(grad);
-        target.cargo.grad.type = entry.layout.type;
-    } else {
-        array = check_grad(grad, entry.layout, where(grads_, tensor), where(params_, tensor));
-        target.cargo.grad.type = type_of(array);
-    }
+    py::array array = own ? py::reinterpret_borrow<py::array>(grad)
+                          : check_grad(grad, entry.layout, where(grads_, tensor), where(params_, tensor));
+    target.cargo.grad.type = own ? entry.layout.type : type_of(array);
     keep_out(array.data(), array.nbytes());
     static const char nothing = 0;  // an empty array may have no address, and still takes part
     target.buffers.grad = array.size() ? array.data() : &nothing;
