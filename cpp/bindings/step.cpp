@@ -76,7 +76,7 @@ void Plan::check_places(size_t tensor) const {
     }
 }
 
-/// `quickly`: a tensor is held as it is, not as an array that describes it.
+/// `quickly`: of a tensor its memory is held, not an array that describes it.
 void Plan::take(size_t tensor, py::handle grad, bool quickly) {
     if (grad.is_none()) return;
     Entry& entry = entries_[tensor];

@@ -23,11 +23,12 @@ struct Part {
     int row, rows;
 };
 
-/// Calls work(0), work(1), … with constants.
+/// std::integral_constant's conversion is not for GPUs.
 template <int value>
 struct Constant {
     RULE constexpr operator int() const { return value; }
 };
+/// Calls work(0), work(1), … with constants.
 template <int count, class Work>
 RULE void each(const Work& work) {
     [&]<int... i>(std::integer_sequence<int, i...>) {
