@@ -231,7 +231,7 @@ RULE bool all_halves(const Target& target, const Work& work) {
     const Cargo& cargo = *work.cargo;
     if (cargo.carries()) return false;
     if (cargo.param.type != Type::bfloat16 || cargo.grad.type != Type::bfloat16) return false;
-    if (cargo.param.rounding != Rounding::nearest && cargo.param.rounding != Rounding::stochastic) return false;
+    if (cargo.param.split()) return false;
     const unsigned slow = target.halves->slow[work.update->rule];
     for (int i = 0; i < Buffers::most_states && work.buffers.state[i]; ++i) {
         const Rounding rounding = slow >> i & 1 ? Rounding::stochastic : Rounding::nearest;

@@ -143,11 +143,8 @@ struct Rows {
         } else {
             keep<uint16_t>(raw, array, place);
         }
-        if constexpr (kinds.split) {
-            const Rounding rounding = array.format.rounding;
-            if (rounding == Rounding::kahan || rounding == Rounding::remainder)
-                raw.rest = fetch<uint16_t>(array.format.rest, place);
-        }
+        if constexpr (kinds.split)
+            if (array.format.split()) raw.rest = fetch<uint16_t>(array.format.rest, place);
         return raw;
     }
 

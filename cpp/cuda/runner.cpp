@@ -36,10 +36,7 @@ Path path_of(const Task& task) {
     const Cargo& cargo = task.cargo;
     if (cargo.bare(task.type)) return Path::bare;
     if (cargo.carries() || task.type != Type::float32 || task.ring.data) return Path::full;
-    const auto half = [](const Format& format) {
-        return format.type == Type::bfloat16 && format.rounding != Rounding::kahan &&
-               format.rounding != Rounding::remainder;
-    };
+    const auto half = [](const Format& format) { return format.type == Type::bfloat16 && !format.split(); };
     const auto either = [&](const Format& format) { return format.type == Type::float32 || half(format); };
     bool halves = half(cargo.param) && half(cargo.grad), codes = either(cargo.param) && either(cargo.grad);
     for (int i = 0; i < Buffers::most_states && task.buffers.state[i]; ++i) {

@@ -24,6 +24,9 @@ struct Format {
     void* rest = nullptr;   ///< scales of codes, or what a parameter's own array cannot hold
 
     bool operator==(const Format&) const = default;
+
+    /// Whether each number lies in two arrays.
+    RULE bool split() const { return rounding == Rounding::kahan || rounding == Rounding::remainder; }
 };
 
 struct Cargo {
