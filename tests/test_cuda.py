@@ -15,6 +15,8 @@ import shutil
 import subprocess
 import sys
 import weakref
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -930,6 +932,24 @@ def test_streams(device):
     with fs.cuda.use_stream(77):
         assert fs.cuda.current_stream(array) == 77
     assert fs.cuda.current_stream(array) == 0
+
+
+def test_streams_of_cupy(monkeypatch):
+    """CuPy has a current stream for each device."""
+    current = [0]
+
+    @contextmanager
+    def as_current(device):
+        current.append(device)
+        yield
+        current.pop()
+
+    cupy = ModuleType("cupy")
+    cupy.cuda = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(ptr=100 + current[-1]))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    array = type("ndarray", (), {"__module__": "cupy", "device": as_current(1)})()
+    assert fs.cuda.current_stream(array) == 101
+    assert current == [0]
 
 
 def test_what_only_the_processor_can_do(device):

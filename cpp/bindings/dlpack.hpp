@@ -1,4 +1,4 @@
-// The part of DLPack's memory layout that is read here (github.com/dmlc/dlpack, version 0.8).
+// The part of DLPack's memory layout that is read here (github.com/dmlc/dlpack, version 1.3).
 #pragma once
 
 #include <cstdint>
@@ -30,6 +30,16 @@ struct Managed {
     Tensor tensor;
     void* context;
     void (*deleter)(Managed*);
+};
+
+/// What a class's `__dlpack_c_exchange_api__` points to, a capsule named "dlpack_exchange_api": its library's functions
+/// for C. Those that return a number return 0, or set Python's error.
+struct Exchange {
+    static constexpr uint32_t known = 1;  ///< the major version of what follows
+    uint32_t major, minor;
+    const Exchange* older;  ///< the table of an older major version; null where there is none
+    void (*other_functions[3])();
+    int (*describe)(void* object, Tensor* described);  ///< for as long as the array stays as it is; may be null
 };
 
 }  // namespace fusedstep::bindings::dlpack

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "cuda.hpp"
-#include "dlpack.hpp"
 
 namespace fusedstep::bindings {
 namespace {
@@ -40,14 +39,6 @@ std::string dtype_of(const dlpack::DataType& type) {
         case dlpack::DataType::boolean: return "bool";
         default: return "V" + std::to_string(type.bits * type.lanes / 8);  // NumPy's for bytes without a meaning
     }
-}
-
-/// DLPack's kinds of memory that the processor or a CUDA device can use as its own: pinned and managed ones as well.
-std::optional<Device::Kind> kind_of(int kind) {
-    constexpr int pinned = 3, managed = 13;
-    if (kind == Device::cpu || kind == pinned) return Device::cpu;
-    if (kind == Device::cuda || kind == managed) return Device::cuda;
-    return {};
 }
 
 py::object capsule_of(const py::object& object, const Device& device) {
@@ -101,12 +92,12 @@ std::optional<Description> describe(py::object object, const std::string& name) 
     // Of torch: shares the memory, needs no gradient, and keeps that memory when the tensor itself is given another.
     if (has(object, "__dlpack__") && has(object, "detach")) object = object.attr("detach")();
     if (has(object, "__dlpack__") && has(object, "__dlpack_device__")) {
-        const auto [number, index] = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
-        const std::optional<Device::Kind> kind = kind_of(number);
-        if (!kind)
+        const auto [kind, index] = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
+        const std::optional<Device> device = device_of(dlpack::Device{kind, index});
+        if (!device)
             throw py::type_error(name + " must lie in the memory of the processor or of a CUDA device, got DLPack's " +
-                                 "kind " + std::to_string(number));
-        return by_dlpack(object, {*kind, *kind == Device::cpu ? 0 : index});
+                                 "kind " + std::to_string(kind));
+        return by_dlpack(object, *device);
     }
     if (py::hasattr(object, "__cuda_array_interface__")) return by_interface(object);
     return {};
@@ -161,6 +152,13 @@ bool has_moved(const Given& given) {
 
 void refuse_move(const std::string& name) {
     throw py::value_error(name + " must stay in the memory that it was given in, got other data");
+}
+
+std::optional<Device> device_of(const dlpack::Device& device) {
+    constexpr int pinned = 3, managed = 13;
+    if (device.kind == Device::cpu || device.kind == pinned) return Device{};
+    if (device.kind == Device::cuda || device.kind == managed) return Device{Device::cuda, device.index};
+    return {};
 }
 
 Device device_of(const py::array& array) {

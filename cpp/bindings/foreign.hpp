@@ -7,6 +7,7 @@
 
 #include <optional>
 
+#include "dlpack.hpp"
 #include "kernel/buffers.hpp"
 
 namespace fusedstep::bindings {
@@ -36,6 +37,9 @@ bool has_moved(const Given& given);
 [[noreturn]] void refuse_move(const std::string& name);
 
 Device device_of(const py::array& array);
+
+/// The processor or the CUDA device that can use such memory as its own, pinned and managed as well.
+std::optional<Device> device_of(const dlpack::Device& device);
 
 /// The array as its user gave it.
 py::object as_given(const py::array& array);

@@ -92,7 +92,8 @@ def current_stream(array: Any) -> int:
     if "torch" in libraries:
         return sys.modules["torch"].cuda.current_stream(array.device).cuda_stream
     if "cupy" in libraries:
-        return sys.modules["cupy"].cuda.get_current_stream().ptr
+        with array.device:
+            return sys.modules["cupy"].cuda.get_current_stream().ptr
     return 0
 
 

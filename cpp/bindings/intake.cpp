@@ -1,0 +1,129 @@
+// What a step is given: matched with the parameters, checked, and held until its end.
+#include "exchange.hpp"
+#include "plan.hpp"
+#include "stages.hpp"
+
+namespace fusedstep::bindings {
+namespace {
+
+const std::string nowhere;
+
+}  // namespace
+
+/// A step on memory that its tensors have left would be lost.
+void Plan::check_places(size_t tensor) const {
+    const Entry& entry = entries_[tensor];
+    for (const auto& [number, given] : entry.movable) {
+        if (!has_moved(*given)) continue;
+        if (number == 0) refuse_move(where(params_, tensor).text());
+        const std::string path = "['" + entry.name + "']['" + entry.states[number - 1].first + "']";
+        refuse_move(Where{optimizer_, state_, place_of(0), path}.text());
+    }
+}
+
+/// `quickly`: of another library's array its memory is held, not an array that describes it.
+void Plan::take(size_t tensor, py::handle grad, bool quickly) {
+    if (grad.is_none()) return;
+    Entry& entry = entries_[tensor];
+    Tensor& target = plan_.tensors[tensor];
+    if (!entry.movable.empty()) check_places(tensor);
+    const auto keep_out = [&](const void* data, int64_t bytes) {
+        if (data == entry.last_grad && bytes <= entry.last_bytes) return;
+        territory_.keep_out(data, bytes, where(grads_, tensor));
+        entry.last_grad = data;
+        entry.last_bytes = bytes;
+    };
+    const bool own = !stepper_ && fits(grad, entry.layout);
+    if (quickly && !own)
+        if (const std::optional<Seen> seen = see(grad, entry.layout)) {
+            keep_out(seen->data, entry.layout.size * size_of(seen->type));
+            target.buffers.grad = seen->data;
+            target.cargo.grad.type = seen->type;
+            held_.push_back(seen->keeper);
+            return;
+        }
+    py::array array = own ? py::reinterpret_borrow<py::array>(grad)
+                          : check_grad(grad, entry.layout, where(grads_, tensor), where(params_, tensor));
+    target.cargo.grad.type = own ? entry.layout.type : type_of(array);
+    keep_out(array.data(), array.nbytes());
+    static const char nothing = 0;  // an empty array may have no address, and still takes part
+    target.buffers.grad = array.size() ? array.data() : &nothing;
+    held_.push_back(std::move(array));
+}
+
+void Plan::take_copy(size_t tensor, py::handle given) {
+    if (given.is_none()) return;
+    py::array array = check_copy(given, entries_[tensor].layout, where(copy_to_, tensor), where(params_, tensor));
+    territory_.keep_out(array, where(copy_to_, tensor));
+    if (array.size() == 0) return;
+    Cargo& cargo = plan_.tensors[tensor].cargo;
+    cargo.copy = array.mutable_data();
+    cargo.copy_type = type_of(array);
+    copies_.push_back(std::move(array));
+}
+
+/// Where a stage's number lies that is an array on the device; nowhere where it is one of Python's.
+Live Plan::take_number(const py::dict& stages, const std::string& argument) {
+    const py::object given = stages[py::str(argument)];
+    if (given.is_none() || PyFloat_Check(given.ptr())) return {};
+    py::array array = check_number(given, entries_.front().layout.device, {optimizer_, argument, nowhere, nowhere},
+                                   where(params_, 0));
+    const Live live{array.data(), type_of(array)};
+    numbers_.push_back({&argument, std::move(array)});
+    return live;
+}
+
+/// Calls take(tensor, leaf) for the leaves of a tree that mirrors the parameters.
+template <class Take>
+void Plan::match(const py::object& tree, const std::string& argument, Take take) {
+    const auto one = [&](size_t group, py::handle entry) {
+        const Options& options = options_[group];
+        options.structure.match(entry, optimizer_, argument, place_of(group),
+                                [&](size_t leaf, py::handle array) { take(options.first + leaf, array); });
+    };
+    if (options_.size() == 1 && !entry_per_group_) return one(0, tree);
+    if (!PyList_Check(tree.ptr()) && !PyTuple_Check(tree.ptr()))
+        throw py::type_error(optimizer_ + ": " + argument + " must be a list with one entry for each group, got " +
+                             Py_TYPE(tree.ptr())->tp_name);
+    if (py::len(tree) != options_.size())
+        throw py::value_error(optimizer_ + ": " + argument + " must have " + std::to_string(options_.size()) +
+                              " entries, one for each group, got " + std::to_string(py::len(tree)));
+    const py::sequence entries = py::reinterpret_borrow<py::sequence>(tree);
+    for (size_t i = 0; i < options_.size(); ++i) one(i, entries[i]);
+}
+
+/// The gradients and the stages of a step. `described`: each gradient is wanted as an array.
+void Plan::take_all(const py::object& grads, const py::object& given, bool described) {
+    const py::dict dict = given.is_none() ? py::dict() : py::reinterpret_borrow<py::dict>(given);
+    const py::object copies = given.is_none() ? py::none() : py::object(dict["copy_to"]);
+    if (!given.is_none()) plan_.stages = read_stages(dict);
+    plan_.stages.flush_denormals = flush_denormals_;
+    described |= plan_.stages.zero_grad || !copies.is_none();
+    match(grads, grads_, [&](size_t tensor, py::handle grad) { take(tensor, grad, !described); });
+    if (given.is_none()) return;
+    plan_.stages.live_scale = take_number(dict, grad_scale_);
+    plan_.stages.live_norm = take_number(dict, norm_);
+    if (!copies.is_none())
+        match(copies, copy_to_, [this](size_t tensor, py::handle array) { take_copy(tensor, array); });
+    if (plan_.stages.zero_grad || !copies_.empty()) keep_apart(plan_.stages.zero_grad);
+}
+
+/// What a step writes besides parameters and state must not overlap anything else that it reads or writes.
+void Plan::keep_apart(bool zero_grad) {
+    std::vector<Span> written;
+    size_t grad = 0, copy = 0;
+    Territory territory;
+    for (size_t i = 0; i < entries_.size(); ++i) {
+        if (plan_.tensors[i].cargo.copy) written.push_back(span_of(copies_[copy++], where(copy_to_, i)));
+        if (!plan_.tensors[i].buffers.grad || !zero_grad) continue;
+        const py::array array = held_[grad++];
+        check_written(array, where(grads_, i));
+        written.push_back(span_of(array, where(grads_, i)));
+    }
+    territory.claim(std::move(written), optimizer_);
+    if (zero_grad) return;
+    for (size_t i = 0; i < entries_.size(); ++i)
+        if (plan_.tensors[i].buffers.grad) territory.keep_out(held_[grad++], where(grads_, i));
+}
+
+}  // namespace fusedstep::bindings

@@ -1,0 +1,219 @@
+"""Gradients of a library that describes its arrays by DLPack's table of functions for C."""
+
+from __future__ import annotations
+
+import ctypes as c
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+
+
+class Tensor(c.Structure):
+    _fields_ = (
+        ("data", c.c_void_p),
+        ("kind", c.c_int32),
+        ("index", c.c_int32),
+        ("ndim", c.c_int32),
+        ("code", c.c_uint8),
+        ("bits", c.c_uint8),
+        ("lanes", c.c_uint16),
+        ("shape", c.POINTER(c.c_int64)),
+        ("strides", c.POINTER(c.c_int64)),
+        ("byte_offset", c.c_uint64),
+    )
+
+
+Describe = c.PYFUNCTYPE(c.c_int, c.py_object, c.POINTER(Tensor))
+
+
+class Table(c.Structure):
+    pass
+
+
+Table._fields_ = [
+    ("major", c.c_uint32),
+    ("minor", c.c_uint32),
+    ("older", c.POINTER(Table)),
+    ("others", c.c_void_p * 3),
+    ("describe", Describe),
+    ("current_work_stream", c.c_void_p),
+]
+
+capsule_of = c.PYFUNCTYPE(c.py_object, c.c_void_p, c.c_char_p, c.c_void_p)(("PyCapsule_New", c.pythonapi))
+
+
+@Describe
+def describe(array, described):
+    array.asked += 1
+    described[0] = array.tensor
+    return 0
+
+
+@Describe
+def fail(array, described):
+    array.asked += 1
+    return -1
+
+
+TABLE = Table(1, 3, None, describe=describe)
+
+
+def numbers(*values):
+    return (c.c_int64 * len(values))(*values)
+
+
+class Values:
+    """Twelve numbers, of which the first is behind `byte_offset`."""
+
+    asked = 0
+
+    def __init__(self, values, **fields):
+        self.values = values
+        facts = {
+            "data": values.ctypes.data - 8,
+            "kind": 1,
+            "ndim": 2,
+            "code": 2,
+            "bits": 8 * values.itemsize,
+            "lanes": 1,
+            "shape": numbers(3, 4),
+            "strides": numbers(4, 1),
+            "byte_offset": 8,
+        }
+        self.tensor = Tensor(**{**facts, **fields})
+
+
+def with_table(table, name=b"dlpack_exchange_api", **members):
+    """A class whose instances nothing but the table describes, unless its members do."""
+    capsule = capsule_of(c.addressof(table), name, None)
+    return type("Values", (Values,), {"__dlpack_c_exchange_api__": capsule, "table": (table, name), **members})
+
+
+def stepped(grad):
+    param = np.ones((3, 4), np.float32)
+    opt = fs.SGD({"w": param}, lr=0.5)
+    try:
+        opt.step({"w": grad})
+    except (TypeError, ValueError):
+        assert (param == 1).all()
+        raise
+    return param
+
+
+VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize(
+    "table",
+    [TABLE, Table(1, 99, None, describe=describe), Table(2, 0, c.pointer(TABLE))],
+    ids=["1.3", "1.99", "2.0 and 1.3"],
+)
+def test_a_table(table, dtype):
+    grad = with_table(table)(VALUES.astype(dtype))
+    assert (stepped(grad) == 1 - 0.5 * VALUES).all()
+    assert grad.asked == 1
+
+
+def test_bits_of_bfloat16():
+    grad = with_table(TABLE)(np.full((3, 4), 0x3F80, np.uint16), code=4)
+    assert (stepped(grad) == 0.5).all()
+
+
+UNKNOWN = {
+    "of a version to come": Table(2, 0, None, describe=describe),
+    "of a version long ago": Table(0, 9, None, describe=describe),
+    "without this function": Table(1, 3, None),
+}
+
+
+@pytest.mark.parametrize("why", [*UNKNOWN, "of another name"])
+def test_tables_that_cannot_be_used(why):
+    name = b"dltensor" if why == "of another name" else b"dlpack_exchange_api"
+    grad = with_table(UNKNOWN.get(why, TABLE), name)(VALUES)
+    with pytest.raises(TypeError, match=r"grads\['w'\] must be a numpy.ndarray, or an array that DLPack"):
+        stepped(grad)
+    assert grad.asked == 0
+
+
+WRONG = {
+    "device": {"kind": 2},
+    "memory": {"data": None, "byte_offset": 0},
+    "shape": {"shape": numbers(4, 3)},
+    "strides": {"strides": numbers(1, 3)},
+    "no strides": {"strides": None},
+    "axes": {"ndim": 1},
+    "integers": {"code": 0},
+    "pairs": {"lanes": 2},
+    "bits": {"bits": 8},
+    "address": {"byte_offset": 7},
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_arrays_that_need_a_longer_look(what):
+    grad = with_table(TABLE)(VALUES, **WRONG[what])
+    with pytest.raises(TypeError, match=r"grads\['w'\] must be a numpy.ndarray, or an array that DLPack"):
+        stepped(grad)
+    assert grad.asked == 1
+
+
+def of_numpy(self, **options):
+    return self.values.__dlpack__(**options)
+
+
+def on_the_processor(self):
+    return 1, 0
+
+
+IN_PYTHON = {"__dlpack__": of_numpy, "__dlpack_device__": on_the_processor}
+
+
+def test_an_error_of_the_library_leads_to_a_longer_look():
+    table = Table(1, 3, None, describe=fail)
+    grad = with_table(table, **IN_PYTHON)(VALUES)
+    assert (stepped(grad) == 1 - 0.5 * VALUES).all()
+    assert grad.asked == 1
+
+
+@pytest.mark.parametrize("member", ["__dlpack__", "__torch_dispatch__"])
+def test_classes_that_say_otherwise(member):
+    """Their arrays may lie elsewhere than the class above them knows."""
+    above = with_table(TABLE, **IN_PYTHON)
+    members = {member: of_numpy}
+    below = type("Below", (above,), members)
+    for cls, asked in ((above, 1), (type("Same", (above,), {}), 1), (below, 0), (type("Lower", (below,), {}), 0)):
+        grad = cls(VALUES)
+        assert (stepped(grad) == 1 - 0.5 * VALUES).all()
+        assert grad.asked == asked
+
+
+def test_views_of_negatives():
+    def is_neg(self):
+        return True
+
+    grad = with_table(TABLE, is_neg=is_neg)(VALUES)
+    with pytest.raises(TypeError, match=r"grads\['w'\] must have its numbers in memory, got a view of their negatives"):
+        stepped(grad)
+    assert grad.asked == 0
+
+
+def test_what_keeps_the_memory():
+    """An array that can be given other memory has a storage, which is held through the step; else it is itself."""
+    kept = []
+
+    class Storage:
+        def __del__(self):
+            kept.append("gone")
+
+    cls = with_table(TABLE, untyped_storage=lambda self: Storage())
+
+    def lr(step):
+        kept.append(step)
+        return 0.5
+
+    opt = fs.SGD({"w": np.ones((3, 4), np.float32)}, lr=lr)
+    opt.step({"w": cls(VALUES)})
+    assert kept == [0, "gone"]
