@@ -110,6 +110,31 @@ def test_tensors_have_random_bits_of_their_own(combination, average, place):
     assert not same_bytes(pair[0][2], pair[0][3])
 
 
+@pytest.mark.parametrize("of_grad", ["float32", "bfloat16"])
+@pytest.mark.parametrize("copied", [False, True])
+def test_what_has_no_code_stays_without_one(of_grad, copied, place):
+    """It is in the codes that the next step finds, and in nobody else's."""
+    start, grad = (random(np.random.default_rng(i), 5000, np.float32) for i in range(2))
+    lost = [7, 130, 131, 4999]
+    worse = grad.copy()
+    worse[lost] = np.nan, np.inf, -np.inf, np.nan
+    ends = []
+    for package, put, get in ((fs, place.put, place.get), (fs.reference, lambda array: array, np.asarray)):
+        param, copy = put(start.copy()), put(start.copy())
+        opt = package.Adam({"w": param}, state="sq8", lr=0.1)
+        for one in (worse, grad, grad):
+            opt.step({"w": put(cast(one, of_grad))}, copy_to={"w": copy} if copied else None)
+        entry = opt.state["w"]
+        ends.append([get(array) for array in (param, entry["exp_avg"], entry["exp_avg_sq"])])
+    for array, reference in zip(*ends, strict=True):
+        assert same_bytes(array, reference)
+    param, m, v = ends[0]
+    assert np.flatnonzero(np.isnan(param)).tolist() == lost
+    assert (m[lost] == -128).all()
+    assert (v[lost] == 255).all()
+    assert np.count_nonzero(m == -128) == len(lost)
+
+
 @pytest.mark.parametrize("target", fs.available_targets())
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 @pytest.mark.parametrize("combination", STORAGES, ids=NAMES)

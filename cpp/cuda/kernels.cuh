@@ -19,13 +19,20 @@ extern const Kernels bare_float, bare_double, halves, codes, full_float, full_do
 namespace {
 
 /// As many of a kernel's blocks as there should be registers for.
-constexpr int blocks_of(Path path, size_t size) { return size == sizeof(double) ? 2 : path == Path::bare ? 4 : 3; }
+constexpr int blocks_of(Path path, size_t size) {
+    return size == sizeof(double) || path == Path::codes ? 2 : path == Path::bare ? 4 : 3;
+}
+
+/// Sixteen threads to a row of codes: what they find out about it, each of them does for eight elements.
+template <Path path>
+using TeamOf = WarpOf<path == Path::codes ? 16 : 32>;
 
 template <class Rule, class Real, Path path>
 __global__ void __launch_bounds__(threads, blocks_of(path, sizeof(Real))) update_kernel(const Table table) {
-    constexpr int warps = threads / Warp::lanes;
-    const Part part{blockIdx.x, gridDim.x, int(threadIdx.x) / Warp::lanes, warps};
-    update<Warp, Rule, Real, path>(table, part, Warp());
+    using Team = TeamOf<path>;
+    constexpr int rows = threads / Team::lanes;
+    const Part part{blockIdx.x, gridDim.x, int(threadIdx.x) / 32 * Team::rows, rows};
+    update<Team, Rule, Real, path>(table, part, Team());
 }
 
 template <class Rule, class Real, Path path>

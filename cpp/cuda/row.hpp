@@ -1,6 +1,7 @@
-// A row: 128 consecutive elements of a tensor, which a warp holds in its registers, four to a thread, so that it reads
-// 16 bytes at a time, and a row is a block of codes. A `Team` says how many threads there are and what they can find
-// out together; on the processor, where tests run the same lines, one thread holds all of them.
+// A row: 128 consecutive elements of a tensor, which is a block of codes. Threads hold it in their registers, four
+// consecutive elements at a time, which are read together, in turns. A `Team` says how many threads take a row, how
+// many rows they take side by side, and what they can find out together; on the processor, where tests run the same
+// lines, one thread holds all of them.
 #pragma once
 
 #include "../kernel/cargo.hpp"
@@ -24,10 +25,18 @@ struct Array {
     uint32_t key = 0;  ///< of its random bits
 };
 
+/// What may be known of every array that a piece of code is made for.
+struct Fact {
+    bool known = false, is = false;
+
+    RULE constexpr bool otherwise(bool told) const { return known ? is : told; }
+};
+
 /// The formats that a piece of code is made for.
 struct Kinds {
-    unsigned types;     ///< a bit for each
-    bool split = true;  ///< whether numbers may lie in two arrays
+    unsigned types;               ///< a bit for each
+    bool split = true;            ///< whether numbers may lie in two arrays
+    Fact sign = {}, chance = {};  ///< of codes: whether there are numbers below zero; whether rounding is stochastic
 
     static RULE constexpr Kinds only(Type type) { return {1u << int(type), false}; }
     RULE constexpr Kinds operator|(Kinds other) const { return {types | other.types, split || other.split}; }
@@ -37,6 +46,10 @@ struct Kinds {
     RULE bool are(Type type, const Format& format) const {
         return has(type) && (types == 1u << int(type) || format.type == type);
     }
+    RULE bool are_signed(const Format& format) const { return sign.otherwise(format.is_signed); }
+    RULE bool are_random(const Format& format) const {
+        return chance.otherwise(format.rounding == Rounding::stochastic);
+    }
 };
 constexpr Kinds every_kind{~0u};
 
@@ -44,62 +57,104 @@ constexpr Kinds every_kind{~0u};
 struct Place {
     int64_t at;       ///< of the first in the array
     uint32_t number;  ///< the lower half of its number in the whole tensor
-    int count;        ///< those that exist
-    bool whole;       ///< all exist and can be read at once
+    int left;         ///< elements from there to the array's end; not above zero where there are none
+    bool whole;       ///< all exist, and four can be read at once
 };
 
-/// That of a thread in the row that begins at an element of an array of `size`.
+/// Elements that lie side by side, and are read together.
+constexpr int piece = 4;
+
+/// Those of a thread in the row that begins at an element of an array of `size`.
 template <class Team>
 RULE Place place_in(int64_t row_begin, int64_t size, int64_t offset, bool aligned, Team team) {
-    constexpr int held = row / Team::lanes;
-    const int64_t at = row_begin + team.lane() * held, left = size - at;
-    const int count = left < 0 ? 0 : left < held ? int(left) : held;
-    return {at, uint32_t(offset + at), count, aligned && count == held};
+    const int64_t at = row_begin + team.lane() * piece, left = size - at;
+    return {at, uint32_t(offset + at), left < row ? int(left) : row, aligned && row_begin + row <= size};
 }
 
 /// The rows of a team.
 template <class Team, class Real>
 struct Rows {
-    static constexpr int held = row / Team::lanes;
+    static constexpr int held = row / Team::lanes, pieces = held / piece;
 
+    /// What is written of a type.
     template <class Element>
-    struct alignas(held <= 4 ? held * sizeof(Element) : alignof(Element)) Pack {
-        Element elements[held];
+    struct alignas(piece * sizeof(Element)) Piece {
+        Element elements[piece];
+    };
+    template <class Element>
+    struct Pack {
+        Piece<Element> pieces[Rows::pieces];
+
+        RULE Element& operator[](int i) { return pieces[i / piece].elements[i % piece]; }
+        RULE const Element& operator[](int i) const { return pieces[i / piece].elements[i % piece]; }
+    };
+
+    /// What is read of a type, in words: smaller elements are taken out of them when they are needed.
+    template <class Element>
+    struct Words {
+        static constexpr int bits = 8 * int(sizeof(Element)), count = piece * bits / 32;
+        struct alignas(piece * sizeof(Element)) Piece {
+            uint32_t words[count];
+        };
+        Piece pieces[Rows::pieces];
+
+        RULE Element operator[](int i) const {
+            const uint32_t* const words = pieces[i / piece].words;
+            const int first = i % piece * bits;
+            if constexpr (bits == 64)
+                return as<Element>(uint64_t(words[first / 32 + 1]) << 32 | words[first / 32]);
+            else if constexpr (bits == 32)
+                return as<Element>(words[first / 32]);
+            else
+                return Element(words[first / 32] >> first % 32);
+        }
     };
 
     Real x[held];
 
+    /// How far an element lies behind the thread's first.
+    static RULE constexpr int behind(int i) { return i / piece * piece * Team::lanes + i % piece; }
+
     template <class Element>
-    static RULE Pack<Element> fetch(const void* array, const Place& place) {
+    static RULE Words<Element> fetch(const void* array, const Place& place) {
         const Element* const from = static_cast<const Element*>(array) + place.at;
-        if (place.whole) return *reinterpret_cast<const Pack<Element>*>(from);
-        Pack<Element> pack;
-        for (int i = 0; i < held; ++i) pack.elements[i] = i < place.count ? from[i] : Element(0);
-        return pack;
+        Words<Element> fetched;
+        for (int n = 0; n < pieces; ++n) {
+            auto& here = fetched.pieces[n];
+            if (place.whole) {
+                here = *reinterpret_cast<const typename Words<Element>::Piece*>(from + behind(n * piece));
+                continue;
+            }
+            Piece<Element> one;
+            for (int i = 0; i < piece; ++i)
+                one.elements[i] = behind(n * piece + i) < place.left ? from[behind(n * piece + i)] : Element(0);
+            memcpy(&here, &one, sizeof(here));
+        }
+        return fetched;
     }
 
     template <class Element>
     static RULE void put(void* array, const Place& place, const Pack<Element>& pack) {
         Element* const to = static_cast<Element*>(array) + place.at;
         if (place.whole) {
-            Team::write(to, pack);
-            return;
+            for (int n = 0; n < pieces; ++n) Team::write(to + behind(n * piece), pack.pieces[n]);
+        } else {
+            for (int i = 0; i < held; ++i)
+                if (behind(i) < place.left) to[behind(i)] = pack[i];
         }
-        for (int i = 0; i < held; ++i)
-            if (i < place.count) to[i] = pack.elements[i];
     }
 
     template <class Element, class Narrow>
     RULE void give(void* array, const Place& place, Narrow narrow) const {
         Pack<Element> pack;
-        for (int i = 0; i < held; ++i) pack.elements[i] = narrow(x[i], i);
+        for (int i = 0; i < held; ++i) pack[i] = narrow(x[i], i);
         put(array, place, pack);
     }
 
     /// In the arithmetic's own type
     RULE void load(const void* array, const Place& place) {
         const auto pack = fetch<Real>(array, place);
-        for (int i = 0; i < held; ++i) x[i] = pack.elements[i];
+        for (int i = 0; i < held; ++i) x[i] = pack[i];
     }
     RULE void store(void* array, const Place& place) const {
         give<Real>(array, place, [](Real own, int) { return own; });
@@ -107,26 +162,22 @@ struct Rows {
 
     /// What an array holds of a row, as it lies there. `rest` is what Format names so: of codes, their one scale.
     struct Raw {
-        Pack<Real> own;
-        Pack<uint16_t> rest;
+        Words<Real> own;
+        Words<uint16_t> rest;
 
         template <class Element>
-        RULE Element at(int i) const {
-            Element element;
-            memcpy(&element, reinterpret_cast<const char*>(&own) + i * int(sizeof(Element)), sizeof(Element));
-            return element;
+        RULE Words<Element> as() const {
+            Words<Element> words;
+            for (int n = 0; n < pieces; ++n) memcpy(&words.pieces[n], &own.pieces[n], sizeof(words.pieces[n]));
+            return words;
         }
-        RULE float scale() const {
-            float scale;
-            memcpy(&scale, &rest, sizeof(scale));
-            return scale;
-        }
+        RULE float scale() const { return fusedstep::as<float>(rest.pieces[0].words[0]); }
     };
 
     template <class Element>
     static RULE void keep(Raw& raw, const Array& array, const Place& place) {
-        const auto pack = fetch<Element>(array.data, place);
-        memcpy(&raw.own, &pack, sizeof(pack));
+        const auto fetched = fetch<Element>(array.data, place);
+        for (int n = 0; n < pieces; ++n) memcpy(&raw.own.pieces[n], &fetched.pieces[n], sizeof(fetched.pieces[n]));
     }
     template <Kinds kinds>
     static RULE Raw look(const Array& array, const Place& place) {
@@ -138,8 +189,8 @@ struct Rows {
             if constexpr (sizeof(Real) == sizeof(double)) keep<double>(raw, array, place);
         } else if (kinds.are(Type::code8, array.format)) {
             keep<uint8_t>(raw, array, place);
-            const float scale = place.count > 0 ? static_cast<const float*>(array.format.rest)[place.at / row] : 0;
-            memcpy(&raw.rest, &scale, sizeof(scale));
+            raw.rest.pieces[0].words[0] =
+                place.left > 0 ? static_cast<const uint32_t*>(array.format.rest)[uint64_t(place.at) / row] : 0;
         } else {
             keep<uint16_t>(raw, array, place);
         }
@@ -154,66 +205,83 @@ struct Rows {
     }
     template <class Half>
     RULE void widen_halves(const Raw& raw, bool pairs) {
+        const auto halves = raw.template as<uint16_t>();
         if (pairs)
-            widen([&](int i) { return Pair<Half>::join(raw.template at<uint16_t>(i), raw.rest.elements[i]); });
+            widen([&](int i) { return Pair<Half>::join(halves[i], raw.rest[i]); });
         else
-            widen([&](int i) { return Half::widen(raw.template at<uint16_t>(i)); });
+            widen([&](int i) { return Half::widen(halves[i]); });
     }
     template <class Code>
     RULE void decode(const Raw& raw) {
+        using Bits = typename Code::Bits;
+        const auto codes = raw.template as<Bits>();
         const float scale = raw.scale();
-        widen([&](int i) { return Code::decode(raw.template at<typename Code::Bits>(i), scale); });
+        uint32_t strange = 0;
+        for (int n = 0; n < pieces; ++n) strange |= Code::not_numbers(codes.pieces[n].words[0]);
+        widen([&](int i) { return Code::value(codes[i], scale); });
+        if (strange) widen([&](int i) { return codes[i] == Bits(Code::not_a_number) ? Real(NAN) : x[i]; });
     }
     template <Kinds kinds>
     RULE void take(const Raw& raw, const Array& array, const Place& place) {
         const Rounding rounding = kinds.split ? array.format.rounding : Rounding::nearest;
-        if (kinds.are(Type::float32, array.format)) return widen([&](int i) { return raw.template at<float>(i); });
+        if (kinds.are(Type::float32, array.format)) {
+            const auto pack = raw.template as<float>();
+            return widen([&](int i) { return pack[i]; });
+        }
         if (kinds.are(Type::float64, array.format)) {
             if constexpr (sizeof(Real) == sizeof(double)) {
-                return widen([&](int i) { return raw.template at<double>(i); });
+                const auto pack = raw.template as<double>();
+                return widen([&](int i) { return pack[i]; });
             } else {
                 const auto pack = fetch<double>(array.data, place);
-                return widen([&](int i) { return pack.elements[i]; });
+                return widen([&](int i) { return pack[i]; });
             }
         }
         if (kinds.are(Type::code8, array.format))
-            return array.format.is_signed ? decode<SignedCode8>(raw) : decode<UnsignedCode8>(raw);
+            return kinds.are_signed(array.format) ? decode<SignedCode8>(raw) : decode<UnsignedCode8>(raw);
         if (kinds.are(Type::float16, array.format)) return widen_halves<Float16>(raw, rounding == Rounding::kahan);
         if (rounding != Rounding::remainder) return widen_halves<BFloat16>(raw, rounding == Rounding::kahan);
-        widen([&](int i) { return BFloat16::join(raw.template at<uint16_t>(i), int16_t(raw.rest.elements[i])); });
+        const auto upper = raw.template as<uint16_t>();
+        widen([&](int i) { return BFloat16::join(upper[i], int16_t(raw.rest[i])); });
     }
 
     RULE void load(const Array& array, const Place& place) {
         take<every_kind>(look<every_kind>(array, place), array, place);
     }
 
-    template <class Half, bool split>
+    template <class Half, Kinds kinds>
     RULE void store_halves(const Array& array, const Place& place) const {
-        const Rounding rounding = array.format.rounding;
-        if (rounding == Rounding::stochastic)
+        if (kinds.are_random(array.format))
             return give<uint16_t>(array.data, place, [=](Real value, int i) {
-                return Half::stochastic(float(value), random_bits(array.key, place.number + uint32_t(i)));
+                return Half::stochastic(float(value), random_bits(array.key, place.number + uint32_t(behind(i))));
             });
         give<uint16_t>(array.data, place, [](Real value, int) { return Half::nearest(float(value)); });
-        if (split && rounding == Rounding::kahan)
+        if (kinds.split && array.format.rounding == Rounding::kahan)
             give<uint16_t>(array.format.rest, place,
                            [](Real value, int) { return Pair<Half>::rest(float(value), Half::nearest(float(value))); });
     }
 
-    template <class Code>
+    template <class Code, Kinds kinds>
     RULE void store_codes(const Array& array, const Place& place, Team team) const {
-        int32_t largest = 0;
-        for (int i = 0; i < held; ++i) {
-            const int32_t size = i < place.count ? Code::finite_size(float(x[i])) : 0;
-            largest = size > largest ? size : largest;
-        }
-        const float scale = Code::scale(uint32_t(team.largest(largest))), inverse = Code::inverse(scale);
-        if (team.lane() == 0 && place.count > 0) static_cast<float*>(array.format.rest)[place.at / row] = scale;
-        const bool random = array.format.rounding == Rounding::stochastic;
+        const auto largest = [&](auto size) {
+            int32_t largest = 0;
+            for (int i = 0; i < held; ++i) {
+                const int32_t mine = place.whole || behind(i) < place.left ? int32_t(size(float(x[i]))) : 0;
+                largest = mine > largest ? mine : largest;
+            }
+            return uint32_t(team.largest(largest));
+        };
+        uint32_t size = largest([](float x) { return Code::size(x); });
+        if (team.any(size >= infinity_bits)) size = largest([](float x) { return Code::finite_size(x); });
+        const float scale = Code::scale(size), inverse = Code::inverse(scale);
+        if (team.lane() == 0 && place.left > 0)
+            static_cast<float*>(array.format.rest)[uint64_t(place.at) / row] = scale;
+        const bool random = kinds.are_random(array.format);
         give<typename Code::Bits>(array.data, place, [=](Real value, int i) {
             // 16 bits of the 19 that are cut off
-            const uint32_t bits = random ? random_bits(array.key, place.number + uint32_t(i)) << (Code::cut - 16)
-                                         : uint32_t(1) << (Code::cut - 1);
+            const uint32_t bits = random
+                                      ? random_bits(array.key, place.number + uint32_t(behind(i))) << (Code::cut - 16)
+                                      : uint32_t(1) << (Code::cut - 1);
             return Code::encode(float(value), inverse, bits);
         });
     }
@@ -224,18 +292,18 @@ struct Rows {
         if (kinds.are(Type::float32, format)) {
             if (sizeof(Real) == sizeof(double) && format.rounding == Rounding::stochastic)
                 return give<float>(array.data, place, [=](Real value, int i) {
-                    return Float32::stochastic(double(value), random_bits(array.key, place.number + uint32_t(i)));
+                    return Float32::stochastic(double(value),
+                                               random_bits(array.key, place.number + uint32_t(behind(i))));
                 });
             return give<float>(array.data, place, [](Real value, int) { return float(value); });
         }
         if (kinds.are(Type::float64, format))
             return give<double>(array.data, place, [](Real value, int) { return double(value); });
         if (kinds.are(Type::code8, format))
-            return format.is_signed ? store_codes<SignedCode8>(array, place, team)
-                                    : store_codes<UnsignedCode8>(array, place, team);
-        if (kinds.are(Type::float16, format)) return store_halves<Float16, kinds.split>(array, place);
-        if (!kinds.split || format.rounding != Rounding::remainder)
-            return store_halves<BFloat16, kinds.split>(array, place);
+            return kinds.are_signed(format) ? store_codes<SignedCode8, kinds>(array, place, team)
+                                            : store_codes<UnsignedCode8, kinds>(array, place, team);
+        if (kinds.are(Type::float16, format)) return store_halves<Float16, kinds>(array, place);
+        if (!kinds.split || format.rounding != Rounding::remainder) return store_halves<BFloat16, kinds>(array, place);
         give<uint16_t>(array.data, place, [](Real value, int) { return BFloat16::upper(float(value)); });
         give<int16_t>(format.rest, place, [](Real value, int) { return BFloat16::rest(float(value)); });
     }

@@ -17,7 +17,7 @@
 
 namespace fusedstep::cuda {
 
-/// Which part of the work a team does: every so many-th chunk, and of a chunk every so many-th row.
+/// Which part of the work a team does: every so many-th chunk, and of a chunk, from its first row on, every so many-th.
 struct Part {
     int64_t chunk, chunks;
     int row, rows;
@@ -41,20 +41,27 @@ constexpr bool has_window = false;
 template <class Phi, class Real>
 constexpr bool has_window<Adaptive<Phi, Window<Real>>> = true;
 
-/// Whether tensors of this rule can come this way. Rings are never halves, nor codes.
+/// Whether tensors of this rule can come this way. Rings are never halves, nor codes, which only states are.
 template <class Rule>
 RULE constexpr bool is_taken(Path path) {
+    if (path == Path::codes && Rule::states == 0) return false;
     return !has_window<Rule> || path == Path::bare || path == Path::full;
 }
 
 /// What a path meets in an array of a row: the parameter is 0, the gradient 1, states follow.
-template <class Real>
+template <class Rule, class Real>
 RULE constexpr Kinds kinds_of(Path path, int array) {
+    const auto of_state = [=](Type type) {
+        Kinds kinds = Kinds::only(type);
+        kinds.sign = {true, bool(Rule::signs >> (array - 2) & 1)};
+        kinds.chance = {true, bool(Rule::slow >> (array - 2) & 1)};
+        return kinds;
+    };
     switch (path) {
         case Path::bare: return Kinds::only(sizeof(Real) == sizeof(double) ? Type::float64 : Type::float32);
-        case Path::halves: return Kinds::only(Type::bfloat16);
+        case Path::halves: return array < 2 ? Kinds::only(Type::bfloat16) : of_state(Type::bfloat16);
         case Path::codes:
-            return array < 2 ? Kinds::only(Type::float32) | Kinds::only(Type::bfloat16) : Kinds::only(Type::code8);
+            return array < 2 ? Kinds::only(Type::float32) | Kinds::only(Type::bfloat16) : of_state(Type::code8);
         default: return every_kind;
     }
 }
@@ -97,15 +104,14 @@ struct Updater {
 
     template <size_t... i>
     RULE void step(Row& row, Real sign, std::index_sequence<i...>) const {
-        for (int j = 0; j < held; ++j) {
-            Real g = sign * row.array[1].x[j], p = row.array[0].x[j];
-            if (coupled)
-                g = g + decay * p;
-            else
-                p = decay * p;
-            rule(p, g, row.array[2 + i].x[j]...);
-            row.array[0].x[j] = p;
-        }
+        Real *const p = row.array[0].x, *const g = row.array[1].x;
+        for (int j = 0; j < held; ++j) g[j] = sign * g[j];
+        // Outside of the rule, of which there would be two else
+        if (coupled)
+            for (int j = 0; j < held; ++j) g[j] = g[j] + decay * p[j];
+        else
+            for (int j = 0; j < held; ++j) p[j] = decay * p[j];
+        for (int j = 0; j < held; ++j) rule(p[j], g[j], row.array[2 + i].x[j]...);
     }
     RULE void step(Row& row, Real sign) const { step(row, sign, std::make_index_sequence<states>()); }
 
@@ -154,12 +160,13 @@ struct Updater {
             // Everything is on its way before the first is waited for.
             typename Own::Raw raw[rows][2 + states];
             each<rows>([&](auto n) {
-                each<2 + states>(
-                    [&](auto i) { raw[n][i] = Own::template look<kinds_of<Real>(path, i)>(here.array[i], places[n]); });
+                each<2 + states>([&](auto i) {
+                    raw[n][i] = Own::template look<kinds_of<Rule, Real>(path, i)>(here.array[i], places[n]);
+                });
             });
             each<rows>([&](auto n) {
                 each<2 + states>([&](auto i) {
-                    row[n].array[i].template take<kinds_of<Real>(path, i)>(raw[n][i], here.array[i], places[n]);
+                    row[n].array[i].template take<kinds_of<Rule, Real>(path, i)>(raw[n][i], here.array[i], places[n]);
                 });
             });
         }
@@ -167,7 +174,7 @@ struct Updater {
         each<rows>([&](auto n) {
             each<2 + written_states>([&](auto i) {
                 if constexpr (i != 1)
-                    row[n].array[i].template store<kinds_of<Real>(path, i)>(here.array[i], places[n], team);
+                    row[n].array[i].template store<kinds_of<Rule, Real>(path, i)>(here.array[i], places[n], team);
             });
             if (here.folds) fold(places[n]);
         });
@@ -248,7 +255,6 @@ template <class Team, class Rule, class Real, Path path>
 RULE void update(const Table& table, const Part& part, Team team) {
     constexpr Type type = sizeof(Real) == sizeof(double) ? Type::float64 : Type::float32;
     using Own = Updater<Team, Rule, Real>;
-    constexpr int held = Own::held;
     for (int64_t i = part.chunk; i < table.chunk_count; i += part.chunks) {
         const Chunk chunk = table.chunks[i];
         const Task& task = table.tasks[chunk.task];
@@ -259,24 +265,22 @@ RULE void update(const Table& table, const Part& part, Team team) {
         const int64_t stride = part.rows * row;
         const bool aligned = task.aligned;
         int64_t from = begin + part.row * row;
-        const auto place = [&](int64_t from) { return place_in(from, end, offset, aligned, team); };
+        // All threads of a team go through its rows together.
+        const auto place = [&](int64_t from) { return place_in(from + team.row() * row, end, offset, aligned, team); };
         if constexpr (path == Path::full) {
             const auto keys = updater.keys(begin);
             for (; from < end; from += stride) updater.full(place(from), keys);
-        } else if constexpr (path == Path::codes) {
-            const auto here = updater.arrays(begin);
-            for (; from < end; from += stride) updater.template few<path, 1>(here, {place(from)});
         } else {
             const auto here = updater.arrays(begin);
-            // Whole rows, of which all lanes know that
             const auto all = [&](int64_t from) {
-                const int64_t at = from + team.lane() * held;
-                return Place{at, uint32_t(offset + at), held, true};
+                const Place here = place(from);
+                return Place{here.at, here.number, row, true};
             };
+            constexpr int side = Team::rows * row;
             if constexpr (together<path, Real, 2 + Own::states> == 2)
-                for (; aligned && from + stride + row <= end; from += 2 * stride)
+                for (; aligned && from + stride + side <= end; from += 2 * stride)
                     updater.template few<path, 2>(here, {all(from), all(from + stride)});
-            for (; aligned && from + row <= end; from += stride) updater.template few<path, 1>(here, {all(from)});
+            for (; aligned && from + side <= end; from += stride) updater.template few<path, 1>(here, {all(from)});
             for (; from < end; from += stride) {
                 Place left = place(from);
                 left.whole = false;

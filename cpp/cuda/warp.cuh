@@ -1,4 +1,4 @@
-// The team on a GPU: a warp.
+// The teams on a GPU: a warp, which takes one row, or several side by side.
 #pragma once
 
 #include "norm.hpp"
@@ -21,8 +21,10 @@ struct PieceOf<4> {
     using type = uint32_t;
 };
 
-struct Warp {
-    static constexpr int lanes = 32;
+/// So many threads to a row.
+template <int threads_of_row>
+struct WarpOf {
+    static constexpr int lanes = threads_of_row, rows = 32 / lanes;
     static constexpr unsigned everyone = 0xffffffff;
 
     /// In pieces of sixteen bytes: left to itself the compiler takes a pack apart.
@@ -35,7 +37,13 @@ struct Warp {
     }
 
     __device__ int lane() const { return int(threadIdx.x) % lanes; }
+    /// Which of its rows
+    __device__ int row() const { return int(threadIdx.x) % 32 / lanes; }
 
+    /// Whether something is so in one of its threads
+    __device__ bool any(bool mine) const { return __any_sync(everyone, mine); }
+
+    /// Of a row
     __device__ int32_t largest(int32_t mine) const {
         for (int other = lanes / 2; other > 0; other /= 2) {
             const int32_t theirs = __shfl_xor_sync(everyone, mine, other);
@@ -51,7 +59,7 @@ struct Warp {
     /// places.
     template <class Join>
     __device__ double reduce(double (&numbers)[1], Join join) const {
-        constexpr int half = Lanes<Warp>::threads;
+        constexpr int half = Lanes<WarpOf>::threads;
         const unsigned members = 0xffffu << (lane() / half * half);
         double joined = numbers[0];
         for (int next = half / 2; next > 0; next /= 2)
@@ -61,5 +69,6 @@ struct Warp {
 
     __device__ void count(uint32_t& counter) const { atomicAdd(&counter, 1u); }
 };
+using Warp = WarpOf<32>;
 
 }  // namespace fusedstep::cuda

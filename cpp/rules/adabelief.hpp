@@ -9,7 +9,7 @@ namespace fusedstep {
 template <class Real>
 struct AdaBelief {
     static constexpr int states = 2;
-    static constexpr unsigned slow = 0b10;
+    static constexpr unsigned slow = 0b10, signs = 0b01;
     Real beta1, rest1, beta2, rest2, eps, c;
     Root<Real> root;
     RULE void operator()(Real& param, Real grad, Real& m, Real& s) const {

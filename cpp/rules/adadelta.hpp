@@ -9,7 +9,7 @@ namespace fusedstep {
 template <class Real>
 struct Adadelta {
     static constexpr int states = 2;
-    static constexpr unsigned slow = 0b11;
+    static constexpr unsigned slow = 0b11, signs = 0;
     Real rho, rest, eps, lr;
     RULE void operator()(Real& param, Real grad, Real& v, Real& u) const {
         v = rho * v + rest * (grad * grad);

@@ -9,7 +9,8 @@ namespace fusedstep {
 template <class Phi, class Psi>
 struct Adaptive {
     static constexpr int states = Phi::states + Psi::states;
-    static constexpr unsigned slow = Psi::slow << Phi::states;
+    static constexpr unsigned slow = Psi::slow << Phi::states,
+                              signs = Psi::signs << Phi::states | ((1u << Phi::states) - 1);
     PART Phi phi;
     PART Psi psi;
 
@@ -32,7 +33,7 @@ struct Adaptive {
 template <class Real, class Psi>
 struct Preconditioned {
     static constexpr int states = Psi::states + 1;
-    static constexpr unsigned slow = Psi::slow << 1;
+    static constexpr unsigned slow = Psi::slow << 1, signs = Psi::signs << 1 | 1;
     Real a, b, c;
     Psi psi;
     template <class... State>

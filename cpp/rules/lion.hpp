@@ -9,7 +9,7 @@ namespace fusedstep {
 template <class Real>
 struct Lion {
     static constexpr int states = 1;
-    static constexpr unsigned slow = 0;
+    static constexpr unsigned slow = 0, signs = 0b1;
     Real beta1, rest1, beta2, rest2, lr;
     RULE void operator()(Real& param, Real grad, Real& m) const {
         param -= lr * sign(beta1 * m + rest1 * grad);

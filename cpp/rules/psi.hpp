@@ -18,7 +18,7 @@ struct Root {
 template <class Real>
 struct One {
     static constexpr int states = 0;
-    static constexpr unsigned slow = 0;
+    static constexpr unsigned slow = 0, signs = 0;
     RULE Real operator()(Real u, Real) const { return u; }
 };
 
@@ -26,7 +26,7 @@ struct One {
 template <class Real>
 struct Sum {
     static constexpr int states = 1;
-    static constexpr unsigned slow = 0b1;
+    static constexpr unsigned slow = 0b1, signs = 0;
     Root<Real> root;
     Real at_zero;
     RULE Real operator()(Real u, Real grad, Real& v) const {
@@ -39,7 +39,7 @@ struct Sum {
 template <class Real>
 struct Moment {
     static constexpr int states = 1;
-    static constexpr unsigned slow = 0b1;
+    static constexpr unsigned slow = 0b1, signs = 0;
     Real a, b;
     Root<Real> root;
     RULE Real operator()(Real u, Real grad, Real& v) const {
@@ -52,7 +52,7 @@ struct Moment {
 template <class Real>
 struct Peak {
     static constexpr int states = 2;
-    static constexpr unsigned slow = 0b1;
+    static constexpr unsigned slow = 0b1, signs = 0;
     Real a, b, h;
     Root<Real> root;
     RULE Real operator()(Real u, Real grad, Real& v, Real& peak) const {
@@ -66,7 +66,7 @@ struct Peak {
 template <class Real>
 struct Centered {
     static constexpr int states = 2;
-    static constexpr unsigned slow = 0b1;
+    static constexpr unsigned slow = 0b1, signs = 0b10;
     Real a, b;
     Root<Real> root;
     RULE Real operator()(Real u, Real grad, Real& v, Real& mean) const {
@@ -81,7 +81,7 @@ struct Centered {
 template <class Real>
 struct Infinity {
     static constexpr int states = 1;
-    static constexpr unsigned slow = 0b1;
+    static constexpr unsigned slow = 0b1, signs = 0;
     Real a, eps_in, eps_out;
     RULE Real operator()(Real u, Real grad, Real& v) const {
         v = larger(a * v, magnitude(grad) + eps_in);
@@ -93,7 +93,7 @@ struct Infinity {
 template <class Real>
 struct Additive {
     static constexpr int states = 1;
-    static constexpr unsigned slow = 0b1;
+    static constexpr unsigned slow = 0b1, signs = 0;
     Real b;
     Root<Real> root;
     RULE Real operator()(Real u, Real grad, Real& v) const {
@@ -109,7 +109,7 @@ struct Additive {
 template <class Real>
 struct Window {
     static constexpr int states = 3;
-    static constexpr unsigned slow = 0b1;
+    static constexpr unsigned slow = 0b1, signs = 0;
     Root<Real> root;
     Real closes;  ///< 1 in the last step of a round, otherwise 0
     RULE Real operator()(Real u, Real grad, Real& sum, Real& newest, const Real& suffix) const {
@@ -129,7 +129,7 @@ struct Window {
 template <class Psi>
 struct Observed {
     static constexpr int states = Psi::states;
-    static constexpr unsigned slow = Psi::slow;
+    static constexpr unsigned slow = Psi::slow, signs = Psi::signs;
     Psi psi;
     template <class Real, class... State>
     RULE Real operator()(Real u, Real grad, State&... state) const {

@@ -5,6 +5,7 @@
 //     static constexpr int states;                      how many state values an element has
 //     static constexpr unsigned slow;                   a bit for each that a step changes by so little that rounding
 //                                                       to nearest would leave it where it is
+//     static constexpr unsigned signs;                  a bit for each that may be below zero
 //     void operator()(Real& param, Real grad, Real&... state) const;
 //
 // Only + - * /, square root, comparison and selection may stand in it: IEEE 754 rounds them correctly on every

@@ -35,9 +35,22 @@ protected:
         return as<float>(size < least ? 0 : exponent);
     }
 
+    /// y, of which the steps of a code are the bits above `cut`. The quotient is exact, or vanishes beside c, so that
+    /// one rounding is the same as two.
+    static RULE uint32_t measured(uint32_t size, float inverse, uint32_t c) {
+#ifdef __CUDA_ARCH__
+        return as<uint32_t>(__fmaf_rn(as<float>(size), inverse, as<float>(c)));
+#else
+        return as<uint32_t>(as<float>(size) * inverse + as<float>(c));
+#endif
+    }
+
+    /// Not 0 if one of four bytes is (Mycroft 1987).
+    static RULE uint32_t zeros(uint32_t bytes) { return (bytes - 0x01010101) & ~bytes & 0x80808080; }
+
     /// How many steps of a code a number is away from zero; `random` decides what becomes of the rest.
     static RULE uint32_t steps(uint32_t size, float inverse, uint32_t c, uint32_t random) {
-        return (as<uint32_t>(as<float>(size) * inverse + as<float>(c)) + (random - c)) >> cut;
+        return (measured(size, inverse, c) + (random - c)) >> cut;
     }
     static RULE float number(uint32_t steps, float scale, uint32_t c) {
         return (as<float>(c + (steps << cut)) - as<float>(c)) * scale;
@@ -57,11 +70,16 @@ struct SignedCode8 : Code8 {
         const auto code = int32_t(far < 128 ? far : 128), sign = as<int32_t>(x) >> 31;
         return Bits((code ^ sign) - sign);
     }
-    static RULE float decode(Bits code, float scale) {
-        const int32_t far = code < 0 ? -code : code;
-        const uint32_t bits = as<uint32_t>(number(uint32_t(far), scale, c)) | (uint32_t(int32_t(code)) & sign_bit);
-        return as<float>(code == not_a_number ? 0x7fc00000 : bits);
+    /// Of a code that is a number's.
+    static RULE float value(Bits code, float scale) {
+        const int32_t wide = code, far = wide < 0 ? -wide : wide;
+        return as<float>(as<uint32_t>(number(uint32_t(far), scale, c)) | (uint32_t(wide) & sign_bit));
     }
+    static RULE float decode(Bits code, float scale) {
+        return as<float>(code == not_a_number ? 0x7fc00000 : as<uint32_t>(value(code, scale)));
+    }
+    /// Not 0 if one of four codes in a word is no number's.
+    static RULE uint32_t not_numbers(uint32_t codes) { return zeros(codes ^ 0x80808080); }
 };
 
 /// Sixteen segments, for numbers that are not negative; what is above zero does not become zero.
@@ -76,10 +94,13 @@ struct UnsignedCode8 : Code8 {
         const uint32_t code = far < not_a_number ? far : not_a_number, lowest = bits < first ? bits : first;
         return Bits(code > lowest ? code : lowest);
     }
+    /// Of a code that is a number's.
+    static RULE float value(Bits code, float scale) { return number(code, scale, c); }
     static RULE float decode(Bits code, float scale) {
-        const float x = number(code, scale, c);
-        return as<float>(code == not_a_number ? 0x7fc00000 : as<uint32_t>(x));
+        return as<float>(code == not_a_number ? 0x7fc00000 : as<uint32_t>(value(code, scale)));
     }
+    /// Not 0 if one of four codes in a word is no number's.
+    static RULE uint32_t not_numbers(uint32_t codes) { return zeros(~codes); }
 };
 
 }  // namespace fusedstep

@@ -185,11 +185,18 @@ void parting() {
     const auto before = run("shfl.sync.up.b32 %r2|%p1, %r8, 3, 0, -1; cvt.u64.u32 %d0, %r2; st.global.u64 [%d7], %d0;");
     for (uint64_t i = 0; i < 32; ++i) CHECK(before[i] == (i < 3 ? i : i - 3));
 
+    for (const auto& [number, found] : {std::pair(7, 1), std::pair(40, 0)})
+        for (const uint64_t one :
+             run("setp.eq.u32 %p0, %r8, " + std::to_string(number) +
+                 "; vote.sync.any.pred %p1, %p0, -1; selp.u64 %d0, 1, 0, %p1; st.global.u64 [%d7], %d0;"))
+            CHECK(one == uint64_t(found));
+
     const std::string leave = "setp.eq.u32 %p0, %r8, 3; @%p0 bra end;\n", end = "\nend:";
     const std::string shuffle = "shfl.sync.bfly.b32 %r2|%p1, %r8, 1, 31, ";
     CHECK(refused(leave + shuffle + "-1;" + end, "do not come"));
     CHECK(refused("setp.ne.u32 %p0, %r8, 3; @%p0 bra all; ret; all: " + shuffle + "-1;", "have left"));
     CHECK(refused(shuffle + "-1;", "never were", 16));
+    CHECK(refused(leave + "vote.sync.any.pred %p1, %p0, -1;" + end, "do not come"));
     CHECK(refused(leave + shuffle + "8;" + end, "not among those whom it names"));
     CHECK(
         refused("setp.lt.u32 %p0, %r8, 16; selp.b32 %r1, 0xffff, 0xffff0000, %p0;"
@@ -212,8 +219,20 @@ void races() {
     run("mov.u32 %r0, 1; atom.shared.add.u32 %r1, [own], %r0;", 64);
 }
 
+void fused() {
+    // A power of two, and one that makes a subnormal number vanish beside a sum
+    leaves_float("fma.rn.f32 %f0, 0f3FC00001, 0f3E000000, 0f3C000000;", 0x3e480001);
+    leaves_float("fma.rn.f32 %f0, 0f00000003, 0f3E000000, 0f3C000000;", 0x3c000000);
+    CHECK(refused("fma.rn.f32 %f0, 0f3F800003, 0f3F800003, 0fBF800000;", "rounds otherwise"));
+    // The threads that are elsewhere are not looked at
+    leaves(
+        "mov.b32 %f1, %r8; setp.lt.u32 %p0, %r8, 64; @%p0 bra on; fma.rn.f32 %f0, 0f3F800003, 0f3F800003, 0fBF800000;"
+        " on: mov.u64 %d0, 1;",
+        1);
+}
+
 void names() {
-    CHECK(refused("fma.rn.f32 %f0, %f1, %f2, %f3;", "fma.rn.f32 is not known"));
+    CHECK(refused("fma.rn.f64 %d0, %d1, %d2, %d3;", "fma.rn.f64 is not known"));
     CHECK(refused("add.f32 %f0, %f1, %f2;", "not known"));
     CHECK(refused("mul.rn.ftz.f32 %f0, %f1, %f2;", "not known"));
     CHECK(refused("add.s32 %r0, %r1, %d0;", "%d0 has 8 bytes, not 4"));
@@ -231,6 +250,7 @@ int main() {
     memory();
     parting();
     races();
+    fused();
     names();
     return result();
 }

@@ -1,5 +1,6 @@
 // A warp against a thread that does all of its work alone: who holds which elements, and what the lanes find out
 // together, must change no bit. Thirty-two threads play the lanes.
+#include <algorithm>
 #include <atomic>
 #include <barrier>
 #include <cstring>
@@ -23,8 +24,9 @@ struct Exchange {
     double values[32];
 };
 
-struct Lane {
-    static constexpr int lanes = 32;
+template <int threads_of_row>
+struct LaneOf {
+    static constexpr int lanes = threads_of_row, rows = 32 / lanes;
     Exchange* exchange;
     int own;
 
@@ -33,7 +35,8 @@ struct Lane {
         std::memcpy(to, &pack, sizeof(pack));
     }
 
-    int lane() const { return own; }
+    int lane() const { return own % lanes; }
+    int row() const { return own / lanes; }
     void meet() const { exchange->all.arrive_and_wait(); }
     double from(double mine, int lane) const {
         exchange->values[own] = mine;
@@ -41,6 +44,13 @@ struct Lane {
         const double value = exchange->values[lane];
         exchange->all.arrive_and_wait();
         return value;
+    }
+    bool any(bool mine) const {
+        exchange->values[own] = mine;
+        exchange->all.arrive_and_wait();
+        const bool found = *std::max_element(std::begin(exchange->values), std::end(exchange->values)) != 0;
+        exchange->all.arrive_and_wait();
+        return found;
     }
     int32_t largest(int32_t mine) const {
         for (int other = 1; other < lanes; other *= 2) {
@@ -63,12 +73,13 @@ struct Lane {
     }
     void count(uint32_t& counter) const { std::atomic_ref(counter).fetch_add(1); }
 };
+using Lane = LaneOf<32>;
 
-template <class Work>
+template <class One = Lane, class Work>
 void as_a_warp(const Work& work) {
     Exchange exchange;
     std::vector<std::jthread> lanes;
-    for (int lane = 0; lane < Lane::lanes; ++lane) lanes.emplace_back([&, lane] { work(Lane{&exchange, lane}); });
+    for (int lane = 0; lane < 32; ++lane) lanes.emplace_back([&, lane] { work(One{&exchange, lane}); });
 }
 
 /// A tensor whose arrays have room for every type, and its table of one task.
@@ -138,12 +149,19 @@ void compare(Scene alone) {
     alone.turn.update.rule = Rules::place<Rule>;
     Scene warp = alone, before = alone, full = alone;
     update<Alone, Rule, float, path>(alone.table(path), whole, Alone());
+    using Own = LaneOf<path == Path::codes ? 16 : 32>;
     const Table table = warp.table(path);
-    as_a_warp([&](Lane lane) { update<Lane, Rule, float, path>(table, whole, lane); });
+    const Part part{0, 1, 0, Own::rows};
+    as_a_warp<Own>([&](Own lane) { update<Own, Rule, float, path>(table, part, lane); });
     CHECK(warp.same(alone));
     update<Alone, Rule, float, Path::full>(full.table(Path::full), whole, Alone());
     CHECK(full.same(alone));
     CHECK(!warp.same(before));
+}
+
+template <class Rule>
+Format format_of_state(Type type, int i) {
+    return {type, Rule::slow >> i & 1 ? Rounding::stochastic : Rounding::nearest, 1 + i, bool(Rule::signs >> i & 1)};
 }
 
 template <class Rule>
@@ -162,13 +180,13 @@ void compare_storages(Random& random, int64_t size, int64_t offset) {
     compare<Rule, Path::full>(changed);
     Scene halves = scene;
     Cargo& cargo = halves.task.cargo;
-    cargo.param = cargo.state[1] = {Type::bfloat16, Rounding::stochastic};
-    cargo.grad = cargo.state[0] = {Type::bfloat16};
+    cargo.param = {Type::bfloat16, Rounding::stochastic};
+    cargo.grad = {Type::bfloat16};
+    for (int i = 0; i < 2; ++i) cargo.state[i] = format_of_state<Rule>(Type::bfloat16, i);
     compare<Rule, Path::halves>(halves);
     if (offset % 128 != 0) return;
     Scene codes = scene;
-    codes.task.cargo.state[0] = {Type::code8, Rounding::nearest, 0, true};
-    codes.task.cargo.state[1] = {Type::code8, Rounding::stochastic, 1, false};
+    for (int i = 0; i < 2; ++i) codes.task.cargo.state[i] = format_of_state<Rule>(Type::code8, i);
     compare<Rule, Path::codes>(codes);
     codes.task.cargo.param = {Type::bfloat16, Rounding::stochastic};
     compare<Rule, Path::codes>(codes);

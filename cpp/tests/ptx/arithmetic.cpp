@@ -169,6 +169,14 @@ void add_bits(Forms& forms) {
     }
 }
 
+/// The rules have none. Where one is meant, it has to come to the same as two operations.
+float fused(float a, float b, float c) {
+    const float one = canonical(std::fma(a, b, c)), two = canonical(a * b + c);
+    if (std::bit_cast<uint32_t>(one) != std::bit_cast<uint32_t>(two))
+        throw Fault("a fused multiply-add rounds otherwise than a product and a sum");
+    return one;
+}
+
 template <class T>
 void add_floating(Forms& forms) {
     const std::string type = name<T>();
@@ -229,6 +237,7 @@ void add_arithmetic(Forms& forms) {
     add_bits<uint32_t>(forms);
     add_bits<uint64_t>(forms);
     add_floating<float>(forms);
+    add<fused, float, float, float, float>(forms, "fma.rn.f32");
     add_floating<double>(forms);
     add<inserted<uint32_t>, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t>(forms, "bfi.b32");
     add<inserted<uint64_t>, uint64_t, uint64_t, uint64_t, uint32_t, uint32_t>(forms, "bfi.b64");

@@ -52,6 +52,14 @@ void shuffle(Warp& warp, const Instruction& in) {
     });
 }
 
+void vote(Warp& warp, const Instruction& in) {
+    const uint32_t* const members = warp.reg<uint32_t>(in.operand[2]);
+    if (!meet(warp, members)) return;
+    const Mask for_it = *warp.reg<Mask>(in.operand[1]) & warp.active;
+    Mask& any = *warp.reg<Mask>(in.operand[0]);
+    each(warp.active, [&](int i) { any = (any & ~(Mask(1) << i)) | Mask((members[i] & for_it) != 0) << i; });
+}
+
 void together(Warp& warp, const Instruction& in) {
     if (meet(warp, warp.reg<uint32_t>(in.operand[0]))) warp.count_meeting();
 }
@@ -67,6 +75,7 @@ void add_meetings(Forms& forms) {
     forms["shfl.sync.down.b32"] = {shuffle<Way::down>, "4p4444"};
     forms["shfl.sync.bfly.b32"] = {shuffle<Way::across>, "4p4444"};
     forms["shfl.sync.idx.b32"] = {shuffle<Way::to>, "4p4444"};
+    forms["vote.sync.any.pred"] = {vote, "pp4"};
     forms["bar.warp.sync"] = {together, "4"};
     forms["bar.sync"] = forms["barrier.sync"] = {barrier, "0"};
 }

@@ -6,7 +6,7 @@
 namespace fusedstep::cuda {
 
 struct Alone {
-    static constexpr int lanes = 1;
+    static constexpr int lanes = 1, rows = 1;
 
     template <class Pack>
     static void write(void* to, const Pack& pack) {
@@ -14,6 +14,8 @@ struct Alone {
     }
 
     int lane() const { return 0; }
+    int row() const { return 0; }
+    bool any(bool mine) const { return mine; }
     int32_t largest(int32_t mine) const { return mine; }
     void meet() const {}
 
