@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(threads) squares_kernel(const Table table) {
 
 __global__ void add_kernel(const Table table) { add_blocks(table, int(blockIdx.x), Warp()); }
 
-__global__ void settle_kernel(const Table table, const Stages stages) { settle(table, stages); }
+__global__ void settle_kernel(const Table table, const Stages stages) { settle(table, stages, Warp()); }
 
 __global__ void __launch_bounds__(threads) displace_kernel(const Table table) {
     constexpr int warps = threads / Warp::lanes;
@@ -95,7 +95,7 @@ void measure(const Table& table, const Stages& stages, Stream stream) {
     }
     if (stages.measure() && table.task_count > 0)
         add_kernel<<<unsigned(table.task_count), Warp::lanes, 0, of(stream)>>>(table);
-    settle_kernel<<<1, 1, 0, of(stream)>>>(table, stages);
+    settle_kernel<<<1, Warp::lanes, 0, of(stream)>>>(table, stages);
     check(cudaGetLastError());
 }
 

@@ -86,9 +86,12 @@ RULE void add_blocks(const Table& table, int task, Team team) {
 }
 
 /// Whether the step happens, and with which factors.
-RULE void settle(const Table& table, const Stages& stages) {
-    table.progress->last = fusedstep::settle(stages.read(), table.squares, table.task_count,
-                                             [&](int64_t i, double factor) { table.turns[i].factor = factor; });
+template <class Team>
+RULE void settle(const Table& table, const Stages& stages, Team team) {
+    Outcome outcome = fusedstep::settle(stages.read(), table.squares, table.task_count, team.lane(), Team::lanes,
+                                        [&](int64_t i, double factor) { table.turns[i].factor = factor; });
+    outcome.factor = team.joined(outcome.factor, Smaller());
+    if (team.lane() == 0) table.progress->last = outcome;
 }
 
 }  // namespace fusedstep::cuda

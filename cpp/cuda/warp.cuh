@@ -67,6 +67,13 @@ struct WarpOf {
         return joined;
     }
 
+    /// What the numbers of all threads come to
+    template <class Join>
+    __device__ double joined(double mine, Join join) const {
+        for (int other = 16; other > 0; other /= 2) mine = join(mine, __shfl_xor_sync(everyone, mine, other));
+        return mine;
+    }
+
     __device__ void count(uint32_t& counter) const { atomicAdd(&counter, 1u); }
 };
 using Warp = WarpOf<32>;

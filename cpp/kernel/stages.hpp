@@ -86,10 +86,16 @@ struct Outcome {
     bool skipped = false;
 };
 
-/// What becomes of a step in which the tensors' gradients have these Σg². `scale(i, f)` is told the factor of each,
-/// unless the step is skipped.
+/// Of two factors; a NaN stays.
+struct Smaller {
+    ANYWHERE double operator()(double x, double y) const { return x < y || std::isnan(x) ? x : y; }
+};
+
+/// What becomes of a step in which the tensors' gradients have these Σg². `scale(i, f)` is told the factor of every
+/// `stride`-th from the first on, unless the step is skipped, and the outcome's is the smallest of those.
 template <class Scale>
-ANYWHERE Outcome settle(const Stages& stages, const double* squares, int64_t count, const Scale& scale) {
+ANYWHERE Outcome settle(const Stages& stages, const double* squares, int64_t count, int64_t first, int64_t stride,
+                        const Scale& scale) {
     Outcome outcome;
     if (stages.norm) {
         outcome.norm = *stages.norm;
@@ -102,12 +108,13 @@ ANYWHERE Outcome settle(const Stages& stages, const double* squares, int64_t cou
         outcome.skipped = true;
         return outcome;
     }
-    outcome.factor = stages.factor(stages.max_norm, outcome.norm);
-    for (int64_t i = 0; i < count; ++i) {
-        double factor = outcome.factor;
+    const double of_all = stages.factor(stages.max_norm, outcome.norm);
+    outcome.factor = stages.max_norm_per_tensor && count > 0 ? HUGE_VAL : of_all;
+    for (int64_t i = first; i < count; i += stride) {
+        double factor = of_all;
         if (stages.max_norm_per_tensor) {
             factor = stages.factor(stages.max_norm_per_tensor, std::sqrt(squares[i]) / stages.grad_scale);
-            if (i == 0 || factor < outcome.factor || std::isnan(factor)) outcome.factor = factor;
+            outcome.factor = Smaller()(outcome.factor, factor);
         }
         scale(i, factor);
     }

@@ -71,6 +71,11 @@ struct LaneOf {
         }
         return numbers[0];
     }
+    template <class Join>
+    double joined(double mine, Join join) const {
+        for (int other = 1; other < 32; other *= 2) mine = join(mine, from(mine, own ^ other));
+        return mine;
+    }
     void count(uint32_t& counter) const { std::atomic_ref(counter).fetch_add(1); }
 };
 using Lane = LaneOf<32>;
@@ -237,6 +242,42 @@ void compare_pages(Random& random, int64_t chunks, int64_t offset) {
     CHECK(squares[0] == squares[1]);
 }
 
+/// The factors of so many tensors, of which one may have no norm.
+void compare_factors(Random& random, int count, bool of_each, bool skips, double strange) {
+    Stages stages;
+    stages.grad_scale = 2;
+    stages.max_norm = 0.5 * count;
+    if (of_each) stages.max_norm_per_tensor = 0.5;
+    if (skips) stages.on_nonfinite = Stages::skip;
+    std::vector<double> squares(static_cast<size_t>(count));
+    for (double& square : squares) square = 4 * random.fraction();
+    squares[size_t(count / 2)] += strange;
+    std::vector<Turn> turns[2];
+    Progress progress[2];
+    const auto table = [&](int which) {
+        turns[which].resize(size_t(count));
+        Table table{};
+        table.task_count = count;
+        table.squares = squares.data();
+        table.turns = turns[which].data();
+        table.progress = &progress[which];
+        return table;
+    };
+    settle(table(0), stages, Alone());
+    const Table of_warp = table(1);
+    as_a_warp([&](Lane lane) { settle(of_warp, stages, lane); });
+    const auto same = [](double x, double y) { return x == y || (x != x && y != y); };
+    const Outcome &alone = progress[0].last, &warp = progress[1].last;
+    CHECK(same(alone.norm, warp.norm) && same(alone.factor, warp.factor) && alone.skipped == warp.skipped);
+    CHECK(alone.skipped == (skips && strange != 0));
+    double least = turns[0][0].factor;
+    for (int i = 0; i < count; ++i) {
+        CHECK(same(turns[0][size_t(i)].factor, turns[1][size_t(i)].factor));
+        least = Smaller()(least, turns[0][size_t(i)].factor);
+    }
+    CHECK(alone.skipped || same(alone.factor, least));
+}
+
 void compare_stats(Random& random, int64_t size, Type type) {
     Scene scene(random, size, 0);
     void* const arrays[] = {scene.memory[1].data(), scene.memory[2].data(), scene.memory[3].data()};
@@ -263,6 +304,11 @@ int main() {
     Random random(1);
     for (const Type type : {Type::float32, Type::float64, Type::float16, Type::bfloat16})
         for (const int64_t size : {1, 15, 16, 33, 4096, 4097, 3 * 4096 + 17}) compare_stats(random, size, type);
+    for (const int count : {1, 2, 31, 32, 33, 300})
+        for (const bool of_each : {false, true})
+            for (const bool skips : {false, true})
+                for (const double strange : {0., HUGE_VAL, double(NAN)})
+                    compare_factors(random, count, of_each, skips, strange);
     for (const int64_t chunks : {1, 32, 33, 1025, 3000})
         for (const int64_t offset : {0, 4096, 31 * 8192}) compare_pages(random, chunks, offset);
     for (const int64_t offset : {0, 128, 4095, 8190})

@@ -26,6 +26,11 @@ struct Alone {
         return numbers[0];
     }
 
+    template <class Join>
+    double joined(double mine, Join) const {
+        return mine;
+    }
+
     void count(uint32_t& counter) const { ++counter; }
 };
 

@@ -60,7 +60,7 @@ void measure(const Table& table, const Stages& stages, Stream stream) {
             for (int64_t part = 0; part < 5; ++part) squares(table, part, 5, Alone());
             for (int task = 0; task < table.task_count; ++task) add_blocks(table, task, Alone());
         }
-        settle(table, stages);
+        settle(table, stages, Alone());
     });
 }
 
