@@ -909,6 +909,71 @@ def test_the_same_three_facts(device):
         fs.SGD([Shifted(there, 0, 100), Shifted(there, 99, 100)])
 
 
+class Described:
+    """An array as its library's class describes it: by the dict that a CUDA array has."""
+
+    def __init__(self, array, **facts):
+        self.array, self.asked, self.facts = array, 0, facts
+
+    @property
+    def __cuda_array_interface__(self):
+        self.asked += 1
+        return {**self.array.__cuda_array_interface__, **self.facts}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("strides", ["given", "in order"])
+def test_gradients_of_a_library_for_devices(device, dtype, order, strides):
+    """A quick look asks once."""
+    values = np.asarray(start()["w"], order=order)
+    grad = np.asarray(start(1)["w"], dtype, order=order)
+    here, there = values.copy("K"), device.put(values)
+    facts = {"strides": None} if strides == "in order" and order == "C" else {}
+    described = Described(device.put(grad), **facts)
+    fs.SGD({"w": here}, lr=0.5).step({"w": grad})
+    opt = fs.SGD({"w": there}, lr=0.5)
+    for asked in (1, 2):
+        opt.step({"w": described})
+        assert described.asked == asked
+        if asked == 1:
+            assert same_bytes(fs.cuda.to_host(there), here)
+
+
+OTHER_FACTS = {
+    "shape": ({"shape": (11, 37), "strides": None}, "shape of params"),
+    "fewer axes": ({"shape": (407,), "strides": None}, "shape of params"),
+    "strides": ({"strides": (4, 148)}, "strides of params"),
+    "strides that are no elements": ({"strides": (44, 6)}, "strides of params"),
+    "strides of fewer axes": ({"strides": (4,)}, "describes itself"),
+    "numbers that are none": ({"shape": ("a", "b")}, ""),
+    "no memory": ({"data": (0, False)}, "numbers in memory"),
+    "data that is none": ({"data": ()}, ""),
+    "type": ({"typestr": "<i4"}, "int32"),
+    "order of bytes": ({"typestr": ">f4"}, "native byte order"),
+    "a type that is none": ({"typestr": 4}, ""),
+    "a mask": ({"mask": np.zeros((37, 11), bool)}, "mask"),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_FACTS)
+def test_gradients_of_a_library_for_devices_that_are_refused(device, what):
+    facts, said = OTHER_FACTS[what]
+    there = device.put(start()["w"])
+    opt = fs.SGD({"w": there}, lr=0.5)
+    with pytest.raises((TypeError, ValueError), match=r"SGD: grads\['w'\] must .*" + said):
+        opt.step({"w": Described(device.put(start(1)["w"]), **facts)})
+    assert same_bytes(fs.cuda.to_host(there), start()["w"])
+
+
+def test_gradients_at_odd_addresses(device):
+    grad = device.put(start(1)["w"])
+    address, _ = grad.__cuda_array_interface__["data"]
+    opt = fs.SGD({"w": device.put(start()["w"])}, lr=0.5)
+    with pytest.raises(ValueError, match=r"grads\['w'\] must be aligned to its elements"):
+        opt.step({"w": Described(grad, data=(address + 2, False))})
+
+
 def test_windows_whose_rate_changes(twins):
     pair = twins("WindowedAdagrad", {"window": 3})
     for t in range(5):

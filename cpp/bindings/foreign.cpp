@@ -68,8 +68,10 @@ Description by_dlpack(const py::object& object, const Device& device) {
     return made;
 }
 
-Description by_interface(const py::object& object) {
+Description by_interface(const py::object& object, const std::string& name) {
     const py::dict given = object.attr("__cuda_array_interface__");
+    if (given.contains("mask") && !given["mask"].is_none())
+        throw py::type_error(name + " must have all of its elements, got an array with a mask");
     const py::dtype dtype = py::dtype::from_args(given["typestr"]);
     const py::tuple data = given["data"];
     Description made;
@@ -79,6 +81,7 @@ Description by_interface(const py::object& object) {
     made.strides = in_c_order(made.shape, dtype.itemsize());
     if (given.contains("strides") && !given["strides"].is_none())
         made.strides = given["strides"].cast<std::vector<py::ssize_t>>();
+    if (made.strides.size() != made.shape.size()) throw py::cast_error("a stride for each axis");
     made.dtype = py::str(dtype);
     if (py::getattr(object, "fusedstep_bfloat16", py::bool_(false)).equal(py::bool_(true))) made.dtype = "bfloat16";
     made.device = {Device::cuda, made.data ? cuda_backend().device_of(made.data) : 0};
@@ -99,7 +102,7 @@ std::optional<Description> describe(py::object object, const std::string& name) 
                                  "kind " + std::to_string(kind));
         return by_dlpack(object, *device);
     }
-    if (py::hasattr(object, "__cuda_array_interface__")) return by_interface(object);
+    if (py::hasattr(object, "__cuda_array_interface__")) return by_interface(object, name);
     return {};
 }
 

@@ -1,5 +1,5 @@
 // What a step is given: matched with the parameters, checked, and held until its end.
-#include "exchange.hpp"
+#include "look.hpp"
 #include "plan.hpp"
 #include "stages.hpp"
 

@@ -1,5 +1,5 @@
-// Arrays of libraries that have DLPack's table of functions for C (torch since 2.10): in fifty nanoseconds they tell
-// what takes ten microseconds in Python.
+// A quick look at another library's array: by DLPack's table of functions for C (torch since 2.10), which tells in
+// fifty nanoseconds what takes ten microseconds in Python, or by the dict of a CUDA array (CuPy, Numba).
 #pragma once
 
 #include "arrays.hpp"
