@@ -5,6 +5,7 @@ Where there is no device, the processor plays one (cpp/tests/simulated): the sam
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import math
@@ -15,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import weakref
-from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -923,13 +923,13 @@ class Described:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("strides", ["given", "in order"])
+@pytest.mark.parametrize("strides", ["given", None])
 def test_gradients_of_a_library_for_devices(device, dtype, order, strides):
     """A quick look asks once."""
     values = np.asarray(start()["w"], order=order)
     grad = np.asarray(start(1)["w"], dtype, order=order)
     here, there = values.copy("K"), device.put(values)
-    facts = {"strides": None} if strides == "in order" and order == "C" else {}
+    facts = {"strides": strides} if strides is None and order == "C" else {}
     described = Described(device.put(grad), **facts)
     fs.SGD({"w": here}, lr=0.5).step({"w": grad})
     opt = fs.SGD({"w": there}, lr=0.5)
@@ -945,6 +945,8 @@ OTHER_FACTS = {
     "fewer axes": ({"shape": (407,), "strides": None}, "shape of params"),
     "strides": ({"strides": (4, 148)}, "strides of params"),
     "strides that are no elements": ({"strides": (44, 6)}, "strides of params"),
+    "strides that are too large": ({"strides": (44 + 2**62, 4)}, "strides of params"),
+    "a shape that is too large": ({"shape": (37, 2**62), "strides": None}, "too big|shape of params"),
     "strides of fewer axes": ({"strides": (4,)}, "describes itself"),
     "numbers that are none": ({"shape": ("a", "b")}, ""),
     "no memory": ({"data": (0, False)}, "numbers in memory"),
@@ -964,6 +966,52 @@ def test_gradients_of_a_library_for_devices_that_are_refused(device, what):
     with pytest.raises((TypeError, ValueError), match=r"SGD: grads\['w'\] must .*" + said):
         opt.step({"w": Described(device.put(start(1)["w"]), **facts)})
     assert same_bytes(fs.cuda.to_host(there), start()["w"])
+
+
+class Key:
+    """Taken for a name, and then it does something."""
+
+    def __init__(self, name, act):
+        self.name, self.act = name, act
+
+    def __hash__(self):
+        return hash(self.name)
+
+    def __eq__(self, other):
+        return self.act()
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("name", ["strides", "mask"])
+def test_dicts_that_raise(device, error, name):
+    def act():
+        raise error
+
+    class Raising(Described):
+        @property
+        def __cuda_array_interface__(self):
+            known = self.array.__cuda_array_interface__
+            return {Key(name, act): 0, **{key: value for key, value in known.items() if key != name}}
+
+    there = device.put(start()["w"])
+    opt = fs.SGD({"w": there}, lr=0.5)
+    with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else TypeError):
+        opt.step({"w": Raising(device.put(start(1)["w"]))})
+    assert same_bytes(fs.cuda.to_host(there), start()["w"])
+
+
+def test_dicts_that_change_while_they_are_read(device):
+    class Changing(Described):
+        @property
+        def __cuda_array_interface__(self):
+            known = self.array.__cuda_array_interface__
+            return (given := {Key("mask", lambda: given.pop("shape", None) and False): 0, **known})
+
+    there = device.put(start()["w"])
+    opt = fs.SGD({"w": there}, lr=0.5)
+    with contextlib.suppress(TypeError):
+        opt.step({"w": Changing(device.put(start(1)["w"]))})
+    assert opt.state["w"]["step"] in (0, 1)
 
 
 def test_gradients_at_odd_addresses(device):
@@ -1003,7 +1051,7 @@ def test_streams_of_cupy(monkeypatch):
     """CuPy has a current stream for each device."""
     current = [0]
 
-    @contextmanager
+    @contextlib.contextmanager
     def as_current(device):
         current.append(device)
         yield

@@ -579,3 +579,21 @@ def test_schedule_given_between_steps():
     opt.param_groups[0]["lr"] = 100.0
     opt.step(np.ones(3))
     assert (w == -111).all()
+
+
+@pytest.mark.parametrize("kind", ["list", "dict"])
+def test_trees_that_change_while_they_are_read(kind):
+    class Clearing:
+        @property
+        def mask(self):
+            grads.clear()
+
+    params = [np.ones(3), np.ones(3)]
+    opt = fs.SGD(params if kind == "list" else {"a": params[0], "b": params[1]}, lr=0.5)
+    grads = [Clearing(), np.ones(3)] if kind == "list" else {"a": Clearing(), "b": np.ones(3)}
+    with pytest.raises((TypeError, ValueError), match=r"SGD: grads.* must "):
+        opt.step(grads)
+    grads = [params[0] * 1, Clearing()] if kind == "list" else {"a": params[0] * 1, "b": Clearing()}
+    with pytest.raises(TypeError, match=r"SGD: grads.* must be a numpy.ndarray"):
+        opt.step(grads)
+    assert all((param == 1).all() for param in params)

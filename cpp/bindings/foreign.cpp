@@ -106,12 +106,27 @@ std::optional<Description> describe(py::object object, const std::string& name) 
     return {};
 }
 
+py::array array_of(const py::object& object, const Description& found) {
+    const bool bits = found.dtype == "bfloat16";
+    const py::object base = py::cast(
+        Given{object, found.device, found.capsule, reinterpret_cast<uintptr_t>(found.data), has(object, "data_ptr")});
+    static const char nothing = 0;  // NumPy would allocate memory for an empty array
+    py::array array(py::dtype(bits ? "uint16" : found.dtype), found.shape, found.strides,
+                    found.data ? found.data : &nothing, base);
+    if (!found.writeable) array.attr("setflags")(py::arg("write") = false);
+    if (bits) array = py::module_::import("fusedstep.bfloat16").attr("as_bfloat16")(array);
+    return array;
+}
+
 }  // namespace
 
 std::optional<py::array> described(const py::object& object, const std::string& name) {
-    std::optional<Description> found;
     try {
-        found = describe(object, name);
+        const std::optional<Description> found = describe(object, name);
+        if (!found) return {};
+        const bool empty = std::find(found->shape.begin(), found->shape.end(), 0) != found->shape.end();
+        if (!found->data && !empty) throw py::type_error(name + " must have its numbers in memory, got none of it");
+        return array_of(object, *found);
     } catch (const py::cast_error&) {
         throw py::type_error(name + " must be an array that describes itself as DLPack or __cuda_array_interface__ " +
                              "demand, got " + Py_TYPE(object.ptr())->tp_name);
@@ -121,18 +136,6 @@ std::optional<py::array> described(const py::object& object, const std::string& 
         throw py::type_error(name + " must be an array that its library can describe, got a " + type + " that says '" +
                              py::str(error.value()).cast<std::string>() + "'");
     }
-    if (!found) return {};
-    const bool empty = std::find(found->shape.begin(), found->shape.end(), 0) != found->shape.end();
-    if (!found->data && !empty) throw py::type_error(name + " must have its numbers in memory, got none of it");
-    const bool bits = found->dtype == "bfloat16";
-    const py::object base = py::cast(Given{object, found->device, found->capsule,
-                                           reinterpret_cast<uintptr_t>(found->data), has(object, "data_ptr")});
-    static const char nothing = 0;  // NumPy would allocate memory for an empty array
-    py::array array(py::dtype(bits ? "uint16" : found->dtype), found->shape, found->strides,
-                    found->data ? found->data : &nothing, base);
-    if (!found->writeable) array.attr("setflags")(py::arg("write") = false);
-    if (bits) array = py::module_::import("fusedstep.bfloat16").attr("as_bfloat16")(array);
-    return array;
 }
 
 const Given* given_of(const py::array& array) {

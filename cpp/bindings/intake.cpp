@@ -39,6 +39,7 @@ void Plan::take(size_t tensor, py::handle grad, bool quickly) {
             keep_out(seen->data, entry.layout.size * size_of(seen->type));
             target.buffers.grad = seen->data;
             target.cargo.grad.type = seen->type;
+            held_.push_back(py::reinterpret_borrow<py::object>(grad));
             held_.push_back(seen->keeper);
             return;
         }

@@ -6,7 +6,7 @@
 
 namespace fusedstep::bindings {
 
-/// The memory of an array, and what keeps it.
+/// The memory of an array, and what keeps it, beside the array: that could get another.
 struct Seen {
     py::object keeper;
     const void* data;

@@ -102,6 +102,12 @@ void Structure::check(py::handle tree, const std::string& optimizer, const std::
     }
 }
 
+void Structure::refuse_change(const std::string& optimizer, const std::string& argument,
+                              const std::string& place) const {
+    throw py::value_error(optimizer + ": " + argument + place + path_ +
+                          " must stay as it is while it is read, got one that has lost entries");
+}
+
 py::object Structure::fill(const std::function<py::object(size_t)>& leaf) const {
     if (kind_ == Kind::leaf) return leaf(leaf_);
     if (kind_ == Kind::dict) {

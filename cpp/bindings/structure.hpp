@@ -30,8 +30,12 @@ public:
                Visit&& visit) const {
         if (kind_ == Kind::leaf) return visit(leaf_, tree);
         check(tree, optimizer, argument, place);
-        for (size_t i = 0; i < children_.size(); ++i)
-            children_[i].match(child(tree, i), optimizer, argument, place, visit);
+        for (size_t i = 0; i < children_.size(); ++i) {
+            // Held: what a visit calls may change the tree.
+            const auto held = py::reinterpret_borrow<py::object>(child(tree, i));
+            if (!held) refuse_change(optimizer, argument, place);
+            children_[i].match(held, optimizer, argument, place, visit);
+        }
     }
 
     /// The same structure with other leaves.
@@ -43,10 +47,14 @@ private:
     void check(py::handle tree, const std::string& optimizer, const std::string& argument,
                const std::string& place) const;
 
+    [[noreturn]] void refuse_change(const std::string& optimizer, const std::string& argument,
+                                    const std::string& place) const;
+
+    /// Null where it is gone since check().
     py::handle child(py::handle tree, size_t i) const {
         if (kind_ == Kind::dict) return PyDict_GetItem(tree.ptr(), keys_[i].ptr());
-        return PyList_Check(tree.ptr()) ? PyList_GET_ITEM(tree.ptr(), py::ssize_t(i))
-                                        : PyTuple_GET_ITEM(tree.ptr(), py::ssize_t(i));
+        if (PyTuple_Check(tree.ptr())) return PyTuple_GET_ITEM(tree.ptr(), py::ssize_t(i));
+        return i < size_t(PyList_GET_SIZE(tree.ptr())) ? PyList_GET_ITEM(tree.ptr(), py::ssize_t(i)) : nullptr;
     }
 
     Kind kind_ = Kind::leaf;
