@@ -22,8 +22,8 @@ template <class One>
 void agree(const One& method) {
     const Facts facts{Rules()};
     const unsigned* slow = cpu::active_target()->halves->slow;
-    // Once for the first steps, which some methods take differently, and once for the later ones.
-    for (const int64_t step : {1, 1000}) {
+    // The first steps, which some methods take differently, and later ones.
+    for (const int64_t step : {1, 4, 6, 1000}) {
         const Update update = method.at({step, 0.1, 1});
         unsigned bit = 0;
         for (const State& state : method.states())
@@ -41,16 +41,56 @@ void all(std::index_sequence<index...>) {
     (agree(std::variant_alternative_t<index, Method>()), ...);
 }
 
+template <class One, class Set>
+void agree_with(Set set) {
+    One method;
+    set(method);
+    agree(method);
+}
+
+void adam() {
+    for (const bool amsgrad : {false, true})
+        for (const int64_t warmup : {0, 5})
+            agree_with<method::Adam>([=](auto& method) {
+                method.amsgrad = amsgrad;
+                method.variance_warmup = warmup;
+            });
+    agree_with<method::RAdam>([](auto& method) { method.below = method::RAdam::skip; });
+}
+
+void buffers() {
+    for (const bool nesterov : {false, true})
+        agree_with<method::SGD>([=](auto& method) {
+            method.ball.momentum = 0.9;
+            method.ball.nesterov = nesterov;
+        });
+    for (const bool centered : {false, true})
+        for (const double momentum : {0., 0.9})
+            agree_with<method::RMSprop>([=](auto& method) {
+                method.centered = centered;
+                method.momentum = momentum;
+            });
+}
+
+void adaptive() {
+    using Method = method::Adaptive;
+    for (const auto phi : {Method::gradient, Method::heavy_ball, Method::ema, Method::nesterov})
+        for (const auto psi :
+             {Method::one, Method::sum, Method::window, Method::ema_square, Method::ema_max, Method::infinity})
+            agree_with<Method>([=](Method& method) {
+                method.phi = phi;
+                method.psi = psi;
+                method.ball.momentum = 0.9;
+                method.ball.nesterov = phi == Method::nesterov;
+            });
+}
+
 }  // namespace
 
 int main() {
     all(std::make_index_sequence<std::variant_size_v<Method>>());
-    method::Adam amsgrad;
-    amsgrad.amsgrad = true;
-    agree(amsgrad);
-    method::RMSprop centered;
-    centered.centered = true;
-    centered.momentum = 0.9;
-    agree(centered);
+    adam();
+    buffers();
+    adaptive();
     return result();
 }
