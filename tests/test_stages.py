@@ -82,15 +82,22 @@ def test_norm_is_the_norm():
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 4095, 4096, 4097, 9000, 70_000])
 def test_norm_by_blocks(size, offset, place):
     """The bits of the norm depend on where a shard begins in its tensor, and on nothing else."""
-    assert_norm(size, offset, place)
+    assert_norm(random(np.random.default_rng(size), size, np.float32), offset, place)
 
 
 @pytest.mark.parametrize("offset", [0, 4096, 250_000, 262_144, 270_000])
 def test_norm_by_pages(offset, place):
     """64 blocks of the tensor are added up apart."""
-    assert_norm(600_000, offset, place)
-    squares = random(np.random.default_rng(600_000), 600_000, np.float32).astype(float) ** 2
-    assert block_sum(squares) != square_sum(np.sqrt(squares), 0)
+    whole, shards = [], []
+    for seed in (4, 5, 6):
+        rng = np.random.default_rng(seed)
+        grad = random(rng, 600_000, np.float64) * 2.0 ** rng.integers(0, 8, 600_000)
+        assert_norm(grad, offset, place)
+        norm = math.sqrt(square_sum(grad, offset))
+        whole.append(norm == math.sqrt(block_sum(grad**2)))
+        shards.append(norm == math.sqrt(square_sum(grad, offset % 4096)))
+    assert not all(whole), "without pages it would be the same"
+    assert all(shards) == (offset % 262_144 == 0), "pages that are counted in the shard would be seen"
 
 
 @pytest.mark.parametrize("order", ["ew", "we", "ewe"])
@@ -105,14 +112,13 @@ def test_empty_shards_have_no_part_in_norms(order, place):
     assert opt.last.norm == math.sqrt(square_sum(values["w"], 0))
 
 
-def assert_norm(size, offset, place):
-    grad = random(np.random.default_rng(size), size, np.float32)
+def assert_norm(grad, offset, place):
     expected = math.sqrt(square_sum(grad, offset))
     for target in fs.available_targets():
         for threads in (1, 3):
             before = fs.set_num_threads(threads)
             with fs.use_target(target):
-                opt = fs.SGD({"w": place.put(np.zeros(size, np.float32))}, extents={"w": (offset, 10**6)})
+                opt = fs.SGD({"w": place.put(np.zeros_like(grad))}, extents={"w": (offset, 10**6)})
                 opt.step({"w": place.put(grad)}, on_nonfinite="skip")
             fs.set_num_threads(before)
             assert opt.last.norm == expected
