@@ -168,7 +168,7 @@ std::optional<Seen> look(py::handle object, const Layout& param) {
 }  // namespace
 
 std::optional<Seen> see(py::handle object, const Layout& param) {
-    if (param.size == 0) return {};
+    if (param.size == 0 || py::isinstance<py::array>(object)) return {};
     try {
         return look(object, param);
     } catch (const py::error_already_set& error) {
