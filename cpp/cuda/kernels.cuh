@@ -23,13 +23,9 @@ constexpr int blocks_of(Path path, size_t size) {
     return size == sizeof(double) || path == Path::codes ? 2 : path == Path::bare ? 4 : 3;
 }
 
-/// Sixteen threads to a row of codes: what they find out about it, each of them does for eight elements.
-template <Path path>
-using TeamOf = WarpOf<path == Path::codes ? 16 : 32>;
-
 template <class Rule, class Real, Path path>
 __global__ void __launch_bounds__(threads, blocks_of(path, sizeof(Real))) update_kernel(const Table table) {
-    using Team = TeamOf<path>;
+    using Team = WarpOf<lanes_of(path)>;
     constexpr int rows = threads / Team::lanes;
     const Part part{blockIdx.x, gridDim.x, int(threadIdx.x) / 32 * Team::rows, rows};
     update<Team, Rule, Real, path>(table, part, Team());

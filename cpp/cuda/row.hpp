@@ -115,6 +115,10 @@ struct Rows {
     /// How far an element lies behind the thread's first.
     static RULE constexpr int behind(int i) { return i / piece * piece * Team::lanes + i % piece; }
 
+    static RULE uint32_t drawn(const Array& array, const Place& place, int i) {
+        return random_bits(array.key, place.number + uint32_t(behind(i)));
+    }
+
     template <class Element>
     static RULE Words<Element> fetch(const void* array, const Place& place) {
         const Element* const from = static_cast<const Element*>(array) + place.at;
@@ -253,7 +257,7 @@ struct Rows {
     RULE void store_halves(const Array& array, const Place& place) const {
         if (kinds.are_random(array.format))
             return give<uint16_t>(array.data, place, [=](Real value, int i) {
-                return Half::stochastic(float(value), random_bits(array.key, place.number + uint32_t(behind(i))));
+                return Half::stochastic(float(value), drawn(array, place, i));
             });
         give<uint16_t>(array.data, place, [](Real value, int) { return Half::nearest(float(value)); });
         if (kinds.split && array.format.rounding == Rounding::kahan)
@@ -279,9 +283,7 @@ struct Rows {
         const bool random = kinds.are_random(array.format);
         give<typename Code::Bits>(array.data, place, [=](Real value, int i) {
             // 16 bits of the 19 that are cut off
-            const uint32_t bits = random
-                                      ? random_bits(array.key, place.number + uint32_t(behind(i))) << (Code::cut - 16)
-                                      : uint32_t(1) << (Code::cut - 1);
+            const uint32_t bits = random ? drawn(array, place, i) << (Code::cut - 16) : uint32_t(1) << (Code::cut - 1);
             return Code::encode(float(value), inverse, bits);
         });
     }
@@ -292,8 +294,7 @@ struct Rows {
         if (kinds.are(Type::float32, format)) {
             if (sizeof(Real) == sizeof(double) && format.rounding == Rounding::stochastic)
                 return give<float>(array.data, place, [=](Real value, int i) {
-                    return Float32::stochastic(double(value),
-                                               random_bits(array.key, place.number + uint32_t(behind(i))));
+                    return Float32::stochastic(double(value), drawn(array, place, i));
                 });
             return give<float>(array.data, place, [](Real value, int) { return float(value); });
         }

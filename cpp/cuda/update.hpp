@@ -66,6 +66,9 @@ RULE constexpr Kinds kinds_of(Path path, int array) {
     }
 }
 
+/// Threads to a row. What they find out about a row of codes, each of sixteen does for eight elements.
+RULE constexpr int lanes_of(Path path) { return path == Path::codes ? 16 : 32; }
+
 /// Rows that a team takes at a time: so many that enough is on its way from memory (48 KiB for each multiprocessor).
 template <Path path, class Real, int arrays>
 constexpr int together =

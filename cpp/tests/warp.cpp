@@ -154,7 +154,7 @@ void compare(Scene alone) {
     alone.turn.update.rule = Rules::place<Rule>;
     Scene warp = alone, before = alone, full = alone;
     update<Alone, Rule, float, path>(alone.table(path), whole, Alone());
-    using Own = LaneOf<path == Path::codes ? 16 : 32>;
+    using Own = LaneOf<lanes_of(path)>;
     const Table table = warp.table(path);
     const Part part{0, 1, 0, Own::rows};
     as_a_warp<Own>([&](Own lane) { update<Own, Rule, float, path>(table, part, lane); });
