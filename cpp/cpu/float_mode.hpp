@@ -27,20 +27,28 @@ private:
     static constexpr Register standard = 0x1f80;
     static Register read() { return _mm_getcsr(); }
     static void write(Register mode) { _mm_setcsr(mode); }
-#elif defined(_M_ARM64)
-    using Register = int64_t;
-    static constexpr Register standard = 0;
-    static Register read() { return _ReadStatusReg(ARM64_FPCR); }
-    static void write(Register mode) { _WriteStatusReg(ARM64_FPCR, mode); }
-#elif defined(__aarch64__)
+#elif defined(_M_ARM64) || defined(__aarch64__)
+    /// FPCR, and above it FPSR, which has the flags.
     using Register = uint64_t;
     static constexpr Register standard = 0;
-    static Register read() {
-        Register mode;
-        __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
-        return mode;
+#if defined(_M_ARM64)
+    static Register read() { return uint64_t(_ReadStatusReg(ARM64_FPSR)) << 32 | uint32_t(_ReadStatusReg(ARM64_FPCR)); }
+    static void write(Register both) {
+        _WriteStatusReg(ARM64_FPCR, int64_t(uint32_t(both)));
+        _WriteStatusReg(ARM64_FPSR, int64_t(both >> 32));
     }
-    static void write(Register mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
+#else
+    static Register read() {
+        uint64_t mode, flags;
+        __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+        __asm__ volatile("mrs %0, fpsr" : "=r"(flags));
+        return flags << 32 | uint32_t(mode);
+    }
+    static void write(Register both) {
+        __asm__ volatile("msr fpcr, %0" : : "r"(uint64_t(uint32_t(both))));
+        __asm__ volatile("msr fpsr, %0" : : "r"(both >> 32));
+    }
+#endif
 #else
     using Register = int;
     static constexpr Register standard = 0;

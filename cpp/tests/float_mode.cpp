@@ -36,21 +36,37 @@ void scope() {
 }
 
 #if defined(__x86_64__)
-constexpr unsigned flush_to_zero = 0x8000, denormals_are_zero = 0x0040;
+#define FUSEDSTEP_CAN_FLUSH 1
+constexpr unsigned flags = 0x3f;
+unsigned mode_register() { return _mm_getcsr(); }
+void set_mode_register(unsigned mode) { _mm_setcsr(mode); }
+void flush() { _mm_setcsr(_mm_getcsr() | 0x8000 | 0x0040); }  // FTZ, DAZ
+#elif defined(__aarch64__)
+#define FUSEDSTEP_CAN_FLUSH 1
+constexpr uint64_t flags = 0;
+uint64_t mode_register() {
+    uint64_t mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
+}
+void set_mode_register(uint64_t mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
+void flush() { set_mode_register(mode_register() | 1 << 24); }  // FZ
+#endif
 
+#if defined(FUSEDSTEP_CAN_FLUSH)
 void flushing() {
-    const unsigned before = _mm_getcsr();
-    _mm_setcsr(before | flush_to_zero | denormals_are_zero);
-    const unsigned flushing = _mm_getcsr();
+    const auto before = mode_register();
+    flush();
+    const auto flushing = mode_register();
     volatile double tiny = 0x1p-1070;
     CHECK(tiny + tiny == 0);
     {
         const cpu::FloatMode mode;
         CHECK(tiny + tiny == 0x1p-1069);
     }
-    CHECK((_mm_getcsr() & ~0x3fu) == (flushing & ~0x3fu));
+    CHECK((mode_register() & ~flags) == (flushing & ~flags));
     CHECK(tiny + tiny == 0);
-    _mm_setcsr(before);
+    set_mode_register(before);
 }
 #endif
 
@@ -100,11 +116,11 @@ int main() {
         std::fesetround(FE_TONEAREST);
         CHECK(same(other, nearest));
     }
-#if defined(__x86_64__)
-    const unsigned before = _mm_getcsr();
-    _mm_setcsr(before | flush_to_zero | denormals_are_zero);
+#if defined(FUSEDSTEP_CAN_FLUSH)
+    const auto before = mode_register();
+    flush();
     const std::vector<float> flushed = stepped(3);
-    _mm_setcsr(before);
+    set_mode_register(before);
     CHECK(same(flushed, nearest));
     flushing();
 #endif
