@@ -18,10 +18,13 @@
 #if defined(_MSC_VER)
 #define RESTRICT __restrict
 #define INDEPENDENT __pragma(loop(ivdep))
+#define NOINLINE __declspec(noinline)
 #elif defined(__clang__)
 #define RESTRICT __restrict__
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#define NOINLINE __attribute__((noinline))
 #else
 #define RESTRICT __restrict__
 #define INDEPENDENT _Pragma("GCC ivdep")
+#define NOINLINE __attribute__((noinline))
 #endif

@@ -19,10 +19,10 @@ struct Cut {
     int64_t count() const { return (offset % sum_block + size + sum_block - 1) / sum_block; }
     int64_t begin(int64_t number) const { return std::max<int64_t>(0, number * sum_block - offset % sum_block); }
 
-    double sum(const Passes& passes, int64_t number) const {
+    double sum(const Norms& norms, int64_t number) const {
         const int64_t from = begin(number), to = std::min(begin(number + 1), size);
         const char* const values = static_cast<const char*>(data) + from * size_of(type);
-        return passes.squares[int(type)](values, to - from);
+        return norms[int(type)](values, to - from);
     }
 
     /// Page by page
@@ -42,7 +42,7 @@ struct Cut {
 }  // namespace
 
 std::vector<double> squares(std::span<const Work> work) {
-    const Passes& passes = *active_target()->passes;
+    const Norms& norms = *active_target()->norms;
     std::vector<Cut> tensors;
     Blocks blocks;
     for (const Work& one : work) {
@@ -51,7 +51,7 @@ std::vector<double> squares(std::span<const Work> work) {
     }
     std::vector<double> sums((size_t(blocks.size())));
     blocks.run(worth_a_thread, [&](size_t tensor, int64_t from, int64_t to) {
-        for (int64_t i = from; i < to; ++i) sums[size_t(blocks.begin(tensor) + i)] = tensors[tensor].sum(passes, i);
+        for (int64_t i = from; i < to; ++i) sums[size_t(blocks.begin(tensor) + i)] = tensors[tensor].sum(norms, i);
     });
     std::vector<double> squares;
     for (size_t i = 0; i < tensors.size(); ++i) squares.push_back(tensors[i].add(sums.data() + blocks.begin(i)));

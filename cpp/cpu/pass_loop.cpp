@@ -323,44 +323,9 @@ void pass(const Target& target, const Work& work, int64_t begin, int64_t end) {
     }
 }
 
-/// Σ x² in double: 16 sums that take turns, added by halves.
-template <class Value, class Widen>
-RULE double square_sum(const void* array, int64_t count, Widen widen) {
-    constexpr int lanes = 16;
-    const Value* const values = static_cast<const Value*>(array);
-    double sums[lanes] = {};
-    const int64_t even = count / lanes * lanes;
-    for (int64_t i = 0; i < even; i += lanes)
-        for (int lane = 0; lane < lanes; ++lane) {
-            const double x = widen(values[i + lane]);
-            sums[lane] += x * x;
-        }
-    for (int64_t i = even; i < count; ++i) {
-        const double x = widen(values[i]);
-        sums[i - even] += x * x;
-    }
-    for (int half = lanes / 2; half > 0; half /= 2)
-        for (int lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
-    return sums[0];
-}
-
-double squares_float32(const void* array, int64_t count) {
-    return square_sum<float>(array, count, [](float x) { return double(x); });
-}
-double squares_float64(const void* array, int64_t count) {
-    return square_sum<double>(array, count, [](double x) { return x; });
-}
-double squares_float16(const void* array, int64_t count) {
-    return square_sum<uint16_t>(array, count, [](uint16_t x) { return double(Float16::widen(x)); });
-}
-double squares_bfloat16(const void* array, int64_t count) {
-    return square_sum<uint16_t>(array, count, [](uint16_t x) { return double(BFloat16::widen(x)); });
-}
-
 }  // namespace
 
 extern constinit const Passes passes;
-constinit const Passes passes = {{pass<float>, pass<double>},
-                                 {squares_float32, squares_float64, squares_float16, squares_bfloat16}};
+constinit const Passes passes = {pass<float>, pass<double>};
 
 }  // namespace fusedstep::FUSEDSTEP_TARGET

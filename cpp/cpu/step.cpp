@@ -28,7 +28,7 @@ void run_part(const Target& target, const Work& work, int64_t begin, int64_t end
     const int type = int(work.type);
     const Loop loop = target.loops[work.update->rule][type][work.border.coupled != 0];
     const auto sweep = [&](int64_t from, int64_t to) {
-        if (work.cargo) return target.passes->passes[type](target, work, from, to);
+        if (work.cargo) return (*target.passes)[type](target, work, from, to);
         loop(work.update->numbers, work.border, work.buffers, from, to);
     };
     if (work.ring.planes == 0) return sweep(begin, end);

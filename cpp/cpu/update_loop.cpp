@@ -8,6 +8,7 @@ namespace fusedstep::FUSEDSTEP_TARGET {
 
 extern const Halves halves;  // half_loop.cpp
 extern const Passes passes;  // pass_loop.cpp
+extern const Norms norms;    // norm_loop.cpp
 extern const Stats stats;    // stats_loop.cpp
 
 namespace {
@@ -63,7 +64,7 @@ constexpr void enter(Loop (&row)[arithmetic_types][2]) {
 
 template <class... Rule>
 constexpr Target table(List<Rule...>) {
-    Target target{FUSEDSTEP_TARGET_NAME, {}, {fold<float>, fold<double>}, &halves, &passes, &stats};
+    Target target{FUSEDSTEP_TARGET_NAME, {}, {fold<float>, fold<double>}, &halves, &passes, &norms, &stats};
     int row = 0;
     (enter<Rule>(target.loops[row++]), ...);
     return target;

@@ -32,10 +32,8 @@ using Pass = void (*)(const Target& target, const Work& work, int64_t begin, int
 /// The sum of the squares of so many numbers, in double.
 using Squares = double (*)(const void* values, int64_t count);
 
-struct Passes {
-    Pass passes[arithmetic_types];
-    Squares squares[array_types];
-};
+using Passes = Pass[arithmetic_types];
+using Norms = Squares[array_types];
 
 struct Target {
     const char* name;
@@ -43,6 +41,7 @@ struct Target {
     Fold folds[arithmetic_types];
     const Halves* halves;
     const Passes* passes;
+    const Norms* norms;
     const Stats* stats;
 };
 
