@@ -147,7 +147,7 @@ NO_ARRAYS = [
 ]
 WRONG_TYPES = [
     ("int", lambda a: a.astype(np.int64), TypeError, FLOATS, "int64"),
-    ("uint8", lambda a: a.astype(np.uint8), TypeError, FLOATS, "uint8"),
+    ("uint8", lambda a: abs(a).astype(np.uint8), TypeError, FLOATS, "uint8"),
     ("bool", lambda a: a > 0, TypeError, FLOATS, "bool"),
     ("object", lambda a: a.astype(object), TypeError, FLOATS, "object"),
     (
