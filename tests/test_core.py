@@ -62,7 +62,13 @@ def core(tmp_path_factory) -> Path:
 
 
 #: source of loops -> the one name that its objects export
-LOOPS = {"update_loop.cpp": "target", "half_loop.cpp": "halves", "pass_loop.cpp": "passes", "stats_loop.cpp": "stats"}
+LOOPS = {
+    "update_loop.cpp": "target",
+    "half_loop.cpp": "halves",
+    "pass_loop.cpp": "passes",
+    "norm_loop.cpp": "norms",
+    "stats_loop.cpp": "stats",
+}
 
 
 def loop_objects(build: Path, source: str) -> dict[str, Path]:

@@ -39,16 +39,19 @@ RULE Sum add(uint32_t a, uint32_t b, uint32_t c) {
 
 /// The lowest three binary digits of many numbers, digit by digit: bit i of a word belongs to number i.
 struct Digits {
-    uint32_t ones[lanes] = {}, twos[lanes] = {}, fours[lanes] = {};
+    uint32_t ones[lanes], twos[lanes], fours[lanes];
 
     /// Adds the words of eight rows. What is carried is worth eight.
     template <class Word, class Mark>
     RULE void add_rows(const Word* RESTRICT words, uint32_t* RESTRICT eights, Mark mark) {
         for (int i = 0; i < lanes; ++i) {
-            const auto at = [&](int row) { return mark(words[row * lanes + i]); };
-            const Sum a = add(ones[i], at(0), at(1)), b = add(a.digit, at(2), at(3)), c = add(b.digit, at(4), at(5)),
-                      d = add(c.digit, at(6), at(7)), e = add(twos[i], a.carry, b.carry),
-                      f = add(e.digit, c.carry, d.carry), g = add(fours[i], e.carry, f.carry);
+            const Word* const column = words + i;
+            const Sum a = add(ones[i], mark(column[0]), mark(column[lanes])),
+                      b = add(a.digit, mark(column[2 * lanes]), mark(column[3 * lanes])),
+                      c = add(b.digit, mark(column[4 * lanes]), mark(column[5 * lanes])),
+                      d = add(c.digit, mark(column[6 * lanes]), mark(column[7 * lanes])),
+                      e = add(twos[i], a.carry, b.carry), f = add(e.digit, c.carry, d.carry),
+                      g = add(fours[i], e.carry, f.carry);
             ones[i] = d.digit;
             twos[i] = f.digit;
             fours[i] = g.digit;
@@ -71,7 +74,7 @@ NOINLINE void count_window(const float* RESTRICT values, int count, int lowest, 
                            int (&counts)[window + 1]) {
     constexpr int groups = stats_block / group;
     const auto marked = [&](float value) { return mark(value, lowest); };
-    Digits small, large;
+    Digits small = {}, large = {};
     uint32_t eights[groups][lanes], sixty_fours[groups / rows][lanes];
     int done = 0;
     for (; (done + 1) * group <= count; ++done) {
