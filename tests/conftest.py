@@ -1,10 +1,9 @@
-"""What every test file may use: the cases, random arrays, and equality of bytes."""
+"""What every test file may ask for: targets, places, threads, and an optimizer in two places."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +11,7 @@ import pytest
 import fusedstep as fs
 
 from places import PLACES, built
-
-#: Orders of the axes in memory that are dense without being C's alone.
-LAYOUTS = ("C", "Fortran", "permuted")
+from twins import Twins
 
 
 def pytest_report_header() -> str:
@@ -68,19 +65,7 @@ def set_threads():
     fs.set_num_threads(before)
 
 
-def laid_out(values: np.ndarray, layout: str) -> np.ndarray:
-    """A copy whose axes lie in memory as the layout says: permuted has the first axis innermost, the others as in C."""
-    axes = list(range(values.ndim))
-    axes = {"C": axes, "Fortran": axes[::-1], "permuted": axes[1:] + axes[:1]}[layout]
-    return values.transpose(axes).copy(order="C").transpose(np.argsort(axes).astype(int))
-
-
-def frozen(value: Any) -> Any:
-    """A value that == compares: arrays by their bytes, dicts and lists item by item, in any order of a dict."""
-    if isinstance(value, np.ndarray):
-        return type(value), value.dtype, value.shape, value.tobytes()
-    if isinstance(value, dict):
-        return {key: frozen(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [frozen(item) for item in value]
-    return value
+@pytest.fixture
+def twins(device):
+    """Makes an optimizer on the processor and the same one on a device."""
+    return lambda *args, **kwargs: Twins(device, *args, **kwargs)

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from conftest import LAYOUTS, laid_out
 
-from cases import CASES, DTYPES, IDS, SHARED, random, same_bytes
+from cases import CASES, DTYPES, IDS, LAYOUTS, SHARED, laid_out, random, same_bytes
 
 #: Steps that move the parameters.
 STEPS = 2

@@ -17,11 +17,10 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from conftest import frozen, laid_out
 from fusedstep import numpy_step
 from fusedstep.configured import ONCE
 
-from cases import random, same_bytes
+from cases import frozen, laid_out, random, same_bytes
 
 LR = 0.05
 

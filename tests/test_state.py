@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from conftest import LAYOUTS, frozen, laid_out
 
-from cases import CASES, DTYPES, IDS, random, same_bytes
+from cases import CASES, DTYPES, IDS, LAYOUTS, frozen, laid_out, random, same_bytes
 
 STEPS = 12
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from conftest import frozen
 
-from cases import CASES, DTYPES, IDS, assert_same_state, random, same_bytes
+from cases import CASES, DTYPES, IDS, assert_same_state, frozen, random, same_bytes
 
 
 def fill(tree, leaves):

@@ -8,9 +8,8 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 import fusedstep as fs
-from conftest import LAYOUTS, laid_out
 
-from cases import CASES, DTYPES, IDS, OPTIONS, SHARED, assert_same_state, pair, random, same_bytes
+from cases import CASES, DTYPES, IDS, LAYOUTS, OPTIONS, SHARED, assert_same_state, laid_out, pair, random, same_bytes
 
 # T06: the contract holds for every value
 

@@ -1,0 +1,218 @@
+"""Steps that are captured in a graph, on a CUDA device or on one that the processor plays."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+
+from cases import random
+from twins import SHAPES, on, start
+
+
+@pytest.fixture
+def captured(device):
+    """Captures what a function puts into a stream; what is returned launches it."""
+    if not device.simulation:
+        torch = pytest.importorskip("torch")
+
+        def capture(step):
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph), fs.cuda.use_stream(torch.cuda.current_stream().cuda_stream):
+                step()
+            return graph.replay
+
+        yield capture
+        return
+
+    def capture(step):
+        with fs.cuda.use_stream(0xCA97):
+            step()
+        return device.simulation.fusedstep_launch_graph
+
+    yield capture
+    device.simulation.fusedstep_drop_graph()
+
+
+@pytest.mark.parametrize("stages", [{}, {"max_norm": 0.5}, {"on_nonfinite": "skip", "grad_scale": 2.0}])
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RAdam", "NAdam", "WindowedAdagrad"])
+def test_a_captured_step_is_the_next_step_each_time(twins, captured, name, stages):
+    pair = twins(name, {"lr": 0.1})
+    grads = start(1)
+    bound = pair.other.bind(on(pair.device, grads), **stages)
+    pair.kernel.step(grads, **stages)
+    bound.step()
+    launch = captured(bound.step)
+    pair.check()  # nothing has happened while it was captured
+    for _ in range(20):
+        launch()
+        pair.kernel.step(grads, **stages)
+    pair.check()
+    bound.step()
+    pair.kernel.step(grads, **stages)
+    pair.check()
+
+
+def test_a_captured_step_reads_the_learning_rate(twins, captured):
+    pair = twins("Adam", {"lr": 0.1})
+    grads = start(1)
+    bound = pair.other.bind(on(pair.device, grads))
+    pair.kernel.step(grads)
+    bound.step()
+    launch = captured(bound.step)
+    for rate in (0.1, 0.5, 0.01):
+        for optimizer in (pair.kernel, pair.other):
+            optimizer.param_groups[0]["lr"] = rate
+        fs.cuda.put_rates(pair.other)
+        launch()
+        pair.kernel.step(grads)
+    pair.check()
+
+
+def test_a_graph_keeps_what_it_was_captured_with(twins, captured):
+    """Eager steps with other gradients, or with some missing, change nothing of what a launch does."""
+    pair = twins("Adam", {"lr": 0.1})
+    grads, others = start(1), start(2)
+    there = on(pair.device, grads)
+    for optimizer, own in ((pair.kernel, grads), (pair.other, there)):
+        optimizer.step(own)
+    launch = captured(lambda: pair.other.step(there))
+    for more in (others, {**others, "w": None}, others):
+        pair.step(more)
+        launch()
+        pair.kernel.step(grads)
+        pair.check()
+
+
+def test_loading_state_between_launches(twins, captured):
+    pair = twins("NAdam", {"lr": 0.1})
+    grads = start(1)
+    bound = pair.other.bind(on(pair.device, grads))
+    for _ in range(3):
+        pair.kernel.step(grads)
+        bound.step()
+    saved = pair.kernel.state_dict()
+    launch = captured(bound.step)
+    for _ in range(4):
+        launch()
+    pair.other.load_state_dict(saved)
+    for key, value in pair.here.items():
+        fs.cuda.to_device(pair.there[key], value)
+    launch()
+    pair.kernel.step(grads)
+    pair.check()
+
+
+def test_the_last_outcome(twins, captured):
+    pair = twins("SGD", {"lr": 0.1})
+    last = []
+    grads = start(1)
+    for optimizer, own in ((pair.kernel, grads), (pair.other, on(pair.device, grads))):
+        optimizer.step(own, max_norm=1.0)
+        optimizer.step(own, norm=math.inf, on_nonfinite="skip")
+        last.append((tuple(optimizer.last), optimizer.skipped))
+        optimizer.step(own)
+        last.append(tuple(optimizer.last))
+    np.testing.assert_equal(last[:2], last[2:])
+    bound = pair.other.bind(on(pair.device, grads), max_norm=1.0)
+    bound.step()
+    norm = pair.other.last.norm
+    other = pair.other.bind(on(pair.device, start(2)), max_norm=1.0)
+    other.step()
+    launch = captured(other.step)
+    before = pair.other.last.norm
+    assert before != norm
+    bound.step()
+    assert pair.other.last.norm == norm
+    launch()
+    assert pair.other.last.norm == before
+
+
+def test_steps_without_any_gradient_count_too(twins):
+    pair = twins("SGD", {"lr": 0.1})
+    for grads in (start(1), dict.fromkeys(SHAPES), start(2)):
+        pair.step(grads, max_norm=1.0, on_nonfinite="skip")
+        pair.check()
+
+
+@pytest.mark.filterwarnings("ignore:The CUDA Graph is empty")
+def test_what_cannot_be_captured(device, captured):
+    grads = on(device, start(1))
+    first = fs.SGD(on(device, start()), lr=0.1)
+    with pytest.raises(RuntimeError, match="must have been run before with the same arrays"):
+        captured(lambda: first.step(grads))
+    scheduled = fs.SGD(on(device, start()), lr=lambda t: 0.1)
+    scheduled.step(grads)
+    with pytest.raises(RuntimeError, match="SGD: lr must be a number in a step that is captured, got a schedule"):
+        captured(lambda: scheduled.step(grads))
+    ahead = fs.SGD(on(device, start()), momentum=0.9)
+    ahead.lookahead()
+    with pytest.raises(RuntimeError, match="lookahead must be called outside of what is captured, got a stream that"):
+        captured(ahead.lookahead)
+    raising = fs.SGD(on(device, start()), lr=0.1).bind(grads, on_nonfinite="raise")
+    raising.step()
+    with pytest.raises(RuntimeError, match="on_nonfinite must be 'propagate' or 'skip' in a step that is captured"):
+        captured(raising.step)
+
+
+def test_a_scale_that_changes_between_launches(twins, captured):
+    pair = twins("NAdam", {"lr": 0.1})
+    grads, scale = start(1), pair.device.put(np.full((), 0.3, np.float32))
+    bound = pair.other.bind(on(pair.device, grads), grad_scale=scale)
+    bound.step()
+    launch = captured(bound.step)
+    pair.kernel.step(grads, grad_scale=float(np.float32(0.3)))
+    pair.check()
+    for number in (1024, 0.7, 1e-3, 1):
+        value = np.full((), number, np.float32)
+        fs.cuda.to_device(scale, value)
+        launch()
+        pair.kernel.step(grads, grad_scale=value.item())
+        pair.check()
+
+
+def test_a_norm_that_changes_between_launches(twins, captured):
+    pair = twins("Adam", {"lr": 0.1})
+    grads, norm = start(1), pair.device.put(np.full(1, 5.0))
+    bound = pair.other.bind(on(pair.device, grads), norm=norm, max_norm=1.0, on_nonfinite="skip")
+    bound.step()
+    launch = captured(bound.step)
+    pair.kernel.step(grads, norm=5.0, max_norm=1.0)
+    for value in (0.1, math.inf, 7.0, math.nan, 3.0):
+        fs.cuda.to_device(norm, np.full(1, value))
+        launch()
+        pair.kernel.step(grads, norm=value, max_norm=1.0, on_nonfinite="skip")
+        pair.check()
+    assert pair.other.skipped == 2
+
+
+def test_training_with_a_loss_scale_in_one_graph(twins, captured):
+    """As a GradScaler does it: the scale is halved until gradients of half precision hold it, and doubled later."""
+    pair = twins("Adam", {"lr": 0.1})
+    rng, scale, held = np.random.default_rng(8), np.full((), 2.0**20, np.float32), {}
+
+    def scaled():
+        with np.errstate(over="ignore"):
+            return {key: np.asarray(value * scale).astype(np.float16) for key, value in gradients.items()}
+
+    gradients = {key: random(rng, shape, np.float32) for key, shape in SHAPES.items()}
+    there, number = on(pair.device, scaled()), pair.device.put(scale)
+    bound = pair.other.bind(there, grad_scale=number, on_nonfinite="skip")
+    bound.step()
+    pair.kernel.step(scaled(), grad_scale=scale.item(), on_nonfinite="skip")
+    launch = captured(bound.step)
+    for t in range(20):
+        skipped = pair.kernel.skipped
+        gradients = {key: random(rng, shape, np.float32) for key, shape in SHAPES.items()}
+        held = scaled()
+        for key, value in held.items():
+            fs.cuda.to_device(there[key], value)
+        fs.cuda.to_device(number, scale)
+        launch()
+        pair.kernel.step(held, grad_scale=scale.item(), on_nonfinite="skip")
+        pair.check()
+        scale *= 0.5 if pair.kernel.skipped > skipped else 2.0 if t % 4 == 3 else 1.0
+    assert 3 < pair.other.skipped < 15
