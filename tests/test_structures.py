@@ -614,3 +614,12 @@ def test_trees_that_change_while_they_are_read(kind, cls, error, fact):
     with pytest.raises(error, match=rf"SGD: grads.* must {fact}"):
         opt.step(grads)
     assert all((param == 1).all() for param in (params.values() if kind == "dict" else params))
+
+
+def test_a_list_of_groups_that_is_emptied_while_it_is_read():
+    params, grads = [np.ones(3), np.ones(3)], [np.ones(3).view(Clearing), np.ones(3)]
+    opt = fs.SGD([{"params": param} for param in params], lr=0.5)
+    Clearing.tree = grads
+    opt.step(grads)
+    assert grads == []
+    assert all((param == 0.5).all() for param in params)

@@ -86,10 +86,10 @@ void Plan::match(const py::object& tree, const std::string& argument, Take take)
     if (!PyList_Check(tree.ptr()) && !PyTuple_Check(tree.ptr()))
         throw py::type_error(optimizer_ + ": " + argument + " must be a list with one entry for each group, got " +
                              Py_TYPE(tree.ptr())->tp_name);
-    if (py::len(tree) != options_.size())
+    const py::tuple entries(tree);  // whatever becomes of a list while its arrays are read
+    if (entries.size() != options_.size())
         throw py::value_error(optimizer_ + ": " + argument + " must have " + std::to_string(options_.size()) +
-                              " entries, one for each group, got " + std::to_string(py::len(tree)));
-    const py::sequence entries = py::reinterpret_borrow<py::sequence>(tree);
+                              " entries, one for each group, got " + std::to_string(entries.size()));
     for (size_t i = 0; i < options_.size(); ++i) one(i, entries[i]);
 }
 
