@@ -11,6 +11,8 @@ namespace {
 template <class Element>
 class Ahead {
 public:
+    static constexpr int page = int(4096 / sizeof(Element));
+
     RULE Ahead(const Element* values, int first)
         : at_(reinterpret_cast<uintptr_t>(values) + uintptr_t(first) * sizeof(Element)) {}
 

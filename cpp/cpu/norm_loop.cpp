@@ -11,7 +11,7 @@ template <class Format>
 double squares(const void* array, int64_t count) {
     using Element = typename Format::Element;
     const auto* const values = static_cast<const Element*>(array);
-    Ahead ahead(values, 4096 / sizeof(Element));
+    Ahead ahead(values, Ahead<Element>::page);
     double sums[lanes] = {};
     each_row(
         int(count),

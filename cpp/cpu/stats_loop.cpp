@@ -28,7 +28,7 @@ RULE void add(const typename Format::Element* values, int count, Ahead<typename 
                     kept = as<Real>(as<Word>(kept) & -finite);
                 }
                 const double x = kept;
-                absolute[lane] += __builtin_fabs(x);
+                absolute[lane] += fabs(x);
                 squares[lane] += x * x;
                 sum[lane] += x;
             }
@@ -107,7 +107,8 @@ void compare(const void* before, const void* after, int64_t size, Change& change
     const auto* RESTRICT old = static_cast<const Element*>(before);
     const auto* RESTRICT now = static_cast<const Element*>(after);
     const int count = int(size);
-    Ahead old_ahead(old, 4096 / sizeof(Element)), now_ahead(now, 4096 / sizeof(Element));
+    constexpr int page = Ahead<Element>::page;
+    Ahead old_ahead(old, page), now_ahead(now, page);
     double changes[lanes] = {}, sizes[lanes] = {};
     each_row(
         count,
