@@ -106,6 +106,17 @@ def test_any_bits(dtype, spread, somewhere):
         assert_same(of_type(values, dtype), somewhere)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("exponent", [-100, -115, -130])
+def test_tiny_numbers_among_zeros(dtype, exponent, somewhere):
+    """All of a block lies in the first bins, where zeros would be taken for subnormal numbers."""
+    rng = np.random.default_rng(-exponent)
+    values = rng.standard_normal(5000) * 2.0**exponent * rng.integers(0, 2, 5000)
+    for length in (1, 100, 128, 4096, 5000):
+        found = assert_same(of_type(values[:length], dtype), somewhere)
+        assert found["0"].zeros > 0 or length == 1
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_extremes_in_every_lane(dtype, somewhere):
     sign = 1 << (8 * word(dtype).itemsize - 1)

@@ -125,9 +125,10 @@ RULE void count_bins(const float* values, int count, int zeros, int nonfinite, i
         histogram[lowest + i] += counts[i];
         left -= counts[i];
     }
-    if (left == 0) return;
-    count_below(values, count, lowest, histogram);
-    histogram[0] -= zeros;
+    if (left > 0) {
+        count_below(values, count, lowest, histogram);
+        histogram[0] -= zeros;
+    }
 }
 
 }  // namespace
