@@ -1,5 +1,5 @@
-// How many numbers of a block lie in which bin: each number becomes a bit in a word, and words are added bit by bit, as
-// many at a time as a target has lanes. Under the conditions of loops.hpp.
+// How many numbers of a block lie in which bin: each number becomes a bit in a word, and words are added bit by bit,
+// sixteen side by side. Under the conditions of loops.hpp.
 #pragma once
 
 #include "../kernel/stats.hpp"
@@ -75,28 +75,28 @@ NOINLINE void count_window(const float* RESTRICT values, int count, int lowest, 
     constexpr int groups = stats_block / group;
     const auto marked = [&](float value) { return mark(value, lowest); };
     Digits small = {}, large = {};
-    uint32_t eights[groups][lanes], sixty_fours[groups / rows][lanes];
+    uint32_t eights[groups * lanes], sixty_fours[groups / rows * lanes];
     int done = 0;
     for (; (done + 1) * group <= count; ++done) {
         ahead.ask(group / 2);
-        small.add_rows(values + done * group, eights[done], marked);
+        small.add_rows(values + done * group, eights + done * lanes, marked);
     }
     if (done * group < count) {
         float rest[group] = {};
         for (int i = done * group; i < count; ++i) rest[i - done * group] = values[i];
-        small.add_rows(rest, eights[done++], marked);
+        small.add_rows(rest, eights + done++ * lanes, marked);
     }
     for (; done % rows; ++done)
-        for (int i = 0; i < lanes; ++i) eights[done][i] = 0;
+        for (int i = 0; i < lanes; ++i) eights[done * lanes + i] = 0;
     for (int i = 0; i < done / rows; ++i)
-        large.add_rows(eights[i * rows], sixty_fours[i], [](uint32_t word) { return word; });
+        large.add_rows(eights + i * group, sixty_fours + i * lanes, [](uint32_t word) { return word; });
     add_bits(small.ones, 1, counts);
     add_bits(small.twos, 2, counts);
     add_bits(small.fours, 4, counts);
     add_bits(large.ones, 8, counts);
     add_bits(large.twos, 16, counts);
     add_bits(large.fours, 32, counts);
-    for (int i = 0; i < done / rows; ++i) add_bits(sixty_fours[i], 64, counts);
+    for (int i = 0; i < done / rows; ++i) add_bits(sixty_fours + i * lanes, 64, counts);
 }
 
 /// The bins below the window, one number after the other. Neighbours are often alike, and a count must not wait for the

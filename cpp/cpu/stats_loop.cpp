@@ -1,5 +1,5 @@
-// The numbers of a block, read once: sums in double, counts, and a histogram of the exponents. Compiled once per
-// target, under the conditions of loops.hpp.
+// The numbers of a block, which comes from memory once: sums in double, counts, and a histogram of the exponents.
+// Compiled once per target, under the conditions of loops.hpp.
 #include <type_traits>
 
 #include "../kernel/target.hpp"
