@@ -15,7 +15,7 @@ double squares(const void* array, int64_t count) {
     double sums[lanes] = {};
     each_row(
         int(count),
-        [&](const Element* row) {
+        [&](const Element* row) IN_LINE {
             ahead.ask(lanes);
             for (int lane = 0; lane < lanes; ++lane) {
                 const double x = Format::widen(row[lane]);

@@ -19,7 +19,7 @@ RULE void add(const typename Format::Element* values, int count, Ahead<typename 
     double absolute[lanes] = {}, squares[lanes] = {}, sum[lanes] = {};
     each_row(
         count,
-        [&](const typename Format::Element* row) {
+        [&](const typename Format::Element* row) IN_LINE {
             ahead.ask(lanes / 2);
             for (int lane = 0; lane < lanes; ++lane) {
                 Real kept = Format::widen(row[lane]);
@@ -112,7 +112,7 @@ void compare(const void* before, const void* after, int64_t size, Change& change
     double changes[lanes] = {}, sizes[lanes] = {};
     each_row(
         count,
-        [&](const Element* from, const Element* to) {
+        [&](const Element* from, const Element* to) IN_LINE {
             old_ahead.ask(lanes);
             now_ahead.ask(lanes);
             for (int lane = 0; lane < lanes; ++lane) {
