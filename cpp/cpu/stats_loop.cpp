@@ -112,7 +112,7 @@ void compare(const void* before, const void* after, int64_t size, Change& change
     double changes[lanes] = {}, sizes[lanes] = {};
     each_row(
         count,
-        [&](const Element* from, const Element* to) IN_LINE {
+        [&](const Element* from, const Element* to) {
             old_ahead.ask(lanes);
             now_ahead.ask(lanes);
             for (int lane = 0; lane < lanes; ++lane) {
