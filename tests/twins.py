@@ -54,12 +54,9 @@ class Twins:
         np.testing.assert_equal(tuple(self.other.last), tuple(self.kernel.last))
 
 
-NAN = np.float32(np.nan)
-
-
 def spoiled(tree):
     made = clone(tree)
-    made["b"][3] = NAN
+    made["b"][3] = np.nan
     return made
 
 

@@ -13,6 +13,9 @@ namespace {
 /// Bins that are counted at a time: the powers of two that int32 has.
 constexpr int window = 31;
 
+/// Bits of a word, of which the last stays 0: counters fill whole vectors.
+constexpr int word_bits = window + 1;
+
 /// Words of a column that are added at a time.
 constexpr int rows = 8;
 
@@ -62,16 +65,16 @@ struct Digits {
 
 /// Adds `worth` to a bin for each of its bits in a row.
 RULE void add_bits(const uint32_t* RESTRICT words, int worth, int* RESTRICT counts) {
-    int bits[window + 1] = {};
+    int bits[word_bits] = {};
     for (int i = 0; i < lanes; ++i)
-        for (int bin = 0; bin <= window; ++bin) bits[bin] += words[i] >> bin & 1;
-    for (int bin = 0; bin <= window; ++bin) counts[bin] += worth * bits[bin];
+        for (int bin = 0; bin < word_bits; ++bin) bits[bin] += words[i] >> bin & 1;
+    for (int bin = 0; bin < word_bits; ++bin) counts[bin] += worth * bits[bin];
 }
 
 /// How many are in each bin of a window. Not in line, where it would be vectorised only in part.
 template <class Element>
 NOINLINE void count_window(const float* RESTRICT values, int count, int lowest, Ahead<Element>& ahead,
-                           int (&counts)[window + 1]) {
+                           int (&counts)[word_bits]) {
     constexpr int groups = stats_block / group;
     const auto marked = [&](float value) { return mark(value, lowest); };
     Digits small = {}, large = {};
@@ -117,7 +120,7 @@ RULE void count_bins(const float* values, int count, int zeros, int nonfinite, i
     int left = count - zeros - nonfinite;
     if (left == 0) return;
     const int lowest = top < window ? 0 : top - (window - 1);
-    int counts[window + 1] = {};
+    int counts[word_bits] = {};
     count_window(values, count, lowest, ahead, counts);
     if (lowest == 0) counts[0] -= zeros + (group - count % group) % group;  // some were added at the end
     if (top == bins - 1) counts[window - 1] -= nonfinite;

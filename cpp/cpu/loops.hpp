@@ -17,17 +17,16 @@
 
 #if defined(_MSC_VER)
 #define RESTRICT __restrict
-#define INDEPENDENT __pragma(loop(ivdep))
 #define NOINLINE __declspec(noinline)
 #define IN_LINE
-#elif defined(__clang__)
-#define RESTRICT __restrict__
-#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#define NOINLINE __attribute__((noinline))
-#define IN_LINE __attribute__((always_inline))
+#define INDEPENDENT __pragma(loop(ivdep))
 #else
 #define RESTRICT __restrict__
-#define INDEPENDENT _Pragma("GCC ivdep")
 #define NOINLINE __attribute__((noinline))
 #define IN_LINE __attribute__((always_inline))
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
 #endif
