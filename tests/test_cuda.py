@@ -133,6 +133,21 @@ def test_functions(device):
         assert same_bytes(device.get(actual), expected)
 
 
+def test_every_significand(device):
+    """Tensors of codes make roots and quotients of approximations on a GPU: of all floats there, of some here."""
+    begin, end = np.float32([1, 2]).view(np.uint32)
+    floats = np.arange(begin, end, 509 if device.simulation else 1, np.uint32).view(np.float32)
+    rng = np.random.default_rng(5)
+    here = random(rng, floats.size, np.float32)
+    there = device.put(here)
+    pair = [fs.AdamW(param, state="sq8") for param in (here, there)]
+    # The floats themselves, so that v's are spread over two binades; then any two behind each other
+    for grad in (floats, *(rng.permutation(floats) * sign for sign in (1, -1, 1))):
+        pair[0].step(grad)
+        pair[1].step(device.put(grad))
+        assert same_bytes(device.get(there), here)
+
+
 def test_more_than_2_31_elements(device):
     if device.simulation:
         pytest.skip("needs 17 GB on a GPU")

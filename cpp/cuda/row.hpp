@@ -137,8 +137,8 @@ struct Rows {
         return fetched;
     }
 
-    template <class Element>
-    static RULE void put(void* array, const Place& place, const Pack<Element>& pack) {
+    template <class Element, class Packed>
+    static RULE void put(void* array, const Place& place, const Packed& pack) {
         Element* const to = static_cast<Element*>(array) + place.at;
         if (place.whole) {
             for (int n = 0; n < pieces; ++n) Team::write(to + behind(n * piece), pack.pieces[n]);
@@ -152,7 +152,7 @@ struct Rows {
     RULE void give(void* array, const Place& place, Narrow narrow) const {
         Pack<Element> pack;
         for (int i = 0; i < held; ++i) pack[i] = narrow(x[i], i);
-        put(array, place, pack);
+        put<Element>(array, place, pack);
     }
 
     /// In the arithmetic's own type
@@ -222,7 +222,7 @@ struct Rows {
         const float scale = raw.scale();
         uint32_t strange = 0;
         for (int n = 0; n < pieces; ++n) strange |= Code::not_numbers(codes.pieces[n].words[0]);
-        widen([&](int i) { return Code::value(codes[i], scale); });
+        widen([&](int i) { return Code::value(Code::of_four(codes.pieces[i / piece].words[0], i % piece), scale); });
         if (strange) widen([&](int i) { return codes[i] == Bits(Code::not_a_number) ? Real(NAN) : x[i]; });
     }
     template <Kinds kinds>
@@ -253,8 +253,31 @@ struct Rows {
         take<every_kind>(look<every_kind>(array, place), array, place);
     }
 
+    /// In bfloat16, two in a word. `round` is for numbers; what is none is looked for in all at once.
+    template <class Round>
+    RULE void give_halves(void* array, const Place& place, Round round) const {
+        uint32_t rounded[held];
+        bool strange = false;
+        for (int i = 0; i < held; ++i) rounded[i] = round(float(x[i]), i);
+        for (int i = 0; i < held; i += 2) strange |= (x[i] != x[i]) | (x[i + 1] != x[i + 1]);
+        if (strange)
+            for (int i = 0; i < held; ++i)
+                if (x[i] != x[i]) rounded[i] = BFloat16::not_a_number << 16;
+        Words<uint16_t> halves;
+        for (int i = 0; i < held; i += 2)
+            halves.pieces[i / piece].words[i % piece / 2] = BFloat16::joined(rounded[i], rounded[i + 1]);
+        put<uint16_t>(array, place, halves);
+    }
+
     template <class Half, Kinds kinds>
     RULE void store_halves(const Array& array, const Place& place) const {
+        if constexpr (!kinds.split && held > piece) {  // for fewer it does not pay
+            if (kinds.are_random(array.format))
+                return give_halves(array.data, place, [=](float value, int i) {
+                    return BFloat16::rounded(value, drawn(array, place, i));
+                });
+            return give_halves(array.data, place, [](float value, int) { return BFloat16::rounded(value); });
+        }
         if (kinds.are_random(array.format))
             return give<uint16_t>(array.data, place, [=](Real value, int i) {
                 return Half::stochastic(float(value), drawn(array, place, i));
@@ -268,24 +291,34 @@ struct Rows {
     template <class Code, Kinds kinds>
     RULE void store_codes(const Array& array, const Place& place, Team team) const {
         const auto largest = [&](auto size) {
-            int32_t largest = 0;
+            uint32_t largest = 0;
             for (int i = 0; i < held; ++i) {
-                const int32_t mine = place.whole || behind(i) < place.left ? int32_t(size(float(x[i]))) : 0;
+                const uint32_t mine = place.whole || behind(i) < place.left ? uint32_t(size(float(x[i]))) : 0;
                 largest = mine > largest ? mine : largest;
             }
-            return uint32_t(team.largest(largest));
+            return team.largest(largest);
         };
-        uint32_t size = largest([](float x) { return Code::size(x); });
-        if (team.any(size >= infinity_bits)) size = largest([](float x) { return Code::finite_size(x); });
+        uint32_t size = largest([](float x) { return Code::plain_size(x); });
+        const bool strange = team.any(size >= Code::most);
+        if (strange) size = largest([](float x) { return Code::finite_size(x); });
         const float scale = Code::scale(size), inverse = Code::inverse(scale);
         if (team.lane() == 0 && place.left > 0)
             static_cast<float*>(array.format.rest)[uint64_t(place.at) / row] = scale;
         const bool random = kinds.are_random(array.format);
-        give<typename Code::Bits>(array.data, place, [=](Real value, int i) {
-            // 16 bits of the 19 that are cut off
-            const uint32_t bits = random ? drawn(array, place, i) << (Code::cut - 16) : uint32_t(1) << (Code::cut - 1);
-            return Code::encode(float(value), inverse, bits);
-        });
+        // 16 bits of the 19 that are cut off
+        const auto bits = [&](int i) {
+            return random ? drawn(array, place, i) << (Code::cut - 16) : uint32_t(1) << (Code::cut - 1);
+        };
+        if (strange)
+            return give<typename Code::Bits>(
+                array.data, place, [=](Real value, int i) { return Code::encode(float(value), inverse, bits(i)); });
+        Words<typename Code::Bits> codes;
+        for (int i = 0; i < held; i += piece) {
+            const float values[] = {float(x[i]), float(x[i + 1]), float(x[i + 2]), float(x[i + 3])};
+            const uint32_t of_each[] = {bits(i), bits(i + 1), bits(i + 2), bits(i + 3)};
+            codes.pieces[i / piece].words[0] = Code::encode(values, inverse, of_each);
+        }
+        put<typename Code::Bits>(array.data, place, codes);
     }
 
     template <Kinds kinds>
@@ -311,9 +344,9 @@ struct Rows {
 
     static RULE void zero(void* array, Type type, const Place& place) {
         switch (size_of(type)) {
-            case 8: return put(array, place, Pack<uint64_t>{});
-            case 4: return put(array, place, Pack<uint32_t>{});
-            default: return put(array, place, Pack<uint16_t>{});
+            case 8: return put<uint64_t>(array, place, Pack<uint64_t>{});
+            case 4: return put<uint32_t>(array, place, Pack<uint32_t>{});
+            default: return put<uint16_t>(array, place, Pack<uint16_t>{});
         }
     }
 };

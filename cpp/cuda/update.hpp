@@ -3,8 +3,10 @@
 
 #include <math.h>
 
+#include <type_traits>
 #include <utility>
 
+#include "quick.hpp"
 #include "row.hpp"
 #include "table.hpp"
 
@@ -105,8 +107,36 @@ struct Updater {
         Own array[2 + states];
     };
 
-    template <size_t... i>
-    RULE void step(Row& row, Real sign, std::index_sequence<i...>) const {
+    template <class Number>
+    RULE In<Rule, Number> rule_in() const {
+        if constexpr (std::is_same_v<Number, Real>) return rule;
+        Real numbers[sizeof(rule) / sizeof(Real)];
+        memcpy(numbers, &rule, sizeof(rule));
+        return rule_of<Rule, Number>(numbers);
+    }
+
+    /// The rule's step of one element. How odd its numbers are.
+    template <class... State>
+    RULE static uint32_t apply(const In<Rule, Real>& rule, Real& param, Real grad, State&... state) {
+        rule(param, grad, state...);
+        return 0;
+    }
+    template <class... State>
+    RULE static uint32_t apply(const In<Rule, Quick>& rule, Real& param, Real grad, State&... state) {
+        const auto quick = [&](Quick own_param, auto... own) {
+            rule(own_param, Quick(grad), own...);
+            param = own_param.value;
+            ((state = own.value), ...);
+            uint32_t odd = own_param.odd;
+            ((odd = Quick::worse(odd, own.odd)), ...);
+            return odd;
+        };
+        return quick(param, Quick(state)...);
+    }
+
+    /// How odd the row is in numbers of this kind.
+    template <class Number, size_t... i>
+    RULE uint32_t step(Row& row, Real sign, std::index_sequence<i...>) const {
         Real *const p = row.array[0].x, *const g = row.array[1].x;
         for (int j = 0; j < held; ++j) g[j] = sign * g[j];
         // Outside of the rule, of which there would be two else
@@ -114,9 +144,15 @@ struct Updater {
             for (int j = 0; j < held; ++j) g[j] = g[j] + decay * p[j];
         else
             for (int j = 0; j < held; ++j) p[j] = decay * p[j];
-        for (int j = 0; j < held; ++j) rule(p[j], g[j], row.array[2 + i].x[j]...);
+        uint32_t odd = 0;
+        const auto own = rule_in<Number>();
+        for (int j = 0; j < held; ++j) odd = Quick::worse(odd, apply(own, p[j], g[j], row.array[2 + i].x[j]...));
+        return odd;
     }
-    RULE void step(Row& row, Real sign) const { step(row, sign, std::make_index_sequence<states>()); }
+    template <class Number>
+    RULE uint32_t step(Row& row, Real sign) const {
+        return step<Number>(row, sign, std::make_index_sequence<states>());
+    }
 
     /// Whether this step closes a round, and what that does to the ring.
     RULE bool closes() const { return windowed && turn.update.slot + 1 == turn.update.window; }
@@ -150,14 +186,18 @@ struct Updater {
     };
     RULE Arrays arrays(int64_t at) const {
         Arrays here;
-        each<2 + states>([&](auto i) { here.array[i] = {data(i), format(i), key(i, at)}; });
+        each<2 + states>([&](auto i) {
+            here.array[i] = {Team::in_device_memory(data(i)), format(i), key(i, at)};
+            here.array[i].format.rest = Team::in_device_memory(format(i).rest);
+        });
         here.sign = Real(turn.border.sign * turn.factor);
         here.folds = closes();
         return here;
     }
 
-    template <Path path, int rows>
-    RULE void few(const Arrays& here, const Place (&places)[rows]) const {
+    /// Whether the rows are done: they are not where one is odd in numbers of this kind.
+    template <Path path, class Number, int rows>
+    RULE bool few(const Arrays& here, const Place (&places)[rows]) const {
         Row row[rows];
         {
             // Everything is on its way before the first is waited for.
@@ -173,7 +213,10 @@ struct Updater {
                 });
             });
         }
-        each<rows>([&](auto n) { step(row[n], here.sign); });
+        uint32_t odd = 0;
+        each<rows>([&](auto n) { odd = Quick::worse(odd, step<Number>(row[n], here.sign)); });
+        if constexpr (std::is_same_v<Number, Quick>)
+            if (team.any(odd > Quick::most)) return false;
         each<rows>([&](auto n) {
             each<2 + written_states>([&](auto i) {
                 if constexpr (i != 1)
@@ -181,6 +224,7 @@ struct Updater {
             });
             if (here.folds) fold(places[n]);
         });
+        return true;
     }
 
     /// What becomes of gradients before the rule sees them; the sign for it.
@@ -224,7 +268,7 @@ struct Updater {
             ONE_BY_ONE
             for (int i = 0; i < 2 + states; ++i) row.array[i].template take<every_kind>(raw[i], array(i), place);
         }
-        step(row, Real(touch(row.array[1])));
+        step<Real>(row, Real(touch(row.array[1])));
         ONE_BY_ONE
         for (int i = 0; i < 2 + written_states; ++i) {
             if (i == 1) continue;
@@ -280,14 +324,23 @@ RULE void update(const Table& table, const Part& part, Team team) {
                 return Place{here.at, here.number, row, true};
             };
             constexpr int side = Team::rows * row;
-            if constexpr (together<path, Real, 2 + Own::states> == 2)
-                for (; aligned && from + stride + side <= end; from += 2 * stride)
-                    updater.template few<path, 2>(here, {all(from), all(from + stride)});
-            for (; aligned && from + side <= end; from += stride) updater.template few<path, 1>(here, {all(from)});
-            for (; from < end; from += stride) {
-                Place left = place(from);
-                left.whole = false;
-                updater.template few<path, 1>(here, {left});
+            const auto fits = [&](int rows) { return aligned && from + (rows - 1) * stride + side <= end; };
+            if constexpr (path == Path::codes) {
+                while (from < end) {
+                    while (fits(1) && updater.template few<path, Quick, 1>(here, {all(from)})) from += stride;
+                    if (from < end) updater.template few<path, Real, 1>(here, {place(from)});
+                    from += stride;
+                }
+            } else {
+                if constexpr (together<path, Real, 2 + Own::states> == 2)
+                    for (; fits(2); from += 2 * stride)
+                        updater.template few<path, Real, 2>(here, {all(from), all(from + stride)});
+                for (; fits(1); from += stride) updater.template few<path, Real, 1>(here, {all(from)});
+                for (; from < end; from += stride) {
+                    Place left = place(from);
+                    left.whole = false;
+                    updater.template few<path, Real, 1>(here, {left});
+                }
             }
         }
     }

@@ -1,25 +1,25 @@
 // The teams on a GPU: a warp, which takes one row, or several side by side.
 #pragma once
 
+#include <type_traits>
+
 #include "norm.hpp"
 
 namespace fusedstep::cuda {
 
-/// What is written at once.
-template <size_t bytes>
-struct PieceOf;
-template <>
-struct PieceOf<16> {
-    using type = uint4;
-};
-template <>
-struct PieceOf<8> {
-    using type = uint2;
-};
-template <>
-struct PieceOf<4> {
-    using type = uint32_t;
-};
+// What is written at once. Left to itself the compiler takes some of it apart.
+inline __device__ void write_piece(uint4* to, uint4 piece) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};"
+                 :
+                 : "l"(to), "r"(piece.x), "r"(piece.y), "r"(piece.z), "r"(piece.w)
+                 : "memory");
+}
+inline __device__ void write_piece(uint2* to, uint2 piece) {
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" : : "l"(to), "r"(piece.x), "r"(piece.y) : "memory");
+}
+inline __device__ void write_piece(uint32_t* to, uint32_t piece) {
+    asm volatile("st.global.b32 [%0], %1;" : : "l"(to), "r"(piece) : "memory");
+}
 
 /// So many threads to a row.
 template <int threads_of_row>
@@ -27,13 +27,19 @@ struct WarpOf {
     static constexpr int lanes = threads_of_row, rows = 32 / lanes;
     static constexpr unsigned everyone = 0xffffffff;
 
-    /// In pieces of sixteen bytes: left to itself the compiler takes a pack apart.
     template <class Pack>
     static __device__ void write(void* to, const Pack& pack) {
-        using Piece = typename PieceOf<(sizeof(Pack) < 16 ? sizeof(Pack) : 16)>::type;
+        constexpr size_t bytes = sizeof(Pack);
+        using Piece = std::conditional_t<bytes == 4, uint32_t, std::conditional_t<bytes == 8, uint2, uint4>>;
         Piece pieces[sizeof(Pack) / sizeof(Piece)];
         memcpy(pieces, &pack, sizeof(Pack));
-        for (size_t i = 0; i < sizeof(Pack) / sizeof(Piece); ++i) static_cast<Piece*>(to)[i] = pieces[i];
+        for (size_t i = 0; i < sizeof(Pack) / sizeof(Piece); ++i) write_piece(static_cast<Piece*>(to) + i, pieces[i]);
+    }
+
+    /// An address that the kernel finds in a table, where the compiler cannot always tell of which memory it is.
+    static __device__ void* in_device_memory(void* address) {
+        __builtin_assume(__isGlobal(address));
+        return address;
     }
 
     __device__ int lane() const { return int(threadIdx.x) % lanes; }
@@ -44,9 +50,9 @@ struct WarpOf {
     __device__ bool any(bool mine) const { return __any_sync(everyone, mine); }
 
     /// Of a row
-    __device__ int32_t largest(int32_t mine) const {
+    __device__ uint32_t largest(uint32_t mine) const {
         for (int other = lanes / 2; other > 0; other /= 2) {
-            const int32_t theirs = __shfl_xor_sync(everyone, mine, other);
+            const uint32_t theirs = __shfl_xor_sync(everyone, mine, other);
             mine = theirs > mine ? theirs : mine;
         }
         return mine;

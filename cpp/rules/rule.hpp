@@ -79,8 +79,8 @@ template <class Rule, class Real>
 using In = typename Rebind<Rule, Real>::type;
 
 /// A rule with its numbers, which come in double and are rounded here, once.
-template <class Rule, class Real>
-RULE In<Rule, Real> rule_of(const double* numbers) {
+template <class Rule, class Real, class Number = double>
+RULE In<Rule, Real> rule_of(const Number* numbers) {
     constexpr size_t count = sizeof(Rule) / sizeof(double);
     static_assert(sizeof(In<Rule, Real>) == count * sizeof(Real), "a rule is an aggregate of numbers");
     Real rounded[count];

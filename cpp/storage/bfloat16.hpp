@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bits.hpp"
+#include "bytes.hpp"
 
 namespace fusedstep {
 
@@ -11,16 +12,19 @@ struct BFloat16 {
     static RULE float widen(Bits bits) { return as<float>(uint32_t(bits) << 16); }
 
     /// To nearest, ties to even.
-    static RULE Bits nearest(float x) {
-        const uint32_t bits = as<uint32_t>(x);
-        return kept(x, bits + 0x7fff + (bits >> 16 & 1));
-    }
+    static RULE Bits nearest(float x) { return kept(x, rounded(x)); }
 
     /// Up with the probability of what is cut off; `random` has 16 bits.
-    static RULE Bits stochastic(float x, uint32_t random) {
-        const uint32_t bits = as<uint32_t>(x);
-        return kept(x, bits + random);
-    }
+    static RULE Bits stochastic(float x, uint32_t random) { return kept(x, rounded(x, random)); }
+
+    /// The same before anything is cut off, of a number that is one.
+    static RULE uint32_t rounded(float x) { return as<uint32_t>(x) + 0x7fff + (as<uint32_t>(x) >> 16 & 1); }
+    static RULE uint32_t rounded(float x, uint32_t random) { return as<uint32_t>(x) + random; }
+
+    /// Two of these in a word
+    static RULE uint32_t joined(uint32_t first, uint32_t second) { return permuted(first, second, 0x7632); }
+
+    static constexpr uint32_t not_a_number = 0x7fc0;
 
     /// A float32 in two: the nearer bfloat16 (ties up) and, signed, the 16 bits that are left. A NaN has no rest.
     static RULE Bits upper(float x) {
@@ -37,7 +41,7 @@ struct BFloat16 {
 
 private:
     /// A NaN is the NaN: rounding could carry it into the sign.
-    static RULE Bits kept(float x, uint32_t rounded) { return Bits(x != x ? 0x7fc0 : rounded >> 16); }
+    static RULE Bits kept(float x, uint32_t rounded) { return Bits(x != x ? not_a_number : rounded >> 16); }
 };
 
 }  // namespace fusedstep

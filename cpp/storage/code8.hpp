@@ -5,6 +5,7 @@
 #pragma once
 
 #include "bits.hpp"
+#include "bytes.hpp"
 
 namespace fusedstep {
 
@@ -13,7 +14,8 @@ struct Code8 {
     static constexpr int kept = 4;  ///< bits of the significand
     static constexpr int cut = 23 - kept;
 
-    /// Blocks whose largest number is below 2^-100 are zero; numbers beyond 2^126 have no code and become NaN.
+    /// Blocks whose largest number is below 2^-100 are zero; numbers beyond 2^126 have no code and become NaN. Those
+    /// below `most` have one: they are plain.
     static constexpr uint32_t least = (127 - 100) << 23, most = (127 + 125) << 23;
 
     static RULE uint32_t size(float x) { return as<uint32_t>(x) & magnitude_bits; }
@@ -45,15 +47,23 @@ protected:
 #endif
     }
 
+    static constexpr uint32_t each_sign = 0x80808080;  ///< of four bytes
+
     /// Not 0 if one of four bytes is (Mycroft 1987).
-    static RULE uint32_t zeros(uint32_t bytes) { return (bytes - 0x01010101) & ~bytes & 0x80808080; }
+    static RULE uint32_t zeros(uint32_t bytes) { return (bytes - 0x01010101) & ~bytes & each_sign; }
 
     /// How many steps of a code a number is away from zero; `random` decides what becomes of the rest.
     static RULE uint32_t steps(uint32_t size, float inverse, uint32_t c, uint32_t random) {
         return (measured(size, inverse, c) + (random - c)) >> cut;
     }
+    /// Exact, so that it may be calculated in any way.
     static RULE float number(uint32_t steps, float scale, uint32_t c) {
-        return (as<float>(c + (steps << cut)) - as<float>(c)) * scale;
+        const auto y = as<float>(c + (steps << cut));
+#ifdef __CUDA_ARCH__
+        return __fmaf_rn(y, scale, -as<float>(c) * scale);
+#else
+        return (y - as<float>(c)) * scale;
+#endif
     }
 };
 
@@ -65,21 +75,38 @@ struct SignedCode8 : Code8 {
 
     static RULE float scale(uint32_t size) { return Code8::scale(size, 1); }
 
+    /// Below `most` if a number is plain, and then its size.
+    static RULE uint32_t plain_size(float x) { return size(x); }
+
     static RULE Bits encode(float x, float inverse, uint32_t random) {
         const uint32_t far = steps(size(x), inverse, c, random);
         const auto code = int32_t(far < 128 ? far : 128), sign = as<int32_t>(x) >> 31;
         return Bits((code ^ sign) - sign);
     }
+    /// Plain ones, four in a word.
+    static RULE uint32_t encode(const float (&x)[4], float inverse, const uint32_t (&random)[4]) {
+        uint32_t far[4];
+        for (int i = 0; i < 4; ++i) far[i] = steps(plain_size(x[i]), inverse, c, random[i]);
+        const uint32_t codes = saturated(far), negative = (each_sign - codes) ^ each_sign;
+        const uint32_t front = permuted(as<uint32_t>(x[0]), as<uint32_t>(x[1]), 0x00fb),
+                       back = permuted(as<uint32_t>(x[2]), as<uint32_t>(x[3]), 0x00fb);
+        const uint32_t signs = permuted(front, back, 0x5410);
+        return (codes & ~signs) | (negative & signs);
+    }
     /// Of a code that is a number's.
-    static RULE float value(Bits code, float scale) {
-        const int32_t wide = code, far = wide < 0 ? -wide : wide;
-        return as<float>(as<uint32_t>(number(uint32_t(far), scale, c)) | (uint32_t(wide) & sign_bit));
+    static RULE float value(int32_t code, float scale) {
+        const int32_t far = code < 0 ? -code : code;
+        return as<float>(as<uint32_t>(number(uint32_t(far), scale, c)) | (uint32_t(code) & sign_bit));
+    }
+    /// One of four in a word.
+    static RULE int32_t of_four(uint32_t codes, int i) {
+        return as<int32_t>(permuted(codes, 0, uint32_t(0x8880 | 0x1111 * i)));
     }
     static RULE float decode(Bits code, float scale) {
         return as<float>(code == not_a_number ? 0x7fc00000 : as<uint32_t>(value(code, scale)));
     }
     /// Not 0 if one of four codes in a word is no number's.
-    static RULE uint32_t not_numbers(uint32_t codes) { return zeros(codes ^ 0x80808080); }
+    static RULE uint32_t not_numbers(uint32_t codes) { return zeros(codes ^ each_sign); }
 };
 
 /// Sixteen segments, for numbers that are not negative; what is above zero does not become zero.
@@ -89,18 +116,35 @@ struct UnsignedCode8 : Code8 {
 
     static RULE float scale(uint32_t size) { return Code8::scale(size, 3); }
 
+    /// Below `most` if a number is plain, which none with a sign is, and then its size.
+    static RULE uint32_t plain_size(float x) { return as<uint32_t>(x); }
+
     static RULE Bits encode(float x, float inverse, uint32_t random) {
-        const uint32_t bits = size(x), far = steps(bits, inverse, c, random), first = inverse > 0;
-        const uint32_t code = far < not_a_number ? far : not_a_number, lowest = bits < first ? bits : first;
-        return Bits(code > lowest ? code : lowest);
+        const uint32_t far = raised(size(x), inverse, random);
+        return Bits(far < not_a_number ? far : not_a_number);
+    }
+    /// Plain ones, four in a word.
+    static RULE uint32_t encode(const float (&x)[4], float inverse, const uint32_t (&random)[4]) {
+        uint32_t far[4];
+        for (int i = 0; i < 4; ++i) far[i] = raised(plain_size(x[i]), inverse, random[i]);
+        return saturated(far);
     }
     /// Of a code that is a number's.
-    static RULE float value(Bits code, float scale) { return number(code, scale, c); }
+    static RULE float value(uint32_t code, float scale) { return number(code, scale, c); }
+    /// One of four in a word.
+    static RULE uint32_t of_four(uint32_t codes, int i) { return permuted(codes, 0, uint32_t(0x4440 | i)); }
     static RULE float decode(Bits code, float scale) {
         return as<float>(code == not_a_number ? 0x7fc00000 : as<uint32_t>(value(code, scale)));
     }
     /// Not 0 if one of four codes in a word is no number's.
     static RULE uint32_t not_numbers(uint32_t codes) { return zeros(~codes); }
+
+private:
+    /// At least one step for what is above zero, in a block that is not all zeros.
+    static RULE uint32_t raised(uint32_t size, float inverse, uint32_t random) {
+        const uint32_t far = steps(size, inverse, c, random), first = inverse > 0, lowest = size < first ? size : first;
+        return far > lowest ? far : lowest;
+    }
 };
 
 }  // namespace fusedstep

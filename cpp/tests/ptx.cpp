@@ -90,6 +90,7 @@ void whole_numbers() {
     leaves32("max.u32 %r0, -7, 2;", uint32_t(-7));
     leaves32("prmt.b32 %r0, 0x33221100, 0x77665544, 0x7531;", 0x77553311);
     leaves32("prmt.b32 %r0, 0x80, 0, 8;", 0x808080ff);
+    leaves32("cvt.pack.sat.u8.s32.b32 %r0, 256, -1, 0x1234;", 0x1234ff00);
     leaves32("shf.l.wrap.b32 %r0, 0x80000000, 1, 33;", 3);
     leaves32("shf.r.wrap.b32 %r0, 1, 1, 1;", 0x80000000);
     leaves32("bfi.b32 %r0, 0xff, 0x12345678, 8, 4;", 0x12345f78);
@@ -111,6 +112,13 @@ void floating_numbers() {
     leaves_float("mul.rn.f32 %f0, 0f00800000, 0f3F000000;", 0x00400000);  // none is flushed
     leaves_float("div.rn.f32 %f0, 0f3F800000, 0f40400000;", 0x3eaaaaab);
     leaves_float("sqrt.rn.f32 %f0, 0f40000000;", 0x3fb504f3);
+    leaves_float("mad.rn.f32 %f0, 0f3F800001, 0f3F800001, 0fBF800002;", 0x28800000);  // 2^-46, rounded once
+    leaves_float("rcp.approx.ftz.f32 %f0, 0f40400000;", 0x3eaaaaab);
+    leaves_float("rcp.approx.ftz.f32 %f0, 0f80000001;", 0xff800000);
+    leaves_float("rcp.approx.ftz.f32 %f0, 0f7F000000;", 0);
+    leaves_float("rsqrt.approx.ftz.f32 %f0, 0f40000000;", 0x3f3504f3);
+    leaves_float("rsqrt.approx.ftz.f32 %f0, 0f00000001;", 0x7f800000);
+    leaves_float("rsqrt.approx.ftz.f32 %f0, 0fBF800000;", 0x7fffffff);
     leaves_float("min.f32 %f0, 0f7FC00000, 0f3F800000;", 0x3f800000);
     leaves_float("min.f32 %f0, 0f00000000, 0f80000000;", 0x80000000);
     leaves_float("max.f32 %f0, 0f80000000, 0f00000000;", 0);

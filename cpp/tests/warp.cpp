@@ -35,6 +35,8 @@ struct LaneOf {
         std::memcpy(to, &pack, sizeof(pack));
     }
 
+    static void* in_device_memory(void* address) { return address; }
+
     int lane() const { return own % lanes; }
     int row() const { return own / lanes; }
     void meet() const { exchange->all.arrive_and_wait(); }
@@ -52,9 +54,9 @@ struct LaneOf {
         exchange->all.arrive_and_wait();
         return found;
     }
-    int32_t largest(int32_t mine) const {
+    uint32_t largest(uint32_t mine) const {
         for (int other = 1; other < lanes; other *= 2) {
-            const auto theirs = int32_t(from(double(mine), own ^ other));
+            const auto theirs = uint32_t(from(double(mine), own ^ other));
             mine = theirs > mine ? theirs : mine;
         }
         return mine;

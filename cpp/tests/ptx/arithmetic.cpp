@@ -1,4 +1,5 @@
 // Numbers, predicates and bits.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <type_traits>
@@ -177,6 +178,17 @@ float fused(float a, float b, float c) {
     return one;
 }
 
+/// Approximations flush what is subnormal. The nearest number stands for what a device finds.
+float flushed(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.f, x) : x; }
+float about_inverse(float x) { return canonical(flushed(1 / flushed(x))); }
+float about_inverse_root(float x) { return canonical(float(1 / std::sqrt(double(flushed(x))))); }
+
+/// Two numbers with a sign in the lower half of a word, each as a byte without one.
+uint32_t packed(int32_t second, int32_t first, uint32_t above) {
+    const auto byte = [](int32_t x) { return uint32_t(std::clamp(x, 0, 255)); };
+    return above << 16 | byte(second) << 8 | byte(first);
+}
+
 template <class T>
 void add_floating(Forms& forms) {
     const std::string type = name<T>();
@@ -238,11 +250,17 @@ void add_arithmetic(Forms& forms) {
     add_bits<uint64_t>(forms);
     add_floating<float>(forms);
     add<fused, float, float, float, float>(forms, "fma.rn.f32");
+    // What is written out as this is meant, whatever it comes to
+    add<[](float a, float b, float c) { return canonical(std::fma(a, b, c)); }, float, float, float, float>(
+        forms, "mad.rn.f32");
+    add<about_inverse, float, float>(forms, "rcp.approx.ftz.f32");
+    add<about_inverse_root, float, float>(forms, "rsqrt.approx.ftz.f32");
     add_floating<double>(forms);
     add<inserted<uint32_t>, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t>(forms, "bfi.b32");
     add<inserted<uint64_t>, uint64_t, uint64_t, uint64_t, uint32_t, uint32_t>(forms, "bfi.b64");
     add<extracted<uint32_t>, uint32_t, uint32_t, uint32_t, uint32_t>(forms, "bfe.u32");
     add<extracted<uint64_t>, uint64_t, uint64_t, uint32_t, uint32_t>(forms, "bfe.u64");
+    add<packed, uint32_t, int32_t, int32_t, uint32_t>(forms, "cvt.pack.sat.u8.s32.b32");
     add<permuted, uint32_t, uint32_t, uint32_t, uint32_t>(forms, "prmt.b32");
     add<[](uint32_t low, uint32_t high, uint32_t n) {
         return uint32_t((uint64_t(high) << 32 | low) << (n & 31) >> 32);

@@ -13,10 +13,12 @@ struct Alone {
         *static_cast<Pack*>(to) = pack;
     }
 
+    static void* in_device_memory(void* address) { return address; }
+
     int lane() const { return 0; }
     int row() const { return 0; }
     bool any(bool mine) const { return mine; }
-    int32_t largest(int32_t mine) const { return mine; }
+    uint32_t largest(uint32_t mine) const { return mine; }
     void meet() const {}
 
     template <class Join>

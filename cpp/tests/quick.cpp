@@ -1,0 +1,117 @@
+// Numbers whose roots and quotients are taken without a look: where they say that they are not odd, they have the bits
+// of others.
+#include "../cuda/quick.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "../rules/list.hpp"
+#include "check.hpp"
+#include "random.hpp"
+
+namespace {
+
+using namespace fusedstep;
+using cuda::Quick;
+
+bool is_odd(Quick x) { return x.odd > Quick::most; }
+bool same(float x, float y) { return as<uint32_t>(x) == as<uint32_t>(y) || (x != x && y != y); }
+
+/// Every significand, in both halves of a root's period; and what is odd.
+void roots() {
+    long wrong = 0;
+    for (uint32_t bits = as<uint32_t>(1.f); bits < as<uint32_t>(4.f); ++bits) {
+        const Quick root = square_root(Quick(as<float>(bits)));
+        wrong += is_odd(root) || !same(root.value, std::sqrt(as<float>(bits)));
+    }
+    CHECK(wrong == 0);
+    Random random(1);
+    for (int i = 0; i < 2'000'000; ++i) {
+        const auto x = as<float>(uint32_t(random.bits()));
+        const Quick root = square_root(Quick(x));
+        wrong +=
+            is_odd(root) != !(x >= 0x1p-101f && x < INFINITY) || (!is_odd(root) && !same(root.value, std::sqrt(x)));
+    }
+    CHECK(wrong == 0);
+}
+
+/// Around the ends of what is not odd, too.
+void quotients() {
+    Random random(2);
+    long wrong = 0, odd = 0, plain = 0;
+    const auto number = [&](int least, int most) {
+        const auto x = float(std::ldexp(1 + random.fraction(), least + int(random.below(most - least + 1))));
+        return random.bits() & 1 ? x : -x;
+    };
+    for (int i = 0; i < 10'000'000; ++i) {
+        const float x = number(-126, 126), y = number(-60, 75);
+        const Quick quotient = Quick(x) / Quick(y);
+        const float size = std::fabs(x / y);
+        if (std::fabs(y) >= 0x1p-45f && std::fabs(y) < 0x1p68f && size >= 0x1p-53f && size < 0x1p60f) {
+            ++plain;
+            wrong += is_odd(quotient);
+        }
+        odd += is_odd(quotient);
+        wrong += !is_odd(quotient) && !same(quotient.value, x / y);
+    }
+    CHECK(wrong == 0);
+    CHECK(plain > 1'000'000 && odd > 1'000'000);
+    for (int i = 0; i < 4'000'000; ++i) {
+        const auto x = as<float>(uint32_t(random.bits())), y = as<float>(uint32_t(random.bits()));
+        const Quick quotient = Quick(x) / Quick(y);
+        wrong += !is_odd(quotient) && !same(quotient.value, x / y);
+    }
+    CHECK(wrong == 0);
+    for (const float none : {0.f, -0.f, INFINITY, -INFINITY, NAN, 1e-40f})
+        for (const auto& [x, y] : {std::pair(none, 2.f), std::pair(2.f, none), std::pair(none, none)})
+            CHECK(is_odd(Quick(x) / Quick(y)));
+    // What is behind an odd number is odd.
+    const Quick odd_one = Quick(1) / Quick(0), one = 1;
+    for (const Quick made :
+         {odd_one + one, one - odd_one, odd_one * one, -odd_one, one / odd_one, odd_one / one, square_root(odd_one)})
+        CHECK(is_odd(made));
+    Quick less = one;
+    less -= odd_one;
+    CHECK(is_odd(less));
+}
+
+/// A step of one element, from bits of every kind.
+template <class Rule, size_t... i>
+void agree(Random& random, std::index_sequence<i...>) {
+    constexpr size_t count = sizeof(Rule) / sizeof(double), arrays = 2 + sizeof...(i);
+    long compared = 0, wrong = 0;
+    for (int round = 0; round < 100'000; ++round) {
+        double numbers[count];
+        for (double& number : numbers) number = random.fraction();
+        float exact[arrays];
+        for (float& x : exact) x = round % 4 ? random.number<float>() : as<float>(uint32_t(random.bits()));
+        for (size_t n = 2; n < arrays; ++n)
+            if (round % 8) exact[n] = std::fabs(exact[n]);
+        Quick quick[arrays];
+        std::copy(exact, exact + arrays, quick);
+        rule_of<Rule, float>(numbers)(exact[0], exact[1], exact[2 + i]...);
+        rule_of<Rule, Quick>(numbers)(quick[0], quick[1], quick[2 + i]...);
+        if (std::any_of(quick, quick + arrays, is_odd)) continue;
+        ++compared;
+        for (size_t n = 0; n < arrays; ++n) wrong += !same(exact[n], quick[n].value);
+    }
+    CHECK(compared > 1000);
+    CHECK(wrong == 0);
+}
+
+template <class... Rule>
+void rules(List<Rule...>) {
+    Random random(3);
+    (agree<Rule>(random, std::make_index_sequence<Rule::states>()), ...);
+}
+
+}  // namespace
+
+int main() {
+    roots();
+    quotients();
+    rules(Rules());
+    return result();
+}
