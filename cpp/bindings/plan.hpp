@@ -128,7 +128,7 @@ public:
 
     /// Fills arrays on a device with θ − factor·state, or θ where there is no such state; `aheads` holds (factor,
     /// array) by name.
-    void displace(const std::string& state, const py::dict& aheads);
+    void displace(const py::object& owner, const std::string& state, const py::dict& aheads);
 
     /// Takes over learning rates that were changed, for graphs that were captured from a step.
     void put_rates(const py::object& owner);

@@ -119,15 +119,17 @@ void Plan::put_rates(const py::object& owner) {
     if (stepper_) stepper_->put_rates(plan_, current_stream(entries_.front().param));
 }
 
-void Plan::displace(const std::string& state, const py::dict& aheads) {
+void Plan::displace(const py::object& owner, const std::string& state, const py::dict& aheads) {
     const Busy busy(busy_, optimizer_);
+    settle(owner);
+    call_schedules();
     std::vector<Ahead> all;
     for (size_t i = 0; i < entries_.size(); ++i) {
         const Entry& entry = entries_[i];
         check_places(i);
-        const auto [factor, given] = aheads[py::str(entry.name)].cast<std::pair<double, py::object>>();
+        const auto [factor, rated, given] = aheads[py::str(entry.name)].cast<std::tuple<double, bool, py::object>>();
         const py::array array = check_copy(given, entry.layout, where(lookahead_, i), where(params_, i));
-        Ahead ahead{const_cast<void*>(array.data()), factor, -1};
+        Ahead ahead{const_cast<void*>(array.data()), factor, rated, -1};
         int place = 0;
         for (const Companion& one : companions(entry.name)) {
             if (one.role != Companion::state || one.kind != Companion::like_param) continue;

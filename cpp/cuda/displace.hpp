@@ -1,5 +1,5 @@
-// θ − f·v, where momentum leads to, into arrays of their own. Of a task, v is its gradient, f its factor, and what is
-// written its copy.
+// θ − f·v, where momentum leads to, into arrays of their own. Of a task, v is its gradient, and what is written its
+// copy; f is its factor, times the learning rate of its group, if it names one.
 #pragma once
 
 #include "update.hpp"
@@ -7,7 +7,7 @@
 namespace fusedstep::cuda {
 
 template <class Team, class Real>
-RULE void displace(const Task& task, const Place& place, Team team) {
+RULE void displace(const Task& task, double factor, const Place& place, Team team) {
     const Cargo& cargo = task.cargo;
     using Own = Rows<Team, Real>;
     Own param;
@@ -15,7 +15,7 @@ RULE void displace(const Task& task, const Place& place, Team team) {
     if (task.buffers.grad) {
         Own momentum;
         momentum.load({const_cast<void*>(task.buffers.grad), cargo.grad}, place);
-        for (int i = 0; i < Own::held; ++i) param.x[i] = param.x[i] - Real(cargo.factor) * momentum.x[i];
+        for (int i = 0; i < Own::held; ++i) param.x[i] = param.x[i] - Real(factor) * momentum.x[i];
     }
     param.template store<every_kind>({cargo.copy, {cargo.copy_type}}, place, team);
 }
@@ -25,13 +25,14 @@ RULE void displace(const Table& table, const Part& part, Team team) {
     for (int64_t i = part.chunk; i < table.chunk_count; i += part.chunks) {
         const Chunk chunk = table.chunks[i];
         const Task& task = table.tasks[chunk.task];
+        const double factor = task.group < 0 ? task.cargo.factor : task.cargo.factor * table.rates[task.group];
         const int64_t begin = task.begin(chunk.number), end = task.end(chunk.number);
         for (int64_t from = begin + part.row * row; from < end; from += part.rows * row) {
             const Place place = place_in(from, end, task.offset, task.aligned, team);
             if (task.type == Type::float64)
-                displace<Team, double>(task, place, team);
+                displace<Team, double>(task, factor, place, team);
             else
-                displace<Team, float>(task, place, team);
+                displace<Team, float>(task, factor, place, team);
         }
     }
 }

@@ -20,7 +20,7 @@ void make_ready(int rule, Type type, Path path);
 /// One launch for all tasks that take this rule in this type on this path.
 void update(const Table& table, int rule, Type type, Path path, Stream stream);
 
-/// θ − f·v of every task; see displace.hpp.
+/// θ − f·v of every task: see displace.hpp.
 void displace(const Table& table, Stream stream);
 
 /// The sums of a reading's blocks, and its counters, which are added to.

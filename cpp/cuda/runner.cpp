@@ -71,6 +71,15 @@ void refuse_capture(Stream stream) {
         throw std::runtime_error("a step that is captured must have been run before with the same arrays and stages");
 }
 
+/// Brings tasks to the device where they are others than before; false where they are not.
+bool put(std::vector<std::unique_ptr<Layout>>& layouts, const std::vector<Task>& tasks, Stream stream) {
+    if (!layouts.empty() && layouts.back()->tasks() == tasks) return false;
+    refuse_capture(stream);
+    if (layouts.empty() || layouts.back()->captured) layouts.push_back(std::make_unique<Layout>());
+    layouts.back()->put(tasks, stream);
+    return true;
+}
+
 /// With the numbers of the device's memory, for which it waits.
 Stages read(Stages stages, Stream stream) {
     double scale, norm;
@@ -108,10 +117,7 @@ void Runner::list_tasks(const Plan& plan) {
 
 /// Brings the table to the device where it has changed.
 void Runner::lay_out(const Plan& plan, Stream stream) {
-    if (!layouts_.empty() && layouts_.back()->tasks() == tasks_) return;
-    refuse_capture(stream);
-    if (layouts_.empty() || layouts_.back()->captured) layouts_.push_back(std::make_unique<Layout>());
-    layouts_.back()->put(tasks_, stream);
+    if (!put(layouts_, tasks_, stream)) return;
     layouts_.back()->fill(table_);
     const Task* before = nullptr;
     for (const Task& task : tasks_) {
@@ -191,8 +197,6 @@ void Runner::put_rates(const Plan& plan, Stream stream) {
 
 void Runner::displace(const Plan& plan, std::span<const Ahead> aheads, Stream stream) {
     const On on(device_);
-    if (cuda::capturing(stream))
-        throw std::runtime_error("lookahead must be called outside of what is captured, got a stream that captures");
     std::vector<Task> tasks;
     for (size_t i = 0; i < aheads.size(); ++i) {
         const Ahead& ahead = aheads[i];
@@ -202,11 +206,17 @@ void Runner::displace(const Plan& plan, std::span<const Ahead> aheads, Stream st
         task.cargo.copy = ahead.array;
         task.cargo.copy_type = task.cargo.param.type;
         task.cargo.factor = ahead.factor;
+        if (!ahead.rated) task.group = -1;
         task.aligned = is_aligned(task);
     }
-    if (tasks != ahead_.tasks()) ahead_.put(tasks, stream);
-    Table table{};
-    ahead_.fill(table);
+    put(aheads_, tasks, stream);
+    if (!steps_known_) count_from(plan, stream);
+    put_rates(plan, stream);
+    const bool captured = cuda::capturing(stream);
+    captured_ |= captured;
+    aheads_.back()->captured |= captured;
+    Table table = table_;
+    aheads_.back()->fill(table);
     cuda::displace(table, stream);
 }
 

@@ -68,8 +68,8 @@ private:
     /// The last is the current one. Those before it are what graphs that were captured refer to.
     std::vector<std::unique_ptr<Layout>> layouts_;
     std::vector<std::unique_ptr<Counters>> counters_;
+    std::vector<std::unique_ptr<Layout>> aheads_;  ///< of displace(), likewise
     Table table_{};
-    Layout ahead_;  ///< of displace()
     Progress seen_;
     std::vector<double> rates_;
     std::vector<int64_t> certain_steps_;  ///< that the device had counted when it was last asked

@@ -24,7 +24,8 @@ struct Progress {
 struct Ahead {
     void* array;
     double factor;
-    int state;  ///< the momentum's place among the states; −1 where there is none
+    bool rated;  ///< times the group's learning rate
+    int state;   ///< the momentum's place among the states; −1 where there is none
 };
 
 /// Runs the steps of one plan.

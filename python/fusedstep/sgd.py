@@ -31,17 +31,19 @@ class Displaced(Optimizer):
         array([0.85, 0.85])
         """
         ahead: dict[str, Any] = vars(self).setdefault("_ahead", {})
-        factors: dict[str, float] = {}
-        for index, (group, names) in enumerate(zip(self.param_groups, self._names, strict=True)):
-            inside = group.get("buffer") == "lr_inside"
-            factors |= dict.fromkeys(names, group.get("momentum", 0.0) * (1.0 if inside else self._rate(index)))
-        for name in factors.keys() - ahead.keys():
+        for name in (name for names in self._names for name in names if name not in ahead):
             ahead[name] = memory.like_itself(self._plan.param(name))
-        if self._plan.on_device:
-            self._plan.displace("momentum_buffer", {name: (factors[name], ahead[name]) for name in factors})
-        else:
-            for name, factor in factors.items():
+        on_device: dict[str, tuple[float, bool, Any]] = {}
+        for index, (group, names) in enumerate(zip(self.param_groups, self._names, strict=True)):
+            factor, rated = group.get("momentum", 0.0), group.get("buffer") != "lr_inside"
+            if self._plan.on_device:  # which has the learning rates
+                on_device |= {name: (factor, rated, ahead[name]) for name in names}
+                continue
+            factor *= self._rate(index) if rated else 1.0
+            for name in names:
                 self._displace(name, factor, ahead[name])
+        if on_device:
+            self._plan.displace(self, "momentum_buffer", on_device)
         return self._plan.structure(ahead)
 
     def _displace(self, name: str, factor: float, place: np.ndarray) -> None:

@@ -79,9 +79,11 @@ void prepare(const Table& table, const Preparation<Method>& group, Stream stream
     });
 }
 
-void displace(const Table& table, Stream) {
-    for (int block = 0; block < 3; ++block)
-        for (int team = 0; team < 2; ++team) displace(table, {block, 3, team, 2}, Alone());
+void displace(const Table& table, Stream stream) {
+    put(stream, [=] {
+        for (int block = 0; block < 3; ++block)
+            for (int team = 0; team < 2; ++team) displace(table, {block, 3, team, 2}, Alone());
+    });
 }
 
 void read(const Reading& reading, BlockSums* blocks, uint64_t* counters, Stream) {
