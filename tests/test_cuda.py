@@ -134,7 +134,8 @@ def test_functions(device):
 
 
 def test_every_significand(device):
-    """Tensors of codes make roots and quotients of approximations on a GPU: of all floats there, of some here."""
+    """Tensors of codes make roots and quotients of approximations on a GPU: here of some of the floats in [1, 2) and of
+    their squares, there of all."""
     begin, end = np.float32([1, 2]).view(np.uint32)
     floats = np.arange(begin, end, 509 if device.simulation else 1, np.uint32).view(np.float32)
     rng = np.random.default_rng(5)
@@ -146,6 +147,50 @@ def test_every_significand(device):
         pair[0].step(grad)
         pair[1].step(device.put(grad))
         assert same_bytes(device.get(there), here)
+
+
+#: Roots and a divisor that Newton's steps miss from an approximation that is off by one unit of its last place
+ROOTS = [float.fromhex(x) for x in ("0x1.9a2854p1", "0x1.b5c076p1", "0x1.dd26e4p1", "0x1.f82294p0")]
+DIVISOR = float.fromhex("0x1.fffffep0")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size"),
+    [
+        # Of squares that vanish, ε is all that is under the root.
+        *(("Adam", {"lr": 1e30, "eps": x, "eps_place": "inside", "bias_correction": False}, 1e-30) for x in ROOTS),
+        ("Adamax", {"lr": 1 / DIVISOR, "betas": (0.0, 0.9), "eps": 0.0, "eps_place": "outside"}, DIVISOR),
+    ],
+)
+def test_hard_roots_and_quotients(device, name, options, size):
+    here = np.zeros(8192, np.float32)
+    there = device.put(here)
+    grad = np.float32(size) * np.linspace(1, 2, 8192, dtype=np.float32)
+    for param, own in ((here, grad), (there, device.put(grad))):
+        getattr(fs, name)(param, state="sq8", **options).step(own)
+    assert (here < 0).all()
+    assert same_bytes(device.get(there), here)
+
+
+def test_runs_of_chunks(device):
+    """So many of one tensor that blocks take several behind each other, but not those that 2^32 lies between."""
+    if not device.simulation:
+        pytest.skip("a GPU needs more of them: bench/gpu.py compares its results")
+    rng, size = np.random.default_rng(6), 2_200_000
+    for extent in ({}, {"extents": {"0": (2**32 - 8192 * 129, 2**33)}}):
+        for state in ("float32", "sq8"):
+            pattern = random(rng, 999_983, np.float32)
+            sizes = (size, 8192 * 3 + 5, 1)
+            pair = [[np.resize(pattern, n) for n in sizes]]
+            pair.append([device.put(array) for array in pair[0]])
+            own = [fs.RMSprop(arrays, state=state, **extent) for arrays in pair]
+            grads = [np.resize(pattern[::-1], n) for n in sizes]
+            own[0].step(grads)
+            own[1].step([device.put(grad) for grad in grads])
+            for expected, actual in zip(*pair, strict=True):
+                assert same_bytes(device.get(actual), expected)
+            for name, entry in own[0].state.items():
+                assert same_bytes(device.get(own[1].state[name]["square_avg"]), entry["square_avg"])
 
 
 def test_more_than_2_31_elements(device):

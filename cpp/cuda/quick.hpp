@@ -11,7 +11,7 @@
 namespace fusedstep::cuda {
 
 #ifdef __CUDA_ARCH__
-/// `mad.rn` is another word for `fma.rn`: it tells what is meant from what a compiler would have contracted.
+/// `mad.rn` is another word for `fma.rn`: by it tests/ptx tells what is meant from what a compiler has contracted.
 RULE float fused(float a, float b, float c) {
     float made;
     asm("mad.rn.f32 %0, %1, %2, %3;" : "=f"(made) : "f"(a), "f"(b), "f"(c));
@@ -33,8 +33,7 @@ RULE float about_inverse(float x) { return 1 / x; }
 RULE float about_inverse_root(float x) { return float(1 / ::sqrt(double(x))); }
 #endif
 
-/// A rule's number. It is what IEEE 754 says as long as it is not odd; what is compared must not have been divided or a
-/// root before.
+/// A rule's number, which is what IEEE 754 says as long as it is not odd.
 struct Quick {
     static constexpr uint32_t most = 0x727fffff;  ///< that `odd` may be
 
@@ -58,12 +57,11 @@ struct Quick {
     friend RULE bool operator!=(Quick x, Quick y) { return x.value != y.value; }
     friend RULE bool operator<(Quick x, Quick y) { return x.value < y.value; }
     friend RULE bool operator>(Quick x, Quick y) { return x.value > y.value; }
-    friend RULE bool operator<=(Quick x, Quick y) { return x.value <= y.value; }
     friend RULE bool operator>=(Quick x, Quick y) { return x.value >= y.value; }
 
     /// The steps that nvcc takes for `/` on all devices from 7.5 to 12.0 where nothing is odd: Newton's for the
     /// inverse, and one for the quotient. They hold where nothing is subnormal: the divisor from 2^-46 to 2^68, the
-    /// quotient from 2^-54 to 2^60, so that the dividend is above 2^-101 and what is left of it is exact.
+    /// quotient from 2^-54 to 2^60, so that the dividend is not below 2^-100 and what is left of it is exact.
     friend RULE Quick operator/(Quick x, Quick y) {
         const float about = about_inverse(y.value);
         const float inverse = fused(about, fused(-y.value, about, 1), about);

@@ -4,6 +4,8 @@
 // lines, one thread holds all of them.
 #pragma once
 
+#include <type_traits>
+
 #include "../kernel/cargo.hpp"
 #include "../rules/stage.hpp"
 #include "../storage/bfloat16.hpp"
@@ -37,6 +39,7 @@ struct Kinds {
     unsigned types;               ///< a bit for each
     bool split = true;            ///< whether numbers may lie in two arrays
     Fact sign = {}, chance = {};  ///< of codes: whether there are numbers below zero; whether rounding is stochastic
+    bool by_twos = false;         ///< bfloat16 is made two at a time, which pays where a thread has more than four
 
     static RULE constexpr Kinds only(Type type) { return {1u << int(type), false}; }
     RULE constexpr Kinds operator|(Kinds other) const { return {types | other.types, split || other.split}; }
@@ -271,7 +274,7 @@ struct Rows {
 
     template <class Half, Kinds kinds>
     RULE void store_halves(const Array& array, const Place& place) const {
-        if constexpr (!kinds.split && held > piece) {  // for fewer it does not pay
+        if constexpr (kinds.by_twos && std::is_same_v<Half, BFloat16>) {
             if (kinds.are_random(array.format))
                 return give_halves(array.data, place, [=](float value, int i) {
                     return BFloat16::rounded(value, drawn(array, place, i));

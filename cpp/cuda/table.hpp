@@ -42,6 +42,8 @@ struct Task {
         const int64_t at = (number + 1) * chunk - offset % chunk;
         return at < size ? at : size;
     }
+    /// The upper half of the numbers that a chunk's elements have in the whole tensor
+    ANYWHERE int64_t high(int64_t number) const { return (offset + begin(number)) >> 32; }
     ANYWHERE int64_t chunks() const { return size ? (offset % chunk + size + chunk - 1) / chunk : 0; }
 };
 
@@ -64,7 +66,7 @@ struct Chunk {
 struct Table {
     const Task* tasks;
     int task_count;
-    const Chunk* chunks;
+    const Chunk* chunks;  ///< those of a task behind each other
     int64_t chunk_count;
     const int64_t* first_chunks;  ///< of each task
     Turn* turns;                  ///< of each task
@@ -73,6 +75,7 @@ struct Table {
     double* sums;                 ///< of the squares of each block
     double* squares;              ///< of each task
     Progress* progress;
+    int run_bits = 0;  ///< an update's team takes 2^run_bits chunks behind each other
 };
 
 }  // namespace fusedstep::cuda

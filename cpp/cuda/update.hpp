@@ -62,8 +62,12 @@ RULE constexpr Kinds kinds_of(Path path, int array) {
     switch (path) {
         case Path::bare: return Kinds::only(sizeof(Real) == sizeof(double) ? Type::float64 : Type::float32);
         case Path::halves: return array < 2 ? Kinds::only(Type::bfloat16) : of_state(Type::bfloat16);
-        case Path::codes:
-            return array < 2 ? Kinds::only(Type::float32) | Kinds::only(Type::bfloat16) : of_state(Type::code8);
+        case Path::codes: {
+            if (array >= 2) return of_state(Type::code8);
+            Kinds kinds = Kinds::only(Type::float32) | Kinds::only(Type::bfloat16);
+            kinds.by_twos = true;
+            return kinds;
+        }
         default: return every_kind;
     }
 }
@@ -109,10 +113,13 @@ struct Updater {
 
     template <class Number>
     RULE In<Rule, Number> rule_in() const {
-        if constexpr (std::is_same_v<Number, Real>) return rule;
-        Real numbers[sizeof(rule) / sizeof(Real)];
-        memcpy(numbers, &rule, sizeof(rule));
-        return rule_of<Rule, Number>(numbers);
+        if constexpr (std::is_same_v<Number, Real>) {
+            return rule;
+        } else {
+            Real numbers[sizeof(rule) / sizeof(Real)];
+            memcpy(numbers, &rule, sizeof(rule));
+            return rule_of<Rule, Number>(numbers);
+        }
     }
 
     /// The rule's step of one element. How odd its numbers are.
@@ -297,52 +304,64 @@ struct Updater {
     }
 };
 
+/// Steps a stretch of a task, whose elements' numbers have one upper half.
+template <class Team, class Rule, class Real, Path path>
+RULE void update(const Task& task, const Turn& turn, int64_t begin, int64_t end, const Part& part, Team team) {
+    using Own = Updater<Team, Rule, Real>;
+    const Own updater(task, turn, team);
+    const int64_t offset = task.offset, stride = part.rows * row;
+    const bool aligned = task.aligned;
+    int64_t from = begin + part.row * row;
+    // All threads of a team go through its rows together.
+    const auto place = [&](int64_t from) { return place_in(from + team.row() * row, end, offset, aligned, team); };
+    if constexpr (path == Path::full) {
+        const auto keys = updater.keys(begin);
+        for (; from < end; from += stride) updater.full(place(from), keys);
+    } else {
+        const auto here = updater.arrays(begin);
+        const auto all = [&](int64_t from) {
+            const Place here = place(from);
+            return Place{here.at, here.number, row, true};
+        };
+        constexpr int side = Team::rows * row;
+        const auto fits = [&](int rows) { return aligned && from + (rows - 1) * stride + side <= end; };
+        if constexpr (path == Path::codes) {
+            while (from < end) {
+                while (fits(1) && updater.template few<path, Quick, 1>(here, {all(from)})) from += stride;
+                if (from < end) updater.template few<path, Real, 1>(here, {place(from)});
+                from += stride;
+            }
+        } else {
+            if constexpr (together<path, Real, 2 + Own::states> == 2)
+                for (; fits(2); from += 2 * stride)
+                    updater.template few<path, Real, 2>(here, {all(from), all(from + stride)});
+            for (; fits(1); from += stride) updater.template few<path, Real, 1>(here, {all(from)});
+            for (; from < end; from += stride) {
+                Place left = place(from);
+                left.whole = false;
+                updater.template few<path, Real, 1>(here, {left});
+            }
+        }
+    }
+}
+
 /// Steps the tasks of a table that take this rule in this type on this path.
 template <class Team, class Rule, class Real, Path path>
 RULE void update(const Table& table, const Part& part, Team team) {
     constexpr Type type = sizeof(Real) == sizeof(double) ? Type::float64 : Type::float32;
-    using Own = Updater<Team, Rule, Real>;
-    for (int64_t i = part.chunk; i < table.chunk_count; i += part.chunks) {
-        const Chunk chunk = table.chunks[i];
+    const int64_t run = int64_t(1) << table.run_bits;
+    for (int64_t i = part.chunk * run; i < table.chunk_count;) {
+        const int64_t next = ((i >> table.run_bits) + 1) << table.run_bits;
+        const Chunk chunk = table.chunks[i],
+                    last = table.chunks[(next < table.chunk_count ? next : table.chunk_count) - 1];
         const Task& task = table.tasks[chunk.task];
         const Turn& turn = table.turns[chunk.task];
+        const bool all = last.task == chunk.task && task.high(last.number) == task.high(chunk.number);
+        i = all ? next : i + 1;
+        if (i == next) i += (part.chunks - 1) * run;
         if (turn.update.rule != Rules::place<Rule> || task.type != type || task.path != path) continue;
-        const Own updater(task, turn, team);
-        const int64_t begin = task.begin(chunk.number), end = task.end(chunk.number), offset = task.offset;
-        const int64_t stride = part.rows * row;
-        const bool aligned = task.aligned;
-        int64_t from = begin + part.row * row;
-        // All threads of a team go through its rows together.
-        const auto place = [&](int64_t from) { return place_in(from + team.row() * row, end, offset, aligned, team); };
-        if constexpr (path == Path::full) {
-            const auto keys = updater.keys(begin);
-            for (; from < end; from += stride) updater.full(place(from), keys);
-        } else {
-            const auto here = updater.arrays(begin);
-            const auto all = [&](int64_t from) {
-                const Place here = place(from);
-                return Place{here.at, here.number, row, true};
-            };
-            constexpr int side = Team::rows * row;
-            const auto fits = [&](int rows) { return aligned && from + (rows - 1) * stride + side <= end; };
-            if constexpr (path == Path::codes) {
-                while (from < end) {
-                    while (fits(1) && updater.template few<path, Quick, 1>(here, {all(from)})) from += stride;
-                    if (from < end) updater.template few<path, Real, 1>(here, {place(from)});
-                    from += stride;
-                }
-            } else {
-                if constexpr (together<path, Real, 2 + Own::states> == 2)
-                    for (; fits(2); from += 2 * stride)
-                        updater.template few<path, Real, 2>(here, {all(from), all(from + stride)});
-                for (; fits(1); from += stride) updater.template few<path, Real, 1>(here, {all(from)});
-                for (; from < end; from += stride) {
-                    Place left = place(from);
-                    left.whole = false;
-                    updater.template few<path, Real, 1>(here, {left});
-                }
-            }
-        }
+        const int64_t begin = task.begin(chunk.number), end = task.end(all ? last.number : chunk.number);
+        update<Team, Rule, Real, path>(task, turn, begin, end, part, team);
     }
 }
 

@@ -9,8 +9,9 @@
 //     void operator()(Real& param, Real grad, Real&... state) const;
 //
 // Only + - * /, square root, comparison and selection may stand in it: IEEE 754 rounds them correctly on every
-// machine, which is what makes the results the same bits everywhere. Coefficients are computed in double and
-// rounded to Real once, so a rule is written for double and `In<Rule, float>` is the same rule in float.
+// machine, which is what makes the results the same bits everywhere. What comes of a quotient or a root is not
+// compared: a GPU may know only later that it has to look again (cuda/quick.hpp). Coefficients are computed in double
+// and rounded to Real once, so a rule is written for double and `In<Rule, float>` is the same rule in float.
 #pragma once
 
 #include <math.h>
@@ -78,7 +79,7 @@ struct Rebind<Rule<Part...>, Real> {
 template <class Rule, class Real>
 using In = typename Rebind<Rule, Real>::type;
 
-/// A rule with its numbers, which come in double and are rounded here, once.
+/// A rule with its numbers, which are rounded here, once: a method makes them in double.
 template <class Rule, class Real, class Number = double>
 RULE In<Rule, Real> rule_of(const Number* numbers) {
     constexpr size_t count = sizeof(Rule) / sizeof(double);

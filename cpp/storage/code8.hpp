@@ -56,7 +56,7 @@ protected:
     static RULE uint32_t steps(uint32_t size, float inverse, uint32_t c, uint32_t random) {
         return (measured(size, inverse, c) + (random - c)) >> cut;
     }
-    /// Exact, so that it may be calculated in any way.
+    /// Exact where the scale is one that scale() makes, so that it may be calculated in any way.
     static RULE float number(uint32_t steps, float scale, uint32_t c) {
         const auto y = as<float>(c + (steps << cut));
 #ifdef __CUDA_ARCH__

@@ -28,9 +28,11 @@ using Kernel = void (*)(const Table& table);
 /// As a grid would: the teams of three blocks, with two teams each.
 template <class Rule, class Real, Path path>
 void all_parts(const Table& table) {
+    Table own = table;
+    own.run_bits = 1;
     if constexpr (is_taken<Rule>(path))
         for (int block = 0; block < 3; ++block)
-            for (int team = 0; team < 2; ++team) update<Alone, Rule, Real, path>(table, {block, 3, team, 2}, Alone());
+            for (int team = 0; team < 2; ++team) update<Alone, Rule, Real, path>(own, {block, 3, team, 2}, Alone());
     else
         std::abort();
 }
