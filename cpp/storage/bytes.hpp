@@ -34,7 +34,10 @@ RULE uint32_t saturated(const uint32_t (&numbers)[4]) {
     return made;
 #else
     uint32_t made = 0;
-    for (int i = 0; i < 4; ++i) made |= (numbers[i] < 255 ? numbers[i] : 255) << 8 * i;
+    for (int i = 0; i < 4; ++i) {
+        const uint32_t number = numbers[i];
+        made |= (number < 255 ? number : 255) << 8 * i;
+    }
     return made;
 #endif
 }
