@@ -19,7 +19,7 @@
 
 namespace fusedstep::cuda {
 
-/// Which part of the work a team does: every so many-th chunk, and of a chunk, from its first row on, every so many-th.
+/// Which part of the work a team does: every so many-th chunk, or run of chunks, and of that every so many-th row.
 struct Part {
     int64_t chunk, chunks;
     int row, rows;
