@@ -11,13 +11,13 @@ RULE void displace(const Task& task, double factor, const Place& place, Team tea
     const Cargo& cargo = task.cargo;
     using Own = Rows<Team, Real>;
     Own param;
-    param.load({task.buffers.param, cargo.param}, place);
+    param.template load<Kinds::numbers()>({task.buffers.param, cargo.param}, place);
     if (task.buffers.grad) {
         Own momentum;
-        momentum.load({const_cast<void*>(task.buffers.grad), cargo.grad}, place);
+        momentum.template load<every_kind>({const_cast<void*>(task.buffers.grad), cargo.grad}, place);
         for (int i = 0; i < Own::held; ++i) param.x[i] = param.x[i] - Real(factor) * momentum.x[i];
     }
-    param.template store<every_kind>({cargo.copy, {cargo.copy_type}}, place, team);
+    param.template store<Kinds::plain()>({cargo.copy, {cargo.copy_type}}, place, team);
 }
 
 template <class Team>

@@ -42,6 +42,10 @@ struct Kinds {
     bool by_twos = false;         ///< bfloat16 is made two at a time, which pays where a thread has more than four
 
     static RULE constexpr Kinds only(Type type) { return {1u << int(type), false}; }
+    /// Of a parameter, which is no codes
+    static RULE constexpr Kinds numbers() { return {~(1u << int(Type::code8))}; }
+    /// Of a copy of it
+    static RULE constexpr Kinds plain() { return {numbers().types, false, {}, {true, false}}; }
     RULE constexpr Kinds operator|(Kinds other) const { return {types | other.types, split || other.split}; }
     RULE constexpr bool has(Type type) const { return types >> int(type) & 1; }
 
@@ -252,8 +256,9 @@ struct Rows {
         widen([&](int i) { return BFloat16::join(upper[i], int16_t(raw.rest[i])); });
     }
 
+    template <Kinds kinds>
     RULE void load(const Array& array, const Place& place) {
-        take<every_kind>(look<every_kind>(array, place), array, place);
+        take<kinds>(look<kinds>(array, place), array, place);
     }
 
     /// In bfloat16, two in a word. `round` is for numbers; what is none is looked for in all at once.
@@ -328,7 +333,7 @@ struct Rows {
     RULE void store(const Array& array, const Place& place, Team team) const {
         const Format& format = array.format;
         if (kinds.are(Type::float32, format)) {
-            if (sizeof(Real) == sizeof(double) && format.rounding == Rounding::stochastic)
+            if (sizeof(Real) == sizeof(double) && kinds.are_random(format))
                 return give<float>(array.data, place, [=](Real value, int i) {
                     return Float32::stochastic(double(value), drawn(array, place, i));
                 });

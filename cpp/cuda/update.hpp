@@ -68,7 +68,7 @@ RULE constexpr Kinds kinds_of(Path path, int array) {
             kinds.by_twos = true;
             return kinds;
         }
-        default: return every_kind;
+        default: return array == 0 ? Kinds::numbers() : array == 1 ? Kinds::plain() : every_kind;
     }
 }
 
@@ -266,7 +266,9 @@ struct Updater {
             typename Own::Raw raw[2 + states];
             if (place.whole) {
                 typename Own::Raw at_once[2 + states];
-                each<2 + states>([&](auto i) { at_once[i] = Own::template look<every_kind>(array(i), place); });
+                each<2 + states>([&](auto i) {
+                    at_once[i] = Own::template look<kinds_of<Rule, Real>(Path::full, i)>(array(i), place);
+                });
                 each<2 + states>([&](auto i) { raw[i] = at_once[i]; });
             } else {
                 ONE_BY_ONE
@@ -292,7 +294,7 @@ struct Updater {
     RULE void carry(Own& param, const Place& place) const {
         const Cargo& cargo = task.cargo;
         const Array stored{task.buffers.param, cargo.param};
-        param.load(stored, place);
+        param.template load<Kinds::numbers()>(stored, place);
         if (cargo.average) {
             const Averaging<Real> averaged(cargo.average_decay);
             Own average;
@@ -300,7 +302,7 @@ struct Updater {
             for (int j = 0; j < held; ++j) average.x[j] = averaged(average.x[j], param.x[j]);
             average.store(cargo.average, place);
         }
-        if (cargo.copy) param.template store<every_kind>({cargo.copy, {cargo.copy_type}}, place, team);
+        if (cargo.copy) param.template store<Kinds::plain()>({cargo.copy, {cargo.copy_type}}, place, team);
     }
 };
 
@@ -332,13 +334,15 @@ RULE void update(const Task& task, const Turn& turn, int64_t begin, int64_t end,
                 from += stride;
             }
         } else {
-            if constexpr (together<path, Real, 2 + Own::states> == 2)
+            constexpr int rows = together<path, Real, 2 + Own::states>;
+            if constexpr (rows == 2)
                 for (; fits(2); from += 2 * stride)
                     updater.template few<path, Real, 2>(here, {all(from), all(from + stride)});
-            for (; fits(1); from += stride) updater.template few<path, Real, 1>(here, {all(from)});
+            else
+                for (; fits(1); from += stride) updater.template few<path, Real, 1>(here, {all(from)});
             for (; from < end; from += stride) {
                 Place left = place(from);
-                left.whole = false;
+                if constexpr (rows == 1) left.whole = false;
                 updater.template few<path, Real, 1>(here, {left});
             }
         }
