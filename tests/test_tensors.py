@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from process import output
 
 from cases import random, same_bytes
 
@@ -49,16 +50,20 @@ def test_torch_transposed_and_copied():
         opt.step([torch.ones(3, 4)])
 
 
+class Tensor(torch.Tensor):
+    """A class of its own, which might have its data elsewhere."""
+
+
 @pytest.mark.parametrize("bound", [False, True])
-@pytest.mark.parametrize("leaf", [True, False], ids=["parameter", "tensor"])
-def test_tensors_whose_data_was_replaced(leaf, bound):
+@pytest.mark.parametrize("cls", [torch.nn.Parameter, torch.Tensor, Tensor])
+def test_tensors_whose_data_was_replaced(cls, bound):
     """A step on the memory that a tensor had once would be lost; that memory is kept, so that nothing worse happens."""
 
     def made(value):
         return torch.full((5,), value)
 
     for what in ("params['w']", "grads['w']", "state['w']['momentum_buffer']"):
-        param = torch.nn.Parameter(made(1.0)) if leaf else made(1.0)
+        param = torch.nn.Parameter(made(1.0)) if cls is torch.nn.Parameter else made(1.0).as_subclass(cls)
         grad, buffer = made(1.0), made(0.0)
         opt = fs.SGD({"w": param}, lr=0.5, momentum=0.5, memory={"w": {"momentum_buffer": buffer}})
         step = opt.bind({"w": grad}).step if bound else lambda opt=opt, grad=grad: opt.step({"w": grad})
@@ -77,6 +82,50 @@ def test_tensors_whose_data_was_replaced(leaf, bound):
         opt.state_dict()
 
 
+def test_tensors_are_held_as_long_as_they_are_stepped():
+    """Two tensors that changed places would be missed: torch lets none that is held."""
+
+    def stepped():
+        fs.SGD([first], lr=0.5).bind([torch.ones(5)]).step()
+        gc.collect()
+        yield
+        opt = fs.SGD([first], lr=0.5)
+        bound = opt.bind([second])
+        yield
+        bound.step()
+
+    first, second = torch.ones(5), torch.zeros(5)
+    steps = stepped()
+    next(steps)
+    torch.utils.swap_tensors(first, second)
+    assert (second == 0.5).all()
+    next(steps)
+    for one in (first, second):
+        with pytest.raises(RuntimeError, match=r"use_count|gradient edge"):
+            torch.utils.swap_tensors(one, torch.ones(5))
+    next(steps, None)
+    assert (first == -0.25).all()
+
+
+def test_tensors_that_torch_has_no_interface_for(tmp_path):
+    program = """
+        import torch
+        del torch._C._aoti
+        import fusedstep as fs
+
+        param = torch.ones(5)
+        opt = fs.SGD([param], lr=0.5)
+        step = opt.bind([torch.ones(5)]).step
+        step()
+        param.data = torch.ones(5)
+        try:
+            step()
+        except ValueError as error:
+            print(error)
+    """
+    assert "SGD: params[0] must stay in the memory that it was given in" in output(tmp_path, program)
+
+
 def test_functions_take_torchs_types():
     rng = np.random.default_rng(7)
     theirs = [torch.from_numpy(random(rng, 50, np.float32)).half() for _ in range(2)]
@@ -86,10 +135,6 @@ def test_functions_take_torchs_types():
         fs.functional.adam_(*arrays, step=1, lr=0.1)
     for tensor, array in zip(theirs, ours, strict=True):
         assert same_bytes(tensor.numpy(), array)
-
-
-class Tensor(torch.Tensor):
-    """A class of its own, which might have its data elsewhere."""
 
 
 class Wrapper(torch.Tensor):

@@ -144,16 +144,19 @@ const Given* given_of(const py::array& array) {
     return base && py::isinstance<Given>(base) ? base.cast<const Given*>() : nullptr;
 }
 
-const Given* movable(const py::array& array) {
+std::optional<Movable> Movable::of(const py::array& array) {
     const Given* const given = array.size() ? given_of(array) : nullptr;
-    return given && given->movable ? given : nullptr;
+    if (!given || !given->movable) return {};
+    return Movable(*given);
 }
 
-bool has_moved(const Given& given) {
+bool Movable::has_moved() const {
+    if (handle_)
+        if (const std::optional<uintptr_t> address = handle_->address()) return *address != given_->address;
     static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
-    const auto address = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(given.object.ptr(), data_ptr));
+    const auto address = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(given_->object.ptr(), data_ptr));
     if (!address) throw py::error_already_set();
-    return address.cast<uintptr_t>() != given.address;
+    return address.cast<uintptr_t>() != given_->address;
 }
 
 void refuse_move(const std::string& name) {

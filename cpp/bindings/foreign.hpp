@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "dlpack.hpp"
+#include "handle.hpp"
 #include "kernel/buffers.hpp"
 
 namespace fusedstep::bindings {
@@ -29,11 +30,20 @@ std::optional<py::array> described(const py::object& object, const std::string& 
 /// Whose memory an array describes; null for one of NumPy's own.
 const Given* given_of(const py::array& array);
 
-/// The same, if that could be given other memory.
-const Given* movable(const py::array& array);
+/// Whose memory could become another: a step on what was described would be lost.
+class Movable {
+public:
+    /// Nothing where an array's memory stays.
+    static std::optional<Movable> of(const py::array& array);
 
-/// Whether it was, since it was described: a step would be lost there.
-bool has_moved(const Given& given);
+    bool has_moved() const;
+
+private:
+    explicit Movable(const Given& given) : given_(&given), handle_(Handle::of(given.object)) {}
+
+    const Given* given_;
+    std::optional<Handle> handle_;
+};
 [[noreturn]] void refuse_move(const std::string& name);
 
 Device device_of(const py::array& array);

@@ -13,8 +13,8 @@ const std::string nowhere;
 /// A step on memory that its tensors have left would be lost.
 void Plan::check_places(size_t tensor) const {
     const Entry& entry = entries_[tensor];
-    for (const auto& [number, given] : entry.movable) {
-        if (!has_moved(*given)) continue;
+    for (const auto& [number, movable] : entry.movable) {
+        if (!movable.has_moved()) continue;
         if (number == 0) refuse_move(where(params_, tensor).text());
         const std::string path = "['" + entry.name + "']['" + entry.states[number - 1].first + "']";
         refuse_move(Where{optimizer_, state_, place_of(0), path}.text());

@@ -179,10 +179,10 @@ void Plan::attach(size_t tensor) {
     target.ring = {};
     target.carry = nullptr;
     entry.movable.clear();
-    if (const Given* const given = movable(entry.param)) entry.movable.emplace_back(0, given);
+    if (auto movable = Movable::of(entry.param)) entry.movable.emplace_back(0, std::move(*movable));
     int place = 0;
     for (size_t i = 0; i < companions.size(); ++i) {
-        if (const Given* const given = movable(entry.states[i].second)) entry.movable.emplace_back(i + 1, given);
+        if (auto movable = Movable::of(entry.states[i].second)) entry.movable.emplace_back(i + 1, std::move(*movable));
         const Companion& one = companions[i];
         void* const data = entry.states[i].second.mutable_data();
         if (one.role == Companion::average)

@@ -58,9 +58,9 @@ public:
             Type copy_type;
         };
         int64_t version;
-        std::vector<py::object> arrays;  ///< keeps the memory alive
-        std::vector<Number> numbers;
-        std::vector<std::pair<size_t, const Given*>> movable;  ///< gradients that could get other memory, by tensor
+        std::vector<py::object> arrays;                                       ///< keeps the memory alive
+        std::vector<std::pair<size_t, Movable>> movable;                      ///< gradients, by tensor
+        std::vector<std::pair<const std::string*, Movable>> movable_numbers;  ///< of stages, by argument
         std::vector<Arrays> tensors;
         Stages stages;
     };
@@ -143,7 +143,7 @@ private:
         Extent extent;
         Arrays states;
         /// What could get other memory: the parameter, which is number 0, and the states.
-        std::vector<std::pair<size_t, const Given*>> movable;
+        std::vector<std::pair<size_t, Movable>> movable;
         const void* last_grad = nullptr;  ///< known not to overlap anything that is written, for so many bytes
         py::ssize_t last_bytes = 0;
     };

@@ -211,7 +211,7 @@ Plan::Bound Plan::bind(const py::object& owner, const py::object& grads, const p
     const Taken taken(*this);
     take_all(grads, stages, true);
     settle(owner);
-    Bound bound{version, held_, numbers_, {}, {}, plan_.stages};
+    Bound bound{version, held_, {}, {}, {}, plan_.stages};
     bound.arrays.insert(bound.arrays.end(), copies_.begin(), copies_.end());
     size_t grad = 0;
     for (size_t i = 0; i < plan_.tensors.size(); ++i) {
@@ -219,7 +219,11 @@ Plan::Bound Plan::bind(const py::object& owner, const py::object& grads, const p
         bound.tensors.push_back(
             {tensor.buffers.grad, tensor.cargo.grad.type, tensor.cargo.copy, tensor.cargo.copy_type});
         if (!tensor.buffers.grad) continue;
-        if (const Given* const given = movable(held_[grad++])) bound.movable.emplace_back(i, given);
+        if (auto movable = Movable::of(held_[grad++])) bound.movable.emplace_back(i, std::move(*movable));
+    }
+    for (const auto& [argument, array] : numbers_) {
+        bound.arrays.push_back(array);
+        if (auto movable = Movable::of(array)) bound.movable_numbers.emplace_back(argument, std::move(*movable));
     }
     return bound;
 }
@@ -237,8 +241,10 @@ void Plan::step_bound(const py::object& owner, const Bound& bound) {
     const Taken taken(*this);
     check_bound(bound);
     plan_.stages = bound.stages;
-    for (const auto& [tensor, given] : bound.movable)
-        if (has_moved(*given)) refuse_move(where(grads_, tensor).text());
+    for (const auto& [tensor, movable] : bound.movable)
+        if (movable.has_moved()) refuse_move(where(grads_, tensor).text());
+    for (const auto& [argument, movable] : bound.movable_numbers)
+        if (movable.has_moved()) refuse_move(optimizer_ + ": " + *argument);
     for (size_t i = 0; i < bound.tensors.size(); ++i) {
         const Bound::Arrays& arrays = bound.tensors[i];
         Tensor& tensor = plan_.tensors[i];
@@ -248,9 +254,6 @@ void Plan::step_bound(const py::object& owner, const Bound& bound) {
         tensor.cargo.copy = arrays.copy;
         tensor.cargo.copy_type = arrays.copy_type;
     }
-    for (const auto& [argument, array] : bound.numbers)
-        if (const Given* const given = movable(array); given && has_moved(*given))
-            refuse_move(optimizer_ + ": " + *argument);
     settle(owner);
     call_schedules();
     run();
