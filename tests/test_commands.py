@@ -19,6 +19,7 @@ from fusedstep import contract, formulas, methods, storage
 from fusedstep.__main__ import COMMANDS, main
 from fusedstep.bfloat16 import name_of_type
 from fusedstep.commands import info, network, trial, verify
+
 from process import interruptible
 
 EXTRAS = ("matplotlib", "numba", "rich", "scipy", "sklearn", "torch", "jax", "optax")

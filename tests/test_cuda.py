@@ -7,23 +7,15 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import pickle
-import re
-import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep import _core
-from fusedstep.bfloat16 import bits_of
 
 from cases import CASES, IDS, random, same_bytes
-from places import SOURCE
-from twins import SHAPES, Shifted, clone, on, spoiled, start
+from twins import SHAPES, clone, on, spoiled, start
 
 STEPS = 1000
 
@@ -90,37 +82,6 @@ def test_groups_of_several_types_and_options(device):
         assert same_bytes(device.get(actual), expected)
 
 
-@pytest.mark.parametrize("by", [0, 1, 2, 3, 4])
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_arrays_that_cannot_be_read_sixteen_bytes_at_a_time(device, by, dtype):
-    rng, room = np.random.default_rng(by), 20_000
-    values, grads = random(rng, room, dtype), random(rng, room, dtype)
-    for size in (1, 3, 127, 128, 131, 8191, 8195, room - 4):
-        here = values.copy()
-        whole, grad = device.put(values), device.put(grads)
-        part = slice(by, by + size)
-        pair = fs.Adam(here[part], lr=0.1), fs.Adam(Shifted(whole, by, size), lr=0.1)
-        for _ in range(3):
-            pair[0].step(grads[part])
-            pair[1].step(Shifted(grad, by, size))
-        assert same_bytes(device.get(whole), here)  # what lies before and behind too
-
-
-@pytest.mark.parametrize("offset", [0, 1, 2, 128, 4095, 4096, 5000, 2**32 - 3, 2**32 - 4096 - 128])
-def test_shards_take_the_random_bits_of_the_whole(device, offset):
-    rng = np.random.default_rng(3)
-    values, grad = random(rng, 9000, np.float32), random(rng, 9000, np.float32)
-    here, there = values.astype(np.float16), device.put(values.astype(np.float16))
-    options = {"rounding": "stochastic", "extents": {"0": (offset, 2**33)}, "lr": 0.01}
-    if offset % 128 == 0:
-        options["state"] = "sq8"
-    pair = fs.Adam(here, **options), fs.Adam(there, **options)
-    for _ in range(3):
-        pair[0].step(grad)
-        pair[1].step(device.put(grad))
-    assert same_bytes(device.get(there), here)
-
-
 def test_functions(device):
     rng = np.random.default_rng(4)
     here = [random(rng, 300, np.float32), *(np.zeros(300, np.float32) for _ in range(2))]
@@ -133,78 +94,6 @@ def test_functions(device):
         assert same_bytes(device.get(actual), expected)
 
 
-def test_every_significand(device):
-    """Tensors of codes make roots and quotients of approximations on a GPU: here of some of the floats in [1, 2) and of
-    their squares, there of all."""
-    begin, end = np.float32([1, 2]).view(np.uint32)
-    floats = np.arange(begin, end, 509 if device.simulation else 1, np.uint32).view(np.float32)
-    rng = np.random.default_rng(5)
-    here = random(rng, floats.size, np.float32)
-    there = device.put(here)
-    pair = [fs.AdamW(param, state="sq8") for param in (here, there)]
-    # The floats themselves, so that v's are spread over two binades; then any two behind each other
-    for grad in (floats, *(rng.permutation(floats) * sign for sign in (1, -1, 1))):
-        pair[0].step(grad)
-        pair[1].step(device.put(grad))
-        assert same_bytes(device.get(there), here)
-
-
-#: Roots and a divisor that Newton's steps miss from an approximation that is off by one unit of its last place
-ROOTS = [float.fromhex(x) for x in ("0x1.9a2854p1", "0x1.b5c076p1", "0x1.dd26e4p1", "0x1.f82294p0")]
-DIVISOR = float.fromhex("0x1.fffffep0")
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "size"),
-    [
-        # Of squares that vanish, ε is all that is under the root.
-        *(("Adam", {"lr": 1e30, "eps": x, "eps_place": "inside", "bias_correction": False}, 1e-30) for x in ROOTS),
-        ("Adamax", {"lr": 1 / DIVISOR, "betas": (0.0, 0.9), "eps": 0.0, "eps_place": "outside"}, DIVISOR),
-    ],
-)
-def test_hard_roots_and_quotients(device, name, options, size):
-    here = np.zeros(8192, np.float32)
-    there = device.put(here)
-    grad = np.float32(size) * np.linspace(1, 2, 8192, dtype=np.float32)
-    for param, own in ((here, grad), (there, device.put(grad))):
-        getattr(fs, name)(param, state="sq8", **options).step(own)
-    assert (here < 0).all()
-    assert same_bytes(device.get(there), here)
-
-
-def test_runs_of_chunks(device):
-    """So many of one tensor that blocks take several behind each other, but not those that 2^32 lies between."""
-    if not device.simulation:
-        pytest.skip("a GPU needs more of them: bench/gpu.py compares its results")
-    rng, size = np.random.default_rng(6), 2_200_000
-    for extent in ({}, {"extents": {"0": (2**32 - 8192 * 129, 2**33)}}):
-        for state in ("float32", "sq8"):
-            pattern = random(rng, 999_983, np.float32)
-            sizes = (size, 8192 * 3 + 5, 1)
-            pair = [[np.resize(pattern, n) for n in sizes]]
-            pair.append([device.put(array) for array in pair[0]])
-            own = [fs.RMSprop(arrays, state=state, **extent) for arrays in pair]
-            grads = [np.resize(pattern[::-1], n) for n in sizes]
-            own[0].step(grads)
-            own[1].step([device.put(grad) for grad in grads])
-            for expected, actual in zip(*pair, strict=True):
-                assert same_bytes(device.get(actual), expected)
-            for name, entry in own[0].state.items():
-                assert same_bytes(device.get(own[1].state[name]["square_avg"]), entry["square_avg"])
-
-
-def test_more_than_2_31_elements(device):
-    if device.simulation:
-        pytest.skip("needs 17 GB on a GPU")
-    size, window = 2**31 + 4099, 5000
-    param, grad = (fs.cuda.Array((size,), (4,), "float32", 0) for _ in range(2))
-    tail = Shifted(param, size - window, window)
-    fs.SGD(tail, lr=1.0).step(fs.cuda.Array.of(np.full(window, -1.0, np.float32)))
-    fs.SGD(param, lr=1.0, weight_decay=0.5).step(grad)
-    assert (fs.cuda.to_host(tail) == 0.5).all()
-    assert (fs.cuda.to_host(Shifted(param, 0, window)) == 0).all()
-
-
 def test_stages_that_change_while_the_arrays_stay(twins):
     pair = twins("Adam", {"lr": 0.1})
     here, there = start(1), on(pair.device, start(1))
@@ -212,72 +101,6 @@ def test_stages_that_change_while_the_arrays_stay(twins):
         pair.kernel.step(here, **stages)
         pair.other.step(there, **stages)
         pair.check()
-
-
-#: The types of parameters and of their momentum, and how the former are rounded.
-STORED = [
-    (np.float32, {}),
-    (np.float64, {"state": "float32"}),
-    (np.float16, {"state": "float16"}),
-    (np.float16, {"rounding": "kahan"}),
-    (fs.as_bfloat16, {"state": "bfloat16", "rounding": "kahan"}),
-    (fs.as_bfloat16, {"rounding": "remainder"}),
-    (fs.as_bfloat16, {"state": "sq8"}),
-    (np.float32, {"state": "sq8", "buffer": "lr_inside"}),
-]
-
-
-def stored(values, kind):
-    return kind((values.view(np.uint32) >> 16).astype(np.uint16)) if kind is fs.as_bfloat16 else values.astype(kind)
-
-
-@pytest.mark.parametrize(("kind", "options"), STORED, ids=lambda value: getattr(value, "__name__", str(value)))
-def test_where_momentum_leads(device, kind, options):
-    """In every storage; across chunks and rows, in shards, and in arrays that begin anywhere."""
-    rng, sizes, offset = np.random.default_rng(9), (20_000, 4096, 131, 0, 1), 128 * 77
-    values = [random(rng, size, np.float32) for size in (*sizes, 9000)]
-    options = {"lr": 0.3, "momentum": 0.9, "extents": {str(len(sizes)): (offset, 2**33)}, **options}
-    pairs = [[stored(value, kind) for value in values]]
-    pairs.append([device.put(array) for array in pairs[0]])
-    pair = [fs.SGD(arrays, **options) for arrays in pairs]
-    for t in range(4):
-        for optimizer in pair:
-            optimizer.param_groups[0]["lr"] = 0.3 / (1 + t)
-        for actual, expected in zip(*(opt.lookahead() for opt in reversed(pair)), strict=True):
-            assert same_bytes(bits_of(device.get(actual)), bits_of(expected))
-        grads = [random(rng, value.size, np.float32) for value in values]
-        pair[0].step(grads)
-        pair[1].step([device.put(grad) for grad in grads])
-    ahead = pair[1].lookahead()[0]
-    assert not same_bytes(bits_of(device.get(ahead)), bits_of(device.get(pairs[1][0])))
-
-
-@pytest.mark.parametrize("by", [1, 2, 4])
-def test_where_momentum_leads_from_odd_places(device, by):
-    rng = np.random.default_rng(by)
-    values, velocity = random(rng, 9000, np.float32), random(rng, 9000, np.float32)
-    here, whole, buffer = values.copy(), device.put(values), device.put(velocity)
-    part = slice(by, by + 8500)
-    memory = velocity[part].copy(), Shifted(buffer, 3, 8500)
-    fs.cuda.to_device(memory[1], velocity[part])
-    pair = [
-        fs.SGD({"w": param}, lr=0.1, momentum=0.9, memory={"w": {"momentum_buffer": own}})
-        for param, own in zip((here[part], Shifted(whole, by, 8500)), memory, strict=True)
-    ]
-    for t in range(2):
-        grad = random(np.random.default_rng(t), 8500, np.float32)
-        pair[0].step({"w": grad})
-        pair[1].step({"w": device.put(grad)})
-    assert same_bytes(device.get(pair[1].lookahead()["w"]), pair[0].lookahead()["w"])
-    assert same_bytes(device.get(whole), here)
-
-
-def test_parameters_without_any_momentum_are_copied(twins):
-    pair = twins("SGD", {"lr": 0.1})
-    pair.step(start(1))
-    for key, ahead in pair.other.lookahead().items():
-        assert same_bytes(pair.device.get(ahead), pair.here[key])
-    assert pair.other.lookahead()["w"] is not pair.there["w"]
 
 
 # Counting
@@ -435,74 +258,3 @@ def test_arrays_of_the_device(device):
         fs.cuda.to_device(ones, np.zeros(3, np.float32))
     with pytest.raises(TypeError, match="must be on a CUDA device, got BFloat16"):
         fs.cuda.to_host(values)
-
-
-# Without a device
-
-
-def alone(code):
-    """A process in which nothing of CUDA is loaded yet."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads what a process has mapped")
-def test_nothing_of_cuda_is_loaded_until_an_array_asks():
-    code = "import numpy as np, fusedstep as fs; fs.SGD(np.ones(3)).step(np.ones(3))"
-    assert "cuda" not in alone(code + "; print(open('/proc/self/maps').read())")
-
-
-def test_why_not():
-    code = "import fusedstep as fs; print(fs.cuda.available(), fs.cuda.device_count(), fs.cuda.why_not())"
-    available, count, reason = alone(code).split(maxsplit=2)
-    if available == "True":
-        assert int(count) > 0
-        assert reason.strip() == "None"
-    else:
-        assert count == "0"
-        assert any(fact in reason for fact in ("no part for CUDA", "no driver", "no GPU"))
-
-
-def test_without_the_compiled_part(tmp_path):
-    with pytest.raises(RuntimeError, match="this build of fusedstep has no part for CUDA"):
-        fs.cuda.load(tmp_path / "fusedstep_cuda.so")
-
-
-def test_a_library_of_another_build_is_not_called(tmp_path, monkeypatch):
-    """It is found where ours would be, has a function, and whoever called that would be lost."""
-    compiler = shutil.which(os.environ.get("CXX", "c++"))
-    if not compiler:
-        pytest.skip("a compiler is not there")
-    library, source = tmp_path / "fusedstep_cuda.so", tmp_path / "old.cpp"
-    name = "fusedstep_backend_" + "0" * 16
-    source.write_text(
-        f'extern "C" void* fusedstep_backend() {{ return 0; }}\nextern "C" void* {name}() {{ return 0; }}'
-    )
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
-    code = f"""
-import functools, pathlib, fusedstep as fs
-fs.cuda.load = functools.partial(fs.cuda.load, pathlib.Path({str(library)!r}))
-print(fs.cuda.available(), fs.cuda.why_not())
-"""
-    told = alone(code)
-    assert told.startswith("False fusedstep_cuda.so must be of the same build as fusedstep's module, got another's")
-    assert str(library) in told
-
-
-@pytest.mark.parametrize("room", ["rules", "storage", "methods", "kernel"])
-def test_other_headers_make_another_build(room, tmp_path):
-    """A change of any file that the two sides share."""
-    if not shutil.which("cmake"):
-        pytest.skip("cmake is not there")
-    tree, folder = tmp_path / "cpp", tmp_path / "build"
-    shutil.copytree(SOURCE, tree)
-
-    def configured():
-        subprocess.run(["cmake", "-S", tree, "-B", folder, "-DFUSEDSTEP_CUDA=OFF"], check=True, capture_output=True)
-        return re.search(r'"(fusedstep_backend_\w{16})"', (folder / "backend_name.hpp").read_text())[1]
-
-    assert configured() == _core.backend_name
-    header = sorted((tree / room).glob("*.hpp"))[-1]
-    header.write_text(header.read_text() + "// another\n")
-    assert configured() != _core.backend_name

@@ -25,6 +25,7 @@ from fusedstep.lab.path import crossings, detour, steps_to_goal, walk
 from fusedstep.lab.reddi import EXAMPLES
 from fusedstep.lab.settings import Settings
 from fusedstep.lab.terrain import SADDLE, TERRAINS, quadratic
+
 from process import interruptible
 
 for extra in ("scipy", "sklearn"):

@@ -23,7 +23,15 @@ def library(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "noun", ["cuda", "device_arrays", "device_graphs", "device_numbers", "stages", "stats", "storage", "structures"]
+    "noun",
+    [
+        "cuda",
+        *(path.stem.removeprefix("test_") for path in sorted(HERE.glob("test_device_*.py"))),
+        "stages",
+        "stats",
+        "storage",
+        "structures",
+    ],
 )
 def test_the_tests_of_the_device(library, noun):
     chosen = [HERE / f"test_{noun}.py", *([] if noun == "cuda" else ["-k", "device"])]

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-import process
 
+import process
 from cases import random
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from process import output
 
 from cases import random, same_bytes
+from process import output
 
 torch = pytest.importorskip("torch")
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-import process
 
+import process
 from cases import DTYPES, assert_same_state, pair, random, same_bytes
 
 #: One of each way through the core: with and without state, a ring that is folded, a carried scalar, all four states.
