@@ -135,7 +135,7 @@ NO_ARRAYS = [
     ("str", lambda a: "w", TypeError, "be a numpy.ndarray", "str"),
     ("bytes", lambda a: a.tobytes(), TypeError, "be a numpy.ndarray", "bytes"),
     ("set", lambda a: {1.0}, TypeError, "be a numpy.ndarray", "set"),
-    ("generator", lambda a: (x for x in a), TypeError, "be a numpy.ndarray", "generator"),
+    ("generator", lambda a: (x for x in a), TypeError, "be a numpy.ndarray", "generator (list(x) makes a list"),
     ("memoryview", lambda a: memoryview(a), TypeError, "be a numpy.ndarray", "memoryview"),
     ("array.array", lambda a: array.array("f", a.ravel()), TypeError, "be a numpy.ndarray", "array.array"),
     ("type", lambda a: np.ndarray, TypeError, "be a numpy.ndarray", "type"),

@@ -49,7 +49,8 @@ py::array check_array(py::handle object, const Where& where) {
             refuse_type(where, "be a numpy.ndarray",
                         name + " (JAX arrays are immutable; numpy.array(x) is a copy that can be updated)");
         if (const auto array = described(py::reinterpret_borrow<py::object>(object), where.text())) return *array;
-        refuse_type(where, "be a numpy.ndarray, or an array that DLPack or __cuda_array_interface__ describes", name);
+        refuse_type(where, "be a numpy.ndarray, or an array that DLPack or __cuda_array_interface__ describes",
+                    PyIter_Check(object.ptr()) ? name + " (list(x) makes a list of its arrays)" : name);
     }
     return py::reinterpret_borrow<py::array>(object);
 }
