@@ -78,5 +78,9 @@ def bits_of(array: np.ndarray) -> np.ndarray:
     return array.view(np.uint16).view(np.ndarray) if is_bfloat16(array) else array
 
 
+#: NumPy makes a name anew whenever it is asked for.
+NAMES = {np.dtype(name): name for name in ("float16", "float32", "float64")}
+
+
 def name_of_type(array: np.ndarray) -> str:
-    return "bfloat16" if is_bfloat16(array) else str(array.dtype)
+    return NAMES.get(array.dtype) or ("bfloat16" if is_bfloat16(array) else str(array.dtype))
