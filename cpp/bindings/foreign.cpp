@@ -152,11 +152,11 @@ std::optional<Movable> Movable::of(const py::array& array) {
 
 bool Movable::has_moved() const {
     if (handle_)
-        if (const std::optional<uintptr_t> address = handle_->address()) return *address != given_->address;
+        if (const std::optional<uintptr_t> address = handle_->address()) return *address != address_;
     static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
-    const auto address = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(given_->object.ptr(), data_ptr));
+    const auto address = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(object_.ptr(), data_ptr));
     if (!address) throw py::error_already_set();
-    return address.cast<uintptr_t>() != given_->address;
+    return address.cast<uintptr_t>() != address_;
 }
 
 void refuse_move(const std::string& name) {

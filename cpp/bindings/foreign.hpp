@@ -39,9 +39,11 @@ public:
     bool has_moved() const;
 
 private:
-    explicit Movable(const Given& given) : given_(&given), handle_(Handle::of(given.object)) {}
+    explicit Movable(const Given& given)
+        : object_(given.object), address_(given.address), handle_(Handle::of(given.object)) {}
 
-    const Given* given_;
+    py::object object_;
+    uintptr_t address_;
     std::optional<Handle> handle_;
 };
 [[noreturn]] void refuse_move(const std::string& name);
