@@ -5,6 +5,7 @@ It is the library that a GPU is given, but for the runtime, and for machine code
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -42,3 +43,13 @@ def test_the_tests_of_the_device(library, noun):
         text=True,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
+
+
+def test_what_an_element_takes(library, tmp_path):
+    """Counted for each step; what anything goes through takes more than what is made for one type."""
+    script = HERE.parent / "bench" / "instructions.py"
+    subprocess.run([sys.executable, script, library, "--out", tmp_path], check=True, capture_output=True)
+    rows = json.loads((tmp_path / "instructions.json").read_text())["rows"]
+    counted = {row["case"]: row["instructions"] for row in rows}
+    assert 10 < counted["SGD"] < counted["SGD, momentum"] < counted["Adam"] < counted["Adam, all bfloat16"]
+    assert counted["Adam"] < 0.5 * counted["Adam, gradients in bfloat16"] < 0.5 * counted["Adam, an average"] < 100
