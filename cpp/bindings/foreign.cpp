@@ -22,9 +22,11 @@ struct Description {
 
 bool has(const py::object& object, const char* name) { return py::hasattr(py::type::handle_of(object), name); }
 
+/// Unsigned, as a shape is what somebody says: NumPy refuses one that is too large.
 std::vector<py::ssize_t> in_c_order(const std::vector<py::ssize_t>& shape, py::ssize_t itemsize) {
     std::vector<py::ssize_t> strides(shape.size());
-    for (size_t i = shape.size(); i-- > 0; itemsize *= shape[i]) strides[i] = itemsize;
+    auto stride = uint64_t(itemsize);
+    for (size_t i = shape.size(); i-- > 0; stride *= uint64_t(shape[i])) strides[i] = py::ssize_t(stride);
     return strides;
 }
 
