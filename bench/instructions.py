@@ -3,6 +3,7 @@ kernels (cpp/tests/ptx): of PTX, where a root or a quotient is one, and half a d
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,8 +83,9 @@ def count(library: ctypes.CDLL, case: Case, elements: int) -> int:
 
 def main() -> None:
     question = "How many instructions does an element take a GPU?"
-    parser = report.parser(question)
+    parser = argparse.ArgumentParser(description=question)
     parser.add_argument("library", type=Path, help="fusedstep_ptx.so, which cmake --build makes of cpp/tests/ptx")
+    parser.add_argument("--out", type=Path, default=report.RESULTS, metavar="FOLDER", help="(default: bench/results)")
     arguments = parser.parse_args()
     fs.cuda.load(arguments.library)
     library = ctypes.CDLL(str(arguments.library))

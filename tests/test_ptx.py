@@ -48,7 +48,8 @@ def test_the_tests_of_the_device(library, noun):
 def test_what_an_element_takes(library, tmp_path):
     """Counted for each step; what anything goes through takes more than what is made for one type."""
     script = HERE.parent / "bench" / "instructions.py"
-    subprocess.run([sys.executable, script, library, "--out", tmp_path], check=True, capture_output=True)
+    done = subprocess.run([sys.executable, script, library, "--out", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "instructions.json").read_text())["rows"]
     counted = {row["case"]: row["instructions"] for row in rows}
     assert 10 < counted["SGD"] < counted["SGD, momentum"] < counted["Adam"] < counted["Adam, all bfloat16"]

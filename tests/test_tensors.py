@@ -107,23 +107,88 @@ def test_tensors_are_held_as_long_as_they_are_stepped():
     assert (first == -0.25).all()
 
 
-def test_tensors_that_torch_has_no_interface_for(tmp_path):
-    program = """
+#: What another torch might have in the place of what asks for addresses
+OTHERS = {
+    "none": "del torch._C._aoti",
+    "a number": "torch._C._aoti.unsafe_alloc_void_ptr_from_tensor = id",
+    "an error": "torch._C._aoti.unsafe_alloc_void_ptr_from_tensor = lambda: None",
+    "another library": "torch._C.__file__ = '/'",
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_tensors_of_another_torch(tmp_path, other):
+    program = f"""
         import torch
-        del torch._C._aoti
+        {OTHERS[other]}
         import fusedstep as fs
 
         param = torch.ones(5)
-        opt = fs.SGD([param], lr=0.5)
-        step = opt.bind([torch.ones(5)]).step
+        step = fs.SGD([param], lr=0.5).bind([torch.ones(5)]).step
         step()
+        print(param.tolist())
         param.data = torch.ones(5)
         try:
             step()
         except ValueError as error:
             print(error)
     """
-    assert "SGD: params[0] must stay in the memory that it was given in" in output(tmp_path, program)
+    stepped, refused = output(tmp_path, program).splitlines()
+    assert stepped == "[0.5, 0.5, 0.5, 0.5, 0.5]"
+    assert "SGD: params[0] must stay in the memory that it was given in" in refused
+
+
+def test_first_optimizers_of_several_threads(tmp_path):
+    """None waits for another that waits for Python's lock."""
+    program = """
+        import ctypes, threading, time
+        import torch
+        import fusedstep as fs
+
+        def slow(name, library=ctypes.CDLL):
+            time.sleep(0.2)
+            return library(name)
+
+        ctypes.CDLL = slow
+        params = [torch.ones(5) for _ in range(4)]
+
+        def step(param):
+            fs.SGD([param], lr=0.5).step([torch.ones(5)])
+
+        threads = [threading.Thread(target=step, args=[param]) for param in params]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print(all((param == 0.5).all() for param in params))
+    """
+    assert output(tmp_path, program, timeout=30) == "True"
+
+
+def test_parameters_that_are_added_in_spite_of_an_interruption(tmp_path):
+    program = """
+        import ctypes
+        import numpy as np, torch
+        import fusedstep as fs
+
+        def interrupted(name, library=ctypes.CDLL):
+            ctypes.CDLL = library
+            raise KeyboardInterrupt
+
+        param, added = np.ones(5, np.float32), torch.ones(5)
+        opt = fs.SGD({"a": param}, lr=0.5)
+        ctypes.CDLL = interrupted
+        try:
+            opt.add({"b": added})
+        except KeyboardInterrupt:
+            print(len(opt.param_groups))
+        grad = np.ones(5, np.float32)
+        opt.step({"a": grad})
+        opt.add({"b": added})
+        opt.step([{"a": grad}, {"b": torch.ones(5)}])
+        print(param.tolist(), added.tolist())
+    """
+    assert output(tmp_path, program) == "1\n[0.0, 0.0, 0.0, 0.0, 0.0] [0.5, 0.5, 0.5, 0.5, 0.5]"
 
 
 def test_functions_take_torchs_types():
@@ -149,6 +214,52 @@ class Wrapper(torch.Tensor):
     def __torch_function__(cls, function, types, args=(), kwargs=None):
         inner = [arg.inner if type(arg) is cls else arg for arg in args]
         return function(*inner, **(kwargs or {}))
+
+
+def test_parameters_whose_data_is_elsewhere():
+    """Asked by the methods of their own class, also where they have it only since they were given."""
+    inner, grad, late = torch.ones(5), torch.ones(5), torch.ones(5)
+    bound = fs.SGD([Wrapper(inner), late], lr=0.5).bind([grad, Wrapper(grad)])
+    bound.step()
+    assert (inner == 0.5).all()
+    assert (late == 0.5).all()
+    late.inner = torch.zeros(5)
+    late.__class__ = Wrapper
+    with pytest.raises(ValueError, match=r"SGD: params\[1\] must stay in the memory that it was given in"):
+        bound.step()
+    assert (inner == 0.5).all()
+
+
+def test_copies_whose_data_was_replaced():
+    param, copied = torch.ones(5), torch.zeros(5)
+    bound = fs.SGD([param], lr=0.5).bind([torch.ones(5)], copy_to=[copied])
+    bound.step()
+    assert (copied == 0.5).all()
+    copied.data = torch.zeros(5)
+    with pytest.raises(ValueError, match=r"SGD: copy_to\[0\] must stay in the memory that it was given in"):
+        bound.step()
+    assert (param == 0.5).all()
+
+
+@pytest.mark.parametrize("bound", [False, True])
+@pytest.mark.parametrize("what", ["params", "copy_to"])
+def test_what_a_schedule_moves(what, bound):
+    param, copied = torch.ones(5), torch.zeros(5)
+
+    def lr(step):
+        if step == 1 and (what == "params" or bound):
+            {"params": param, "copy_to": copied}[what].data = torch.full((5,), 7.0)
+        return 0.5
+
+    opt, stages = fs.SGD([param], lr=lr), {"copy_to": [copied]}
+    grads = [torch.ones(5)]
+    step = opt.bind(grads, **stages).step if bound else lambda: opt.step(grads, **stages)
+    step()
+    if what == "params" or bound:
+        with pytest.raises(ValueError, match=rf"SGD: {what}\[0\] must stay in the memory that it was given in"):
+            step()
+    assert (param == (7.0 if what == "params" else 0.5)).all()
+    assert opt.state["0"]["step"] == 1
 
 
 GRADIENTS = {

@@ -1,7 +1,6 @@
 #include "arrays.hpp"
 
 #include <algorithm>
-#include <map>
 #include <numeric>
 #include <optional>
 
@@ -116,17 +115,8 @@ void check_same(const py::array& array, const Layout& param, const Where& where,
                tuple_text(array.strides(), ndim));
 }
 
-/// One of NumPy's own types, of which there is one object each. It makes a type's name anew whenever it is asked for.
-bool is_own(const py::dtype& dtype, const std::string& name) {
-    static const auto& own = *new std::map<std::string, py::dtype>{
-        {"float16", py::dtype("float16")}, {"float32", py::dtype("float32")}, {"float64", py::dtype("float64")}};
-    const auto found = own.find(name);
-    return found != own.end() && found->second.is(dtype);
-}
-
 void check_type(const py::array& array, const std::string& type, const Where& where) {
-    if (!is_own(array.dtype(), type) && type_name_of(array) != type)
-        refuse_type(where, "have dtype " + type, type_name_of(array));
+    if (type_name_of(array) != type) refuse_type(where, "have dtype " + type, type_name_of(array));
     check_order(array, where);
 }
 
@@ -150,7 +140,17 @@ bool is_dense(const py::array& array) {
     return true;
 }
 
-std::string type_name_of(const py::array& array) { return marked(array) ? "bfloat16" : text(array.dtype()); }
+std::string type_name_of(const py::array& array) {
+    const py::dtype dtype = array.dtype();
+    // NumPy makes a name anew whenever it is asked for one.
+    if (dtype.kind() == 'f' && dtype.byteorder() == '=') switch (dtype.itemsize()) {
+            case 2: return "float16";
+            case 4: return "float32";
+            case 8: return "float64";
+            default: break;
+        }
+    return marked(array) ? "bfloat16" : text(dtype);
+}
 
 Type type_of(const py::array& array) { return find_type(array).value(); }
 

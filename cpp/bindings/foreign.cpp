@@ -22,7 +22,8 @@ struct Description {
 
 bool has(const py::object& object, const char* name) { return py::hasattr(py::type::handle_of(object), name); }
 
-/// Unsigned, as a shape is what somebody says: NumPy refuses one that is too large.
+// Unsigned, as shapes and strides are what somebody says: those that are too large are refused later.
+
 std::vector<py::ssize_t> in_c_order(const std::vector<py::ssize_t>& shape, py::ssize_t itemsize) {
     std::vector<py::ssize_t> strides(shape.size());
     auto stride = uint64_t(itemsize);
@@ -63,7 +64,8 @@ Description by_dlpack(const py::object& object, const Device& device) {
     const py::ssize_t itemsize = tensor.type.bits * tensor.type.lanes / 8;
     made.strides = in_c_order(made.shape, itemsize);
     if (tensor.strides)
-        for (int32_t i = 0; i < tensor.ndim; ++i) made.strides[size_t(i)] = tensor.strides[i] * itemsize;
+        for (int32_t i = 0; i < tensor.ndim; ++i)
+            made.strides[size_t(i)] = py::ssize_t(uint64_t(tensor.strides[i]) * uint64_t(itemsize));
     made.dtype = dtype_of(tensor.type);
     made.device = device;
     made.capsule = capsule;
@@ -110,8 +112,9 @@ std::optional<Description> describe(py::object object, const std::string& name) 
 
 py::array array_of(const py::object& object, const Description& found) {
     const bool bits = found.dtype == "bfloat16";
-    const py::object base = py::cast(
-        Given{object, found.device, found.capsule, reinterpret_cast<uintptr_t>(found.data), has(object, "data_ptr")});
+    const bool movable = has(object, "data_ptr");
+    const py::object base = py::cast(Given{object, found.device, found.capsule, reinterpret_cast<uintptr_t>(found.data),
+                                           movable, movable ? Handle::of(object) : std::nullopt});
     static const char nothing = 0;  // NumPy would allocate memory for an empty array
     py::array array(py::dtype(bits ? "uint16" : found.dtype), found.shape, found.strides,
                     found.data ? found.data : &nothing, base);
@@ -154,7 +157,7 @@ std::optional<Movable> Movable::of(const py::array& array) {
 
 bool Movable::has_moved() const {
     if (handle_)
-        if (const std::optional<uintptr_t> address = handle_->address()) return *address != address_;
+        if (const std::optional<uintptr_t> address = handle_->address(object_)) return *address != address_;
     static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
     const auto address = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(object_.ptr(), data_ptr));
     if (!address) throw py::error_already_set();

@@ -21,7 +21,8 @@ struct Given {
     Device device;
     py::object capsule;  ///< DLPack's, which keeps the memory: the object could get another
     uintptr_t address;
-    bool movable;  ///< the object could get other memory, and says where it is by data_ptr()
+    bool movable;                  ///< the object could get other memory, and says where it is by data_ptr()
+    std::optional<Handle> handle;  ///< or by this
 };
 
 /// The description of another library's array, or nothing. `name` begins a message.
@@ -39,8 +40,7 @@ public:
     bool has_moved() const;
 
 private:
-    explicit Movable(const Given& given)
-        : object_(given.object), address_(given.address), handle_(Handle::of(given.object)) {}
+    explicit Movable(const Given& given) : object_(given.object), address_(given.address), handle_(given.handle) {}
 
     py::object object_;
     uintptr_t address_;

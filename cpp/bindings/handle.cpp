@@ -2,7 +2,8 @@
 
 namespace fusedstep::bindings {
 
-/// From torch/csrc/inductor/aoti_torch/c/shim.h: the functions return 0 where nothing went wrong.
+/// The functions are of torch/csrc/inductor/aoti_torch/c/shim.h, whose binary form stays, and return 0 where nothing
+/// went wrong; what makes their tensors may be another in another torch.
 struct Handle::Torch {
     py::object make;
     Address address;
@@ -10,46 +11,54 @@ struct Handle::Torch {
     py::object tensor, parameter;  ///< classes; others may have their data elsewhere, and say so in Python
 };
 
-/// Nothing where this torch is another than is known here.
-std::optional<Handle::Torch> Handle::open() try {
+std::unique_ptr<Handle::Torch> Handle::open() try {
     const py::module_ torch = py::module_::import("torch"), ctypes = py::module_::import("ctypes");
     const py::object core = torch.attr("_C"), library = ctypes.attr("CDLL")(core.attr("__file__"));
     const auto symbol = [&](const char* name) {
         const py::object pointer = ctypes.attr("cast")(library.attr(name), ctypes.attr("c_void_p"));
         return reinterpret_cast<void*>(pointer.attr("value").cast<uintptr_t>());
     };
-    return Torch{core.attr("_aoti").attr("unsafe_alloc_void_ptr_from_tensor"),
-                 reinterpret_cast<Address>(symbol("aoti_torch_get_data_ptr")),
-                 reinterpret_cast<Release>(symbol("aoti_torch_delete_tensor_object")), torch.attr("Tensor"),
-                 torch.attr("nn").attr("Parameter")};
+    return std::make_unique<Torch>(Torch{core.attr("_aoti").attr("unsafe_alloc_void_ptr_from_tensor"),
+                                         reinterpret_cast<Address>(symbol("aoti_torch_get_data_ptr")),
+                                         reinterpret_cast<Release>(symbol("aoti_torch_delete_tensor_object")),
+                                         torch.attr("Tensor"), torch.attr("nn").attr("Parameter")});
+} catch (const py::cast_error&) {
+    return {};
 } catch (const py::error_already_set& error) {
     if (!error.matches(PyExc_Exception)) throw;  // an interruption
     return {};
 }
 
-/// Opened once, for as long as the process.
+/// Opened once, for as long as the process. Whoever waited for a static variable that another thread makes would keep
+/// Python's lock from it: two may open it, and the second finds that the first has.
 const Handle::Torch* Handle::torch() {
-    if (!py::module_::import("sys").attr("modules").contains("torch")) return nullptr;
-    static const auto& opened = *new std::optional(open());
-    return opened ? &*opened : nullptr;
+    static bool opened = false;
+    static const Torch* known = nullptr;
+    if (opened || !py::module_::import("sys").attr("modules").contains("torch")) return known;
+    std::unique_ptr<Torch> own = open();
+    if (!opened) known = own.release();
+    opened = true;
+    return known;
 }
 
-Handle::Handle(void* tensor, const Torch& torch) : tensor_(tensor, torch.release), address_(torch.address) {}
+Handle::Handle(void* tensor, py::handle type, const Torch& torch)
+    : tensor_(tensor, torch.release), type_(reinterpret_cast<PyTypeObject*>(type.ptr())), address_(torch.address) {}
 
 std::optional<Handle> Handle::of(const py::object& object) {
     const Torch* const known = torch();
     if (!known) return {};
     const py::handle type = py::type::handle_of(object);
     if (!type.is(known->tensor) && !type.is(known->parameter)) return {};
-    const py::object made = known->make(object);
-    void* const tensor = PyCapsule_GetPointer(made.ptr(), nullptr);
-    if (!tensor) throw py::error_already_set();
-    return Handle(tensor, *known);
+    const auto made = py::reinterpret_steal<py::object>(PyObject_CallOneArg(known->make.ptr(), object.ptr()));
+    if (!made && !PyErr_ExceptionMatches(PyExc_Exception)) throw py::error_already_set();
+    PyErr_Clear();
+    if (!made || !PyCapsule_IsValid(made.ptr(), nullptr)) return {};
+    return Handle(PyCapsule_GetPointer(made.ptr(), nullptr), type, *known);
 }
 
-std::optional<uintptr_t> Handle::address() const {
+std::optional<uintptr_t> Handle::address(const py::object& object) const {
     void* data = nullptr;
-    if (address_(tensor_.get(), &data) != 0) return {};
+    if (Py_TYPE(object.ptr()) != type_ || address_(tensor_.get(), &data) != 0) return {};
     return reinterpret_cast<uintptr_t>(data);
 }
 

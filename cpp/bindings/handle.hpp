@@ -1,5 +1,5 @@
-// A tensor of torch, held by the C interface that is there for compiled models and keeps its binary form: to ask it for
-// an address takes 5 ns, Python's method 60.
+// A tensor of torch, held by the C interface that is there for compiled models: to ask it for an address takes 5 ns,
+// Python's method 60.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -14,23 +14,25 @@ namespace py = pybind11;
 
 class Handle {
 public:
-    /// Nothing where an object is no tensor of torch's own classes, or torch has no such interface.
+    /// Nothing where an object is no tensor of torch's own classes, or this torch has no such interface.
     static std::optional<Handle> of(const py::object& object);
 
-    /// Where the tensor's data lies now; nothing where torch does not say.
-    std::optional<uintptr_t> address() const;
+    /// Where the data of the object that it was made of lies now; nothing where torch does not say, or the object has
+    /// another class by now.
+    std::optional<uintptr_t> address(const py::object& object) const;
 
 private:
     using Address = int (*)(void* tensor, void** data);
     using Release = int (*)(void* tensor);
     struct Torch;
 
-    static std::optional<Torch> open();
+    static std::unique_ptr<Torch> open();
     static const Torch* torch();
 
-    Handle(void* tensor, const Torch& torch);
+    Handle(void* tensor, py::handle type, const Torch& torch);
 
     std::shared_ptr<void> tensor_;
+    PyTypeObject* type_;
     Address address_;
 };
 

@@ -10,7 +10,12 @@ const std::string nowhere;
 
 }  // namespace
 
-/// A step on memory that its tensors have left would be lost.
+/// A step on memory that its tensors have left would be lost. Nothing that runs Python may come behind this.
+void Plan::check_places() const {
+    for (size_t i = 0; i < entries_.size(); ++i)
+        if (plan_.tensors[i].buffers.grad) check_places(i);
+}
+
 void Plan::check_places(size_t tensor) const {
     const Entry& entry = entries_[tensor];
     for (const auto& [number, movable] : entry.movable) {
@@ -26,7 +31,6 @@ void Plan::take(size_t tensor, py::handle grad, bool quickly) {
     if (grad.is_none()) return;
     Entry& entry = entries_[tensor];
     Tensor& target = plan_.tensors[tensor];
-    if (!entry.movable.empty()) check_places(tensor);
     const auto keep_out = [&](const void* data, int64_t bytes) {
         if (data == entry.last_grad && bytes <= entry.last_bytes) return;
         territory_.keep_out(data, bytes, where(grads_, tensor));

@@ -58,9 +58,14 @@ public:
             Type copy_type;
         };
         int64_t version;
-        std::vector<py::object> arrays;                                       ///< keeps the memory alive
-        std::vector<std::pair<size_t, Movable>> movable;                      ///< gradients, by tensor
-        std::vector<std::pair<const std::string*, Movable>> movable_numbers;  ///< of stages, by argument
+        std::vector<py::object> arrays;  ///< keeps the memory alive
+        /// What could get other memory.
+        struct Place {
+            const std::string* argument;
+            std::optional<size_t> tensor;  ///< nothing of a stage's number
+            Movable movable;
+        };
+        std::vector<Place> places;
         std::vector<Arrays> tensors;
         Stages stages;
     };
@@ -172,6 +177,7 @@ private:
     std::vector<Span> spans(const Entry& entry, const std::string& place) const;
     void survey();
     void settle(const py::object& owner);
+    void check_places() const;
     void check_places(size_t tensor) const;
     void take(size_t tensor, py::handle grad, bool quickly);
     void take_copy(size_t tensor, py::handle array);

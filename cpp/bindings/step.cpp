@@ -203,6 +203,7 @@ void Plan::step(const py::object& owner, const py::object& grads, const py::obje
     take_all(grads, stages, false);
     settle(owner);
     call_schedules();
+    check_places();
     run();
 }
 
@@ -211,19 +212,24 @@ Plan::Bound Plan::bind(const py::object& owner, const py::object& grads, const p
     const Taken taken(*this);
     take_all(grads, stages, true);
     settle(owner);
-    Bound bound{version, held_, {}, {}, {}, plan_.stages};
+    check_places();
+    Bound bound{version, held_, {}, {}, plan_.stages};
     bound.arrays.insert(bound.arrays.end(), copies_.begin(), copies_.end());
-    size_t grad = 0;
+    const auto watch = [&](const std::string& argument, std::optional<size_t> tensor, const py::array& array) {
+        if (const std::optional<Movable> movable = Movable::of(array))
+            bound.places.push_back({&argument, tensor, *movable});
+    };
+    size_t grad = 0, copy = 0;
     for (size_t i = 0; i < plan_.tensors.size(); ++i) {
         const Tensor& tensor = plan_.tensors[i];
         bound.tensors.push_back(
             {tensor.buffers.grad, tensor.cargo.grad.type, tensor.cargo.copy, tensor.cargo.copy_type});
-        if (!tensor.buffers.grad) continue;
-        if (auto movable = Movable::of(held_[grad++])) bound.movable.emplace_back(i, std::move(*movable));
+        if (tensor.buffers.grad) watch(grads_, i, held_[grad++]);
+        if (tensor.cargo.copy) watch(copy_to_, i, copies_[copy++]);
     }
     for (const auto& [argument, array] : numbers_) {
         bound.arrays.push_back(array);
-        if (auto movable = Movable::of(array)) bound.movable_numbers.emplace_back(argument, std::move(*movable));
+        watch(*argument, {}, array);
     }
     return bound;
 }
@@ -241,14 +247,9 @@ void Plan::step_bound(const py::object& owner, const Bound& bound) {
     const Taken taken(*this);
     check_bound(bound);
     plan_.stages = bound.stages;
-    for (const auto& [tensor, movable] : bound.movable)
-        if (movable.has_moved()) refuse_move(where(grads_, tensor).text());
-    for (const auto& [argument, movable] : bound.movable_numbers)
-        if (movable.has_moved()) refuse_move(optimizer_ + ": " + *argument);
     for (size_t i = 0; i < bound.tensors.size(); ++i) {
         const Bound::Arrays& arrays = bound.tensors[i];
         Tensor& tensor = plan_.tensors[i];
-        if (arrays.grad) check_places(i);
         tensor.buffers.grad = arrays.grad;
         tensor.cargo.grad.type = arrays.grad_type;
         tensor.cargo.copy = arrays.copy;
@@ -256,6 +257,9 @@ void Plan::step_bound(const py::object& owner, const Bound& bound) {
     }
     settle(owner);
     call_schedules();
+    for (const auto& [argument, tensor, movable] : bound.places)
+        if (movable.has_moved()) refuse_move(tensor ? where(*argument, *tensor).text() : optimizer_ + ": " + *argument);
+    check_places();
     run();
 }
 
@@ -268,6 +272,7 @@ py::list Plan::prepare(const py::object& owner, const py::object& grads, const p
     take_all(grads, stages, true);
     settle(owner);
     call_schedules();
+    check_places();
     py::list work;
     size_t grad = 0, copy = 0;
     for (size_t i = 0; i < entries_.size(); ++i) {
