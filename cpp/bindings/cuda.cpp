@@ -1,5 +1,7 @@
 #include "cuda.hpp"
 
+#include <pybind11/gil_safe_call_once.h>
+
 #include <algorithm>
 
 #include "released.hpp"
@@ -37,7 +39,11 @@ Backend& cuda_backend() {
 }
 
 void* current_stream(const py::array& array) {
-    static const py::object& current = *new py::object(py::module_::import("fusedstep.cuda").attr("current_stream"));
+    PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> once;
+    const py::object& current = once.call_once_and_store_result([] {
+                                        return py::object(py::module_::import("fusedstep.cuda").attr("current_stream"));
+                                    })
+                                    .get_stored();
     return reinterpret_cast<void*>(current(as_given(array)).cast<uintptr_t>());
 }
 
