@@ -217,8 +217,12 @@ void Plan::refresh(const std::vector<size_t>& groups, const py::function& provid
     if (!settling_) busy.emplace(busy_, optimizer_);
     std::vector<Group> fresh;
     std::vector<Arrays> states;
+    /// Whether a group has other states now. Most changes are of a number, and leave every array where it is.
+    std::vector<bool> others;
     for (const size_t index : groups) {
         fresh.push_back(read_group(options_.at(index).method, groups_[index]));
+        others.push_back(states_of(fresh.back()) != states_of(plan_.groups[index]));
+        if (!others.back()) continue;
         for (size_t i = options_[index].first; i < end_of(index); ++i) {
             const Entry& entry = entries_[i];
             const auto keep = [&](const std::string& name, const py::object& param,
@@ -247,12 +251,14 @@ void Plan::refresh(const std::vector<size_t>& groups, const py::function& provid
     for (size_t i = 0; i < groups.size(); ++i) {
         plan_.groups[groups[i]] = std::move(fresh[i]);
         options_[groups[i]].watch.see(groups_[groups[i]]);
+        if (!others[i]) continue;
         for (size_t tensor = options_[groups[i]].first; tensor < end_of(groups[i]); ++tensor) {
             entries_[tensor].states = std::move(*next++);
             attach(tensor);
         }
     }
-    survey();
+    ++plan_.version;
+    if (!states.empty()) survey();
 }
 
 /// Finds out anew which memory is written to, and forgets what was known of gradients.

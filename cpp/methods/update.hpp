@@ -61,6 +61,8 @@ struct State {
     }
     /// The largest so far: it stays where it is until there is a larger one.
     static State largest(std::string name) { return {std::move(name), 0, like_param, 1, false}; }
+
+    bool operator==(const State&) const = default;
 };
 using States = std::vector<State>;
 
