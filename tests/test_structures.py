@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections import OrderedDict, defaultdict
 
 import numpy as np
@@ -233,6 +234,42 @@ def test_parameters_added_later(name, options):
     assert list(opt.state) == ["a", "b", "2", "3"]
     assert [entry["step"] for entry in opt.state.values()] == [5, 5, 3, 2]
     singles.assert_equal(arrays, opt)
+
+
+def test_rates_that_change_alone(monkeypatch):
+    """They are taken over without a look at anything else, and refused like any others."""
+    w, b, ones = np.zeros(3), np.zeros(2), [np.ones(3), np.ones(2)]
+    opt = fs.SGD([{"params": w, "lr": 1.0}, {"params": b, "lr": 2.0}], momentum=0.0)
+    refreshed, refresh = [], fs.SGD._refresh
+    monkeypatch.setattr(fs.SGD, "_refresh", lambda self, groups: refreshed.append(groups) or refresh(self, groups))
+    opt.step(ones)
+    for lr in (0.5, 0.25, 0.0):
+        opt.param_groups[0]["lr"] = lr
+        opt.step(ones)
+    assert (w == -1.75).all()
+    assert (b == -8).all()
+    assert not refreshed
+    for lr, error in ((-1.0, ValueError), (math.nan, ValueError), (math.inf, ValueError), ("1", TypeError)):
+        opt.param_groups[0]["lr"] = lr
+        with pytest.raises(error, match="SGD: lr must be a finite number ≥ 0 or a schedule"):
+            opt.step(ones)
+    assert (w == -1.75).all()
+    opt.param_groups[0]["lr"] = 0.25
+    opt.param_groups[1]["momentum"] = -1.0
+    with pytest.raises(ValueError, match="SGD: momentum must be"):
+        opt.step(ones)
+    opt.param_groups[1]["momentum"] = 0.5
+    opt.step(ones)
+    assert (w == -2).all()
+    assert (b == -10).all()
+    opt.param_groups[0].update(lr=0.5, maximize=True)
+    opt.param_groups[1]["lr"] = lambda step: float(step)
+    opt.step(ones)
+    assert (w == -1.5).all()
+    assert (b == -10 - 1.5 * 5).all()
+    opt.param_groups[1]["lr"] = 2.0
+    opt.step(ones)
+    assert (b == -17.5 - 1.75 * 2).all()
 
 
 def test_added_with_options():

@@ -54,11 +54,21 @@ void Plan::settle(const py::object& owner) {
         throw py::value_error(optimizer_ + ": param_groups must keep its " + std::to_string(options_.size()) +
                               " groups (add() adds one), got " + std::to_string(count));
     std::vector<size_t> changed;
-    for (size_t i = 0; i < count; ++i)
-        if (!options_[i].watch.unchanged(PyList_GET_ITEM(groups_.ptr(), py::ssize_t(i)))) changed.push_back(i);
-    if (changed.empty()) return;
-    const Flag settling(settling_);
-    owner.attr("_refresh")(changed);
+    std::vector<std::pair<size_t, py::object>> rates;
+    for (size_t i = 0; i < count; ++i) {
+        const py::handle group = PyList_GET_ITEM(groups_.ptr(), py::ssize_t(i));
+        const Watch::Change change = options_[i].watch.change(group);
+        if (change == Watch::Change::any) changed.push_back(i);
+        if (change == Watch::Change::rate) rates.emplace_back(i, group[py::str("lr")]);
+    }
+    if (!changed.empty()) {
+        const Flag settling(settling_);
+        owner.attr("_refresh")(changed);
+    }
+    for (const auto& [group, lr] : rates) {
+        plan_.groups[group].lr = lr.cast<double>();
+        options_[group].watch.see_rate(lr);
+    }
 }
 
 void Plan::call_schedules() {

@@ -3,6 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -12,27 +13,39 @@ namespace py = pybind11;
 
 class Watch {
 public:
+    enum class Change { none, rate, any };
+
     explicit Watch(const py::dict& dict) { see(dict); }
 
     /// Remembers a dict and its items: as long as they are the same objects, nothing has changed.
     void see(const py::dict& dict) {
         dict_ = dict;
         items_.clear();
-        for (const auto& [key, value] : dict)
+        for (const auto& [key, value] : dict) {
+            if (key.equal(py::str("lr"))) rate_ = items_.size();
             items_.emplace_back(py::reinterpret_borrow<py::object>(key), py::reinterpret_borrow<py::object>(value));
+        }
         const py::object lr = dict["lr"];
         schedule_ = PyCallable_Check(lr.ptr()) ? lr : py::object();
     }
 
-    bool unchanged(py::handle dict) const {
-        if (dict.ptr() != dict_.ptr() || size_t(PyDict_Size(dict.ptr())) != items_.size()) return false;
+    /// `rate` where the learning rate is all that was changed, from a number to one that is right.
+    Change change(py::handle dict) const {
+        if (dict.ptr() != dict_.ptr() || size_t(PyDict_Size(dict.ptr())) != items_.size()) return Change::any;
+        Change found = Change::none;
         Py_ssize_t position = 0;
         PyObject *key, *value;
-        for (const auto& [seen_key, seen_value] : items_)
-            if (!PyDict_Next(dict.ptr(), &position, &key, &value) || key != seen_key.ptr() || value != seen_value.ptr())
-                return false;
-        return true;
+        for (size_t i = 0; i < items_.size(); ++i) {
+            const auto& [seen_key, seen_value] = items_[i];
+            if (!PyDict_Next(dict.ptr(), &position, &key, &value) || key != seen_key.ptr()) return Change::any;
+            if (value == seen_value.ptr()) continue;
+            if (i != rate_ || !is_rate(seen_value) || !is_rate(value)) return Change::any;
+            found = Change::rate;
+        }
+        return found;
     }
+
+    void see_rate(const py::object& lr) { items_[rate_].second = lr; }
 
     /// The learning rate, if it is a schedule.
     const py::object& schedule() const { return schedule_; }
@@ -48,8 +61,16 @@ public:
     }
 
 private:
+    /// Of Python's own class: another would be made one of these.
+    static bool is_rate(py::handle value) {
+        if (!PyFloat_CheckExact(value.ptr())) return false;
+        const double rate = PyFloat_AS_DOUBLE(value.ptr());
+        return std::isfinite(rate) && rate >= 0;
+    }
+
     py::dict dict_;
     std::vector<std::pair<py::object, py::object>> items_;
+    size_t rate_ = 0;  ///< which of them the learning rate is
     py::object schedule_;
 };
 
