@@ -30,7 +30,7 @@ def library(tmp_path_factory):
         *(path.stem.removeprefix("test_") for path in sorted(HERE.glob("test_device_*.py"))),
         "stages",
         "stats",
-        "storage",
+        pytest.param("storage", marks=pytest.mark.long),  # thousands: each on the simulated device in every run
         "structures",
     ],
 )
