@@ -143,13 +143,14 @@ bool is_dense(const py::array& array) {
 std::string type_name_of(const py::array& array) {
     const py::dtype dtype = array.dtype();
     // NumPy makes a name anew whenever it is asked for one.
-    if (dtype.kind() == 'f' && dtype.byteorder() == '=') switch (dtype.itemsize()) {
-            case 2: return "float16";
-            case 4: return "float32";
-            case 8: return "float64";
-            default: break;
-        }
+    if (dtype.kind() == 'f' && dtype.byteorder() == '=')
+        if (const std::optional<Type> type = find_type(array)) return name_of(*type);
     return marked(array) ? "bfloat16" : text(dtype);
+}
+
+std::string name_of(Type type) {
+    constexpr const char* names[] = {"float32", "float64", "float16", "bfloat16"};
+    return names[int(type)];
 }
 
 Type type_of(const py::array& array) { return find_type(array).value(); }

@@ -39,6 +39,7 @@ struct Layout {
 
 /// What an array's elements are called: NumPy's name, or "bfloat16" where raw bits are marked as such.
 std::string type_name_of(const py::array& array);
+std::string name_of(Type type);  ///< of numbers, not of codes
 
 /// A stretch of memory and whose it is.
 struct Span {

@@ -7,11 +7,6 @@ namespace {
 
 const std::string codes = "sq8";
 
-std::string name_of(Type type) {
-    constexpr const char* names[] = {"float32", "float64", "float16", "bfloat16"};
-    return names[int(type)];
-}
-
 Type type_named(const std::string& name) {
     for (const Type type : {Type::float32, Type::float64, Type::float16, Type::bfloat16})
         if (name == name_of(type)) return type;
