@@ -35,7 +35,7 @@ def device(tmp_path_factory):
     if library := os.environ.get("FUSEDSTEP_DEVICE"):
         place.simulation = fs.cuda.load(Path(library))
     elif not fs.cuda.available():
-        place.simulation = fs.cuda.load(built(tmp_path_factory.mktemp("simulated"), "fusedstep_simulated"))
+        place.simulation = fs.cuda.load(built(tmp_path_factory, "fusedstep_simulated"))
     place.probe = place.put(np.zeros(1))
     return place
 

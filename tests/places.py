@@ -6,7 +6,6 @@ import ctypes
 import os
 import shutil
 import subprocess
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +49,18 @@ class Device:
 PLACES = {place.name: place for place in (Processor(), Device())}
 
 
-@cache
-def built(folder: Path, target: str, cuda: str = "OFF") -> Path:
-    """A library that plays a device: the GPU's kernels as loops on the processor, or as nvcc makes them."""
+def built(temporary: pytest.TempPathFactory, target: str, cuda: str = "OFF") -> Path:
+    """A library that plays a device: the GPU's kernels as loops on the processor, or as nvcc makes them. The first of a
+    run's processes builds it for all of them."""
+    from filelock import FileLock  # not there where a library is brought along
+
+    base = temporary.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / target
+    with FileLock(folder.with_suffix(".lock")):
+        return build(folder, target, cuda)
+
+
+def build(folder: Path, target: str, cuda: str) -> Path:
     for tool in ("cmake", os.environ.get("CXX", "c++"), *(["nvcc"] if cuda == "ON" else [])):
         if not shutil.which(tool):
             pytest.skip(f"{tool} is not there")

@@ -337,7 +337,8 @@ def test_sparse_gradients_are_the_losses_derivatives():
 
 
 def test_convolutions_gradients_lie_in_the_given_arrays():
-    pytest.importorskip("torch")
+    for extra in ("torch", "matplotlib"):
+        pytest.importorskip(extra)
     from fusedstep.lab.convnet import ConvNet
 
     images = gratings.gratings(8, 0).standard(np.float64)

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    return built(tmp_path_factory.mktemp("ptx"), "fusedstep_ptx", cuda="ON")
+    return built(tmp_path_factory, "fusedstep_ptx", cuda="ON")
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def library(tmp_path_factory):
         *(path.stem.removeprefix("test_") for path in sorted(HERE.glob("test_device_*.py"))),
         "stages",
         "stats",
-        pytest.param("storage", marks=pytest.mark.long),  # thousands: each on the simulated device in every run
+        "storage",
         "structures",
     ],
 )
