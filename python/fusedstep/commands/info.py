@@ -26,6 +26,8 @@ OPTIONAL = (
     "deepspeed",
     "ml_dtypes",
     "pytest",
+    "pytest-xdist",
+    "filelock",
     "hypothesis",
     "mpmath",
 )
