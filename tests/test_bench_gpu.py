@@ -409,7 +409,8 @@ def test_without_a_device(gpu, monkeypatch, tmp_path):
 def test_bytes_are_those_of_the_arrays(part):
     rows = part("rows")
     expected = {"SGD": 12, "SGD, momentum": 20, "Adagrad": 20, "Adam": 28, "AdamW": 28, "AMSGrad": 36, "RAdam": 28}
-    expected |= {rows.BFLOAT16: 14, rows.SQ8: 16.125, rows.HALF_SQ8: 10.125, rows.MANY: 28}
+    expected |= {rows.BFLOAT16: 14, rows.MIXED: 22, rows.PAIRS: 26, rows.MANY: 28}
+    expected |= {rows.SQ8: 16.125, rows.HALF_SQ8: 10.125}
     assert {row: rows.bytes_per_element(row) for row in rows.SETTINGS} == expected
 
 

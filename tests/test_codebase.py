@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -70,13 +71,27 @@ def test_files_are_short_and_finished():
         assert not re.search(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b", text), path
 
 
+def test_mutants_stand_where_they_are_said_to():
+    mutants = runpy.run_path(str(ROOT / ".ci" / "mutants"))["MUTANTS"]
+    assert len({name for name, *_ in mutants}) == len(mutants)
+    for name, file, old, new in mutants:
+        assert (ROOT / file).read_text().count(old) == 1, f"{name}: {file} does not hold this once: {old}"
+        assert old != new, name
+
+
 @pytest.mark.parametrize(
     "command",
     [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["mypy"],
-        ["clang-format", "--dry-run", "-Werror", *map(str, (ROOT / "cpp").rglob("*.?pp"))],
+        [
+            "clang-format",
+            "--dry-run",
+            "-Werror",
+            *map(str, (ROOT / "cpp").rglob("*.?pp")),
+            *map(str, (ROOT / "cpp").rglob("*.cu*")),
+        ],
     ],
     ids=lambda command: "-".join(command[:2]),
 )

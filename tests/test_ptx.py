@@ -53,4 +53,4 @@ def test_what_an_element_takes(library, tmp_path):
     rows = json.loads((tmp_path / "instructions.json").read_text())["rows"]
     counted = {row["case"]: row["instructions"] for row in rows}
     assert 10 < counted["SGD"] < counted["SGD, momentum"] < counted["Adam"] < counted["Adam, all bfloat16"]
-    assert counted["Adam"] < 0.5 * counted["Adam, gradients in bfloat16"] < 0.5 * counted["Adam, an average"] < 100
+    assert counted["Adam"] < counted["Adam, gradients in bfloat16"] < 0.5 * counted["Adam, an average"] < 100

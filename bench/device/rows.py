@@ -28,6 +28,7 @@ class Setting(NamedTuple):
 SINGLE = ("SGD", "SGD, momentum", "Adagrad", "Adam", "AdamW", "AMSGrad", "RAdam")
 ADAM, BFLOAT16, MANY = "Adam", "Adam, all bfloat16", "Adam, many tensors"
 SQ8, HALF_SQ8 = "Adam, m and v in sq8", "Adam, bfloat16, m and v in sq8"
+MIXED, PAIRS = "Adam, bfloat16, m and v in float32", "Adam, bfloat16 in two halves, m and v in float32"
 METHOD, HALF = ROWS[ADAM], {"rounding": "stochastic"}
 FORMS = {TORCH_FUSED: 1.05, TORCH_FOREACH: 2.0}
 #: Those that no other stands for come first: a run may end early.
@@ -37,6 +38,8 @@ SETTINGS: dict[str, Setting] = {
     MANY: Setting("float32", *METHOD, {}),
     SQ8: Setting("float32", *METHOD, {"state": "sq8"}, 0.88, {BITSANDBYTES: 2.0}),
     HALF_SQ8: Setting("bfloat16", *METHOD, {"state": "sq8", **HALF}, 0.65, {BITSANDBYTES: 2.0}),
+    MIXED: Setting("bfloat16", *METHOD, HALF, 0.90),
+    PAIRS: Setting("bfloat16", *METHOD, {"rounding": "remainder"}, 0.90),
     **{row: Setting("float32", *ROWS[row], {}, 0.92, FORMS) for row in SINGLE if row not in (ADAM, "RAdam")},
     "RAdam": Setting("float32", *ROWS["RAdam"], {}, 0.92, {TORCH_FOREACH: 2.0}),
 }

@@ -2,6 +2,6 @@
 
 namespace fusedstep::cuda {
 
-const Kernels halves = kernels<float, Path::halves>(Rules());
+const Kernels mixed = kernels<float, Path::mixed>(Rules());
 
 }  // namespace fusedstep::cuda

@@ -156,10 +156,10 @@ struct Rows {
     }
 
     template <class Element, class Narrow>
-    RULE void give(void* array, const Place& place, Narrow narrow) const {
+    RULE Pack<Element> packed(Narrow narrow) const {
         Pack<Element> pack;
         for (int i = 0; i < held; ++i) pack[i] = narrow(x[i], i);
-        put<Element>(array, place, pack);
+        return pack;
     }
 
     /// In the arithmetic's own type
@@ -168,7 +168,7 @@ struct Rows {
         for (int i = 0; i < held; ++i) x[i] = pack[i];
     }
     RULE void store(void* array, const Place& place) const {
-        give<Real>(array, place, [](Real own, int) { return own; });
+        put<Real>(array, place, packed<Real>([](Real own, int) { return own; }));
     }
 
     /// What an array holds of a row, as it lies there. `rest` is what Format names so: of codes, their one scale.
@@ -182,28 +182,32 @@ struct Rows {
             for (int n = 0; n < pieces; ++n) memcpy(&words.pieces[n], &own.pieces[n], sizeof(words.pieces[n]));
             return words;
         }
+        template <class Packed>
+        RULE void keep(const Packed& pack) {
+            for (int n = 0; n < pieces; ++n) memcpy(&own.pieces[n], &pack.pieces[n], sizeof(pack.pieces[n]));
+        }
+        template <class Packed>
+        RULE void keep_rest(const Packed& pack) {
+            for (int n = 0; n < pieces; ++n) memcpy(&rest.pieces[n], &pack.pieces[n], sizeof(pack.pieces[n]));
+        }
+        RULE uint32_t& scale() { return rest.pieces[0].words[0]; }
         RULE float scale() const { return fusedstep::as<float>(rest.pieces[0].words[0]); }
     };
 
-    template <class Element>
-    static RULE void keep(Raw& raw, const Array& array, const Place& place) {
-        const auto fetched = fetch<Element>(array.data, place);
-        for (int n = 0; n < pieces; ++n) memcpy(&raw.own.pieces[n], &fetched.pieces[n], sizeof(fetched.pieces[n]));
-    }
     template <Kinds kinds>
     static RULE Raw look(const Array& array, const Place& place) {
         Raw raw;
         if (kinds.are(Type::float32, array.format)) {
-            keep<float>(raw, array, place);
+            raw.keep(fetch<float>(array.data, place));
         } else if (kinds.are(Type::float64, array.format)) {
             // A rule of floats seldom meets doubles, and fetches them when it comes to them.
-            if constexpr (sizeof(Real) == sizeof(double)) keep<double>(raw, array, place);
+            if constexpr (sizeof(Real) == sizeof(double)) raw.keep(fetch<double>(array.data, place));
         } else if (kinds.are(Type::code8, array.format)) {
-            keep<uint8_t>(raw, array, place);
-            raw.rest.pieces[0].words[0] =
+            raw.keep(fetch<uint8_t>(array.data, place));
+            raw.scale() =
                 place.left > 0 ? static_cast<const uint32_t*>(array.format.rest)[uint64_t(place.at) / row] : 0;
         } else {
-            keep<uint16_t>(raw, array, place);
+            raw.keep(fetch<uint16_t>(array.data, place));
         }
         if constexpr (kinds.split)
             if (array.format.split()) raw.rest = fetch<uint16_t>(array.format.rest, place);
@@ -263,7 +267,7 @@ struct Rows {
 
     /// In bfloat16, two in a word. `round` is for numbers; what is none is looked for in all at once.
     template <class Round>
-    RULE void give_halves(void* array, const Place& place, Round round) const {
+    RULE Words<uint16_t> by_twos(Round round) const {
         uint32_t rounded[held];
         bool strange = false;
         for (int i = 0; i < held; ++i) rounded[i] = round(float(x[i]), i);
@@ -274,30 +278,29 @@ struct Rows {
         Words<uint16_t> halves;
         for (int i = 0; i < held; i += 2)
             halves.pieces[i / piece].words[i % piece / 2] = BFloat16::joined(rounded[i], rounded[i + 1]);
-        put<uint16_t>(array, place, halves);
+        return halves;
     }
 
     template <class Half, Kinds kinds>
-    RULE void store_halves(const Array& array, const Place& place) const {
+    RULE void give_halves(Raw& raw, const Array& array, const Place& place) const {
+        const bool random = kinds.are_random(array.format);
         if constexpr (kinds.by_twos && std::is_same_v<Half, BFloat16>) {
-            if (kinds.are_random(array.format))
-                return give_halves(array.data, place, [=](float value, int i) {
-                    return BFloat16::rounded(value, drawn(array, place, i));
-                });
-            return give_halves(array.data, place, [](float value, int) { return BFloat16::rounded(value); });
+            if (random)
+                return raw.keep(
+                    by_twos([=](float value, int i) { return BFloat16::rounded(value, drawn(array, place, i)); }));
+            return raw.keep(by_twos([](float value, int) { return BFloat16::rounded(value); }));
         }
-        if (kinds.are_random(array.format))
-            return give<uint16_t>(array.data, place, [=](Real value, int i) {
-                return Half::stochastic(float(value), drawn(array, place, i));
-            });
-        give<uint16_t>(array.data, place, [](Real value, int) { return Half::nearest(float(value)); });
+        if (random)
+            return raw.keep(packed<uint16_t>(
+                [=](Real value, int i) { return Half::stochastic(float(value), drawn(array, place, i)); }));
+        raw.keep(packed<uint16_t>([](Real value, int) { return Half::nearest(float(value)); }));
         if (kinds.split && array.format.rounding == Rounding::kahan)
-            give<uint16_t>(array.format.rest, place,
-                           [](Real value, int) { return Pair<Half>::rest(float(value), Half::nearest(float(value))); });
+            raw.keep_rest(packed<uint16_t>(
+                [](Real value, int) { return Pair<Half>::rest(float(value), Half::nearest(float(value))); }));
     }
 
     template <class Code, Kinds kinds>
-    RULE void store_codes(const Array& array, const Place& place, Team team) const {
+    RULE void give_codes(Raw& raw, const Array& array, const Place& place, Team team) const {
         const auto largest = [&](auto size) {
             uint32_t largest = 0;
             for (int i = 0; i < held; ++i) {
@@ -310,44 +313,64 @@ struct Rows {
         const bool strange = team.any(size >= Code::most);
         if (strange) size = largest([](float x) { return Code::finite_size(x); });
         const float scale = Code::scale(size), inverse = Code::inverse(scale);
-        if (team.lane() == 0 && place.left > 0)
-            static_cast<float*>(array.format.rest)[uint64_t(place.at) / row] = scale;
+        raw.scale() = as<uint32_t>(scale);
         const bool random = kinds.are_random(array.format);
         // 16 bits of the 19 that are cut off
         const auto bits = [&](int i) {
             return random ? drawn(array, place, i) << (Code::cut - 16) : uint32_t(1) << (Code::cut - 1);
         };
+        using Bits = typename Code::Bits;
         if (strange)
-            return give<typename Code::Bits>(
-                array.data, place, [=](Real value, int i) { return Code::encode(float(value), inverse, bits(i)); });
-        Words<typename Code::Bits> codes;
+            return raw.keep(
+                packed<Bits>([=](Real value, int i) { return Code::encode(float(value), inverse, bits(i)); }));
+        Words<Bits> codes;
         for (int i = 0; i < held; i += piece) {
             const float values[] = {float(x[i]), float(x[i + 1]), float(x[i + 2]), float(x[i + 3])};
             const uint32_t of_each[] = {bits(i), bits(i + 1), bits(i + 2), bits(i + 3)};
             codes.pieces[i / piece].words[0] = Code::encode(values, inverse, of_each);
         }
-        put<typename Code::Bits>(array.data, place, codes);
+        raw.keep(codes);
+    }
+
+    /// As they are to lie there: what `take` undoes.
+    template <Kinds kinds>
+    RULE void give(Raw& raw, const Array& array, const Place& place, Team team) const {
+        const Format& format = array.format;
+        if (kinds.are(Type::float32, format)) {
+            if (sizeof(Real) == sizeof(double) && kinds.are_random(format))
+                return raw.keep(packed<float>(
+                    [=](Real value, int i) { return Float32::stochastic(double(value), drawn(array, place, i)); }));
+            return raw.keep(packed<float>([](Real value, int) { return float(value); }));
+        }
+        if (kinds.are(Type::float64, format)) return;  // `raw` may not have the room
+        if (kinds.are(Type::code8, format))
+            return kinds.are_signed(format) ? give_codes<SignedCode8, kinds>(raw, array, place, team)
+                                            : give_codes<UnsignedCode8, kinds>(raw, array, place, team);
+        if (kinds.are(Type::float16, format)) return give_halves<Float16, kinds>(raw, array, place);
+        if (!kinds.split || format.rounding != Rounding::remainder)
+            return give_halves<BFloat16, kinds>(raw, array, place);
+        raw.keep(packed<uint16_t>([](Real value, int) { return BFloat16::upper(float(value)); }));
+        raw.keep_rest(packed<uint16_t>([](Real value, int) { return uint16_t(BFloat16::rest(float(value))); }));
     }
 
     template <Kinds kinds>
     RULE void store(const Array& array, const Place& place, Team team) const {
         const Format& format = array.format;
+        Raw raw;
+        give<kinds>(raw, array, place, team);
         if (kinds.are(Type::float32, format)) {
-            if (sizeof(Real) == sizeof(double) && kinds.are_random(format))
-                return give<float>(array.data, place, [=](Real value, int i) {
-                    return Float32::stochastic(double(value), drawn(array, place, i));
-                });
-            return give<float>(array.data, place, [](Real value, int) { return float(value); });
+            put<float>(array.data, place, raw.template as<float>());
+        } else if (kinds.are(Type::float64, format)) {
+            put<double>(array.data, place, packed<double>([](Real value, int) { return double(value); }));
+        } else if (kinds.are(Type::code8, format)) {
+            put<uint8_t>(array.data, place, raw.template as<uint8_t>());
+            if (team.lane() == 0 && place.left > 0)
+                static_cast<uint32_t*>(format.rest)[uint64_t(place.at) / row] = raw.scale();
+        } else {
+            put<uint16_t>(array.data, place, raw.template as<uint16_t>());
         }
-        if (kinds.are(Type::float64, format))
-            return give<double>(array.data, place, [](Real value, int) { return double(value); });
-        if (kinds.are(Type::code8, format))
-            return kinds.are_signed(format) ? store_codes<SignedCode8, kinds>(array, place, team)
-                                            : store_codes<UnsignedCode8, kinds>(array, place, team);
-        if (kinds.are(Type::float16, format)) return store_halves<Float16, kinds>(array, place);
-        if (!kinds.split || format.rounding != Rounding::remainder) return store_halves<BFloat16, kinds>(array, place);
-        give<uint16_t>(array.data, place, [](Real value, int) { return BFloat16::upper(float(value)); });
-        give<int16_t>(format.rest, place, [](Real value, int) { return BFloat16::rest(float(value)); });
+        if constexpr (kinds.split)
+            if (format.split()) put<uint16_t>(format.rest, place, raw.rest);
     }
 
     static RULE void zero(void* array, Type type, const Place& place) {

@@ -43,7 +43,8 @@ constexpr bool has_window = false;
 template <class Phi, class Real>
 constexpr bool has_window<Adaptive<Phi, Window<Real>>> = true;
 
-/// Whether tensors of this rule can come this way. Rings are never halves, nor codes, which only states are.
+/// Whether tensors of this rule can come this way. Rings are of no other type, nor are they codes, which only states
+/// are.
 template <class Rule>
 RULE constexpr bool is_taken(Path path) {
     if (path == Path::codes && Rule::states == 0) return false;
@@ -53,18 +54,17 @@ RULE constexpr bool is_taken(Path path) {
 /// What a path meets in an array of a row: the parameter is 0, the gradient 1, states follow.
 template <class Rule, class Real>
 RULE constexpr Kinds kinds_of(Path path, int array) {
-    const auto of_state = [=](Type type) {
-        Kinds kinds = Kinds::only(type);
+    const Kinds either = Kinds::only(Type::float32) | Kinds::only(Type::bfloat16);
+    const auto of_state = [=](Kinds kinds) {
         kinds.sign = {true, bool(Rule::signs >> (array - 2) & 1)};
         kinds.chance = {true, bool(Rule::slow >> (array - 2) & 1)};
         return kinds;
     };
     switch (path) {
         case Path::bare: return Kinds::only(sizeof(Real) == sizeof(double) ? Type::float64 : Type::float32);
-        case Path::halves: return array < 2 ? Kinds::only(Type::bfloat16) : of_state(Type::bfloat16);
+        case Path::mixed: return array < 2 ? either : of_state(either);
         case Path::codes: {
-            if (array >= 2) return of_state(Type::code8);
-            Kinds kinds = Kinds::only(Type::float32) | Kinds::only(Type::bfloat16);
+            Kinds kinds = array < 2 ? either : of_state(Kinds::only(Type::code8));
             kinds.by_twos = true;
             return kinds;
         }
@@ -78,7 +78,7 @@ RULE constexpr int lanes_of(Path path) { return path == Path::codes ? 16 : 32; }
 /// Rows that a team takes at a time: so many that enough is on its way from memory (48 KiB for each multiprocessor).
 template <Path path, class Real, int arrays>
 constexpr int together =
-    path != Path::codes && arrays * (path == Path::halves ? sizeof(uint16_t) : sizeof(Real)) <= 12 ? 2 : 1;
+    path != Path::codes && arrays * (path == Path::mixed ? sizeof(uint16_t) : sizeof(Real)) <= 12 ? 2 : 1;
 
 template <class Team, class Rule, class Real>
 struct Updater {
@@ -278,31 +278,29 @@ struct Updater {
             for (int i = 0; i < 2 + states; ++i) row.array[i].template take<every_kind>(raw[i], array(i), place);
         }
         step<Real>(row, Real(touch(row.array[1])));
+        // The parameter as it is stored follows it, in the gradient's room.
+        const auto written = [&](int i) { return i == 1 ? Array{cargo.copy, {cargo.copy_type}} : array(i); };
         ONE_BY_ONE
         for (int i = 0; i < 2 + written_states; ++i) {
-            if (i == 1) continue;
+            if (i == 1) {
+                if (cargo.average || cargo.copy) row.array[1].template load<Kinds::numbers()>(array(0), place);
+                if (cargo.average) average(row.array[1], place);
+                if (!cargo.copy) continue;
+            }
             if (cargo.flush_denormals && i >= 2 && i < 2 + own_states)
                 for (int j = 0; j < held; ++j) row.array[i].x[j] = flushed(row.array[i].x[j]);
-            row.array[i].template store<every_kind>(array(i), place, team);
+            row.array[i].template store<every_kind>(written(i), place, team);
         }
         if (closes()) fold(place);
-        if (cargo.average || cargo.copy) carry(row.array[0], place);
         if (cargo.zero) Own::zero(cargo.zero, cargo.grad.type, place);
     }
 
-    /// What follows the parameter as it is stored.
-    RULE void carry(Own& param, const Place& place) const {
-        const Cargo& cargo = task.cargo;
-        const Array stored{task.buffers.param, cargo.param};
-        param.template load<Kinds::numbers()>(stored, place);
-        if (cargo.average) {
-            const Averaging<Real> averaged(cargo.average_decay);
-            Own average;
-            average.load(cargo.average, place);
-            for (int j = 0; j < held; ++j) average.x[j] = averaged(average.x[j], param.x[j]);
-            average.store(cargo.average, place);
-        }
-        if (cargo.copy) param.template store<Kinds::plain()>({cargo.copy, {cargo.copy_type}}, place, team);
+    RULE void average(const Own& param, const Place& place) const {
+        const Averaging<Real> averaged(task.cargo.average_decay);
+        Own average;
+        average.load(task.cargo.average, place);
+        for (int j = 0; j < held; ++j) average.x[j] = averaged(average.x[j], param.x[j]);
+        average.store(task.cargo.average, place);
     }
 };
 
