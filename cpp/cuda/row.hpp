@@ -179,19 +179,28 @@ struct Rows {
         template <class Element>
         RULE Words<Element> as() const {
             Words<Element> words;
-            for (int n = 0; n < pieces; ++n) memcpy(&words.pieces[n], &own.pieces[n], sizeof(words.pieces[n]));
+            copy(words, own);
             return words;
         }
         template <class Packed>
         RULE void keep(const Packed& pack) {
-            for (int n = 0; n < pieces; ++n) memcpy(&own.pieces[n], &pack.pieces[n], sizeof(pack.pieces[n]));
+            copy(own, pack);
         }
         template <class Packed>
         RULE void keep_rest(const Packed& pack) {
-            for (int n = 0; n < pieces; ++n) memcpy(&rest.pieces[n], &pack.pieces[n], sizeof(pack.pieces[n]));
+            copy(rest, pack);
         }
         RULE uint32_t& scale() { return rest.pieces[0].words[0]; }
         RULE float scale() const { return fusedstep::as<float>(rest.pieces[0].words[0]); }
+
+    private:
+        /// As many bytes of each piece as both have.
+        template <class To, class From>
+        static RULE void copy(To& to, const From& from) {
+            constexpr size_t bytes =
+                sizeof(to.pieces[0]) < sizeof(from.pieces[0]) ? sizeof(to.pieces[0]) : sizeof(from.pieces[0]);
+            for (int n = 0; n < pieces; ++n) memcpy(&to.pieces[n], &from.pieces[n], bytes);
+        }
     };
 
     template <Kinds kinds>
