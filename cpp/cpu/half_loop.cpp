@@ -6,6 +6,7 @@
 #include "../storage/bfloat16.hpp"
 #include "../storage/random.hpp"
 #include "loops.hpp"
+#include "tail.hpp"
 
 namespace fusedstep::FUSEDSTEP_TARGET {
 namespace {
@@ -52,10 +53,15 @@ RULE void sweep(const Rule& rule, float sign, float decay, int count, const uint
 template <class Rule, bool coupled, bool random, size_t... state>
 void loop(const double* numbers, const Border& border, const Buffers& buffers, const uint32_t* keys, uint32_t first,
           int64_t begin, int64_t end) {
-    sweep<In<Rule, float>, coupled, random>(
-        rule_of<Rule, float>(numbers), float(border.sign), float(coupled ? border.coupled : border.shrink),
-        int(end - begin), keys, first, static_cast<uint16_t*>(buffers.param) + begin,
-        static_cast<const uint16_t*>(buffers.grad) + begin, std::index_sequence<state...>(),
+    const auto rule = rule_of<Rule, float>(numbers);
+    const float sign = float(border.sign), decay = float(coupled ? border.coupled : border.shrink);
+    run_with_tail(
+        end - begin,
+        [&](int64_t from, int64_t count, uint16_t* param, const uint16_t* grad, auto*... states) IN_LINE {
+            sweep<In<Rule, float>, coupled, random>(rule, sign, decay, int(count), keys, first + uint32_t(from), param,
+                                                    grad, std::index_sequence<state...>(), states...);
+        },
+        static_cast<uint16_t*>(buffers.param) + begin, static_cast<const uint16_t*>(buffers.grad) + begin,
         (static_cast<uint16_t*>(buffers.state[state]) + begin)...);
 }
 

@@ -3,6 +3,7 @@
 
 #include "../kernel/target.hpp"
 #include "loops.hpp"
+#include "tail.hpp"
 
 namespace fusedstep::FUSEDSTEP_TARGET {
 
@@ -16,7 +17,7 @@ namespace {
 template <class Rule, class Real, bool coupled, class... State>
 RULE void sweep(const Rule& rule, Real sign, Real decay, int64_t count, Real* RESTRICT param, const Real* RESTRICT grad,
                 State* RESTRICT... state) {
-    INDEPENDENT
+    BY_FOUR INDEPENDENT
     for (int64_t i = 0; i < count; ++i) {
         Real p = param[i];
         Real g = sign * grad[i];
@@ -29,12 +30,20 @@ RULE void sweep(const Rule& rule, Real sign, Real decay, int64_t count, Real* RE
     }
 }
 
+/// A state's elements, as a rule sees them.
+template <class Rule, class Real, size_t state>
+using Stream = std::conditional_t<has_window<Rule> && state + 1 == Rule::states, const Real, Real>;
+
 template <class Rule, class Real, bool coupled, size_t... state>
 void loop(const double* numbers, const Border& border, const Buffers& buffers, int64_t begin, int64_t end) {
-    sweep<In<Rule, Real>, Real, coupled>(
-        rule_of<Rule, Real>(numbers), Real(border.sign), Real(coupled ? border.coupled : border.shrink), end - begin,
+    const auto rule = rule_of<Rule, Real>(numbers);
+    const Real sign = Real(border.sign), decay = Real(coupled ? border.coupled : border.shrink);
+    run_with_tail(
+        end - begin,
+        [&](int64_t, int64_t count, Real* param, const Real* grad, auto*... states)
+            IN_LINE { sweep<In<Rule, Real>, Real, coupled>(rule, sign, decay, count, param, grad, states...); },
         static_cast<Real*>(buffers.param) + begin, static_cast<const Real*>(buffers.grad) + begin,
-        (static_cast<Real*>(buffers.state[state]) + begin)...);
+        (static_cast<Stream<Rule, Real, state>*>(buffers.state[state]) + begin)...);
 }
 
 template <class Real>

@@ -38,11 +38,6 @@ RULE void each(const Work& work) {
     }(std::make_integer_sequence<int, count>());
 }
 
-template <class Rule>
-constexpr bool has_window = false;
-template <class Phi, class Real>
-constexpr bool has_window<Adaptive<Phi, Window<Real>>> = true;
-
 /// Whether tensors of this rule can come this way. Rings are of no other type, nor are they codes, which only states
 /// are.
 template <class Rule>
@@ -92,8 +87,6 @@ struct Updater {
     In<Rule, Real> rule = rule_of<Rule, Real>(turn.update.numbers);
     bool coupled = turn.border.coupled != 0;
     Real decay = Real(coupled ? turn.border.coupled : turn.border.shrink);
-    /// Behind its other states a window sees two planes of its ring: the one that it writes, and the one after it,
-    /// which stays as it is.
     static constexpr bool windowed = has_window<Rule>;
     static constexpr int own_states = windowed ? states - 2 : states, written_states = windowed ? states - 1 : states;
 

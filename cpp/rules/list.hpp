@@ -11,6 +11,13 @@
 
 namespace fusedstep {
 
+/// Whether a rule's last two states are planes of a ring: the one that it writes, and the one after it, which it only
+/// reads. A ring of one plane has but this one.
+template <class Rule>
+constexpr bool has_window = false;
+template <class Phi, class Real>
+constexpr bool has_window<Adaptive<Phi, Window<Real>>> = true;
+
 template <class... Rule>
 struct List {
     static constexpr int size = sizeof...(Rule);

@@ -13,15 +13,18 @@ from .encodings import encode, flat, narrow, order_of, widen
 LINE = 64
 PAGE = 4096
 
-#: Arrays from this many bytes on are spread over a page: streams that begin at the same place of a page compete for the
-#: same sets of the cache, which costs up to a third of the speed.
-SPREAD = 1 << 16
+#: Arrays of so many bytes are spread over a page: a stream that begins shortly behind another may wait for what is
+#: stored there, which can cost small arrays half of their speed.
+SMALL = range(1 << 11, 1 << 13)
+#: As are those from here on: streams that begin at the same place of a page compete for the same sets of the cache,
+#: which costs large arrays up to a third. What lies between loses more by the page that it takes (a tenth).
+LARGE = 1 << 16
 
 
 def zeros(size: int, dtype: np.dtype[Any], start: int) -> np.ndarray:
-    """A flat array of zeros at `start` of a page, if it is large; its pages are touched first by the step."""
+    """A flat array of zeros at `start` of a page where its size gains by that; the step is the first to touch it."""
     nbytes = size * dtype.itemsize
-    step = PAGE if nbytes >= SPREAD else LINE
+    step = PAGE if nbytes in SMALL or nbytes >= LARGE else LINE
     raw = np.zeros(nbytes + step, np.uint8)
     first = (start // LINE * LINE - raw.ctypes.data) % step
     return raw[first : first + nbytes].view(dtype)
