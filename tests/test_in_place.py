@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import sys
 from itertools import cycle
 
 import numpy as np
@@ -120,6 +123,38 @@ def test_every_size_at_every_offset(number, name, options, dtype):
         with fs.use_target(target):
             assert fs.active_target() == target
             expected.check(first)
+
+
+def at_the_end_of_memory(array):
+    """A copy that ends where a page does, behind which a touch is a crash."""
+    memory = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+    pages = np.frombuffer(memory, np.uint8)
+    mprotect = ctypes.CDLL(None).mprotect
+    assert mprotect(ctypes.c_void_p(pages.ctypes.data + mmap.PAGESIZE), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    copy = pages[mmap.PAGESIZE - array.nbytes : mmap.PAGESIZE].view(array.dtype)
+    copy[...] = array
+    return copy
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pages are protected in another way")
+@pytest.mark.parametrize("size", [1, 7, 8, 15, 17, 31, 33, 100, 511])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_nothing_behind_is_touched(dtype, size, target):
+    rng = np.random.default_rng(size)
+    drawn = [random(rng, (size,), dtype if dtype == "float64" else "float32") for _ in range(2)]
+    if dtype == "bfloat16":
+        drawn = [(array.view(np.uint32) >> 16).astype(np.uint16) for array in drawn]
+    wrap, options = (fs.as_bfloat16, {"state": dtype}) if dtype == "bfloat16" else (np.asarray, {})
+
+    def stepped(place):
+        param, grad, m, v = (place(array) for array in (*drawn, np.zeros_like(drawn[0]), np.zeros_like(drawn[0])))
+        states = {"w": {"exp_avg": wrap(m), "exp_avg_sq": wrap(v)}}
+        opt = fs.AdamW({"w": wrap(param)}, memory=states, **options)
+        for _ in range(3):
+            opt.step({"w": wrap(grad)})
+        return [array.tobytes() for array in (param, grad, m, v)]
+
+    assert stepped(at_the_end_of_memory) == stepped(np.copy)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
