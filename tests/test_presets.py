@@ -418,5 +418,14 @@ def test_groups_and_additions_take_the_preset(cls, convention):
 
 
 @pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("convention", ["torch", *CONVENTIONS])
+def test_defaults_are_as_checked(cls, convention):
+    """Nobody checks a default again."""
+    if convention in ("torch", *cls.conventions):
+        for key, default in cls._preset(convention).items():
+            assert repr(cls._checked(key, default)) == repr(default), key
+
+
+@pytest.mark.parametrize("cls", CLASSES)
 def test_torch_is_the_default(cls):
     assert cls(start()).param_groups == cls(start(), convention="torch").param_groups

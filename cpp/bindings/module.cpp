@@ -72,8 +72,8 @@ PYBIND11_MODULE(_core, module) {
 
     using Plan = fs::bindings::Plan;
     py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan", fs::bindings::collectable<Plan>())
-        .def(py::init<std::string, py::list, bool>())
-        .def_readwrite("state_argument", &Plan::state_argument)
+        .def(py::init<std::string, py::list, bool, bool>(), py::arg("optimizer"), py::arg("groups"),
+             py::arg("entry_per_group"), py::arg("of_function") = false)
         .def("configure", &Plan::configure)
         .def("add", &Plan::add)
         .def("refresh", &Plan::refresh)

@@ -22,8 +22,13 @@ py::object visible(const py::array& array) {
 
 }  // namespace
 
-Plan::Plan(std::string optimizer, py::list groups, bool entry_per_group)
-    : optimizer_(std::move(optimizer)), groups_(std::move(groups)), entry_per_group_(entry_per_group) {}
+Plan::Plan(std::string optimizer, py::list groups, bool entry_per_group, bool of_function)
+    : optimizer_(std::move(optimizer)),
+      groups_(std::move(groups)),
+      entry_per_group_(entry_per_group),
+      of_function_(of_function),
+      params_(of_function ? "param" : "params"),
+      grads_(of_function ? "grad" : "grads") {}
 
 void Plan::configure(const py::dict& storage, uint64_t seed) {
     for (const auto& [name, type] : py::dict(storage["state"]))
@@ -45,7 +50,7 @@ void Plan::add(const py::object& params, const std::string& place, const std::st
     const Busy busy(busy_, optimizer_);
     fetch();
     std::vector<Leaf> leaves;
-    Structure structure = Structure::of(params, entries_.size(), optimizer_, place, leaves);
+    Structure structure = Structure::of(params, entries_.size(), optimizer_, place, leaves, params_.c_str());
     Group group = read_group(method, options);
     std::vector<Entry> added;
     std::vector<Span> claims;
@@ -137,14 +142,21 @@ std::vector<Companion> Plan::companions_of(const Entry& entry, const Group& grou
     return storage_.companions(states_of(group), entry.layout, entry.extent);
 }
 
+/// A state in messages, argument and path: an entry of one argument, or of the function's argument for this state.
+std::pair<std::string, std::string> Plan::called(const std::string& states, const Entry& entry,
+                                                 const std::string& state) const {
+    if (of_function_) return {state, entry.path};
+    return {states, "['" + entry.name + "']['" + state + "']"};
+}
+
 Plan::Arrays Plan::provide_arrays(const Entry& entry, const Where& of, const std::vector<Companion>& companions,
                                   const py::function& provide) const {
     Arrays made;
     const py::list given = provide(entry.name, visible(entry.param), companions);
     for (size_t i = 0; i < companions.size(); ++i) {
         const Companion& one = companions[i];
-        const std::string path = "['" + entry.name + "']['" + one.name + "']";
-        const Where where{optimizer_, state_argument, nowhere, path};
+        const auto [argument, path] = called(memory_, entry, one.name);
+        const Where where{optimizer_, argument, nowhere, path};
         const auto checked = [&]() -> py::array {
             switch (one.kind) {
                 case Companion::scalar: return check_scalar(given[i], where);
@@ -206,8 +218,8 @@ void Plan::attach(size_t tensor) {
 std::vector<Span> Plan::spans(const Entry& entry, const std::string& place) const {
     std::vector<Span> spans{span_of(entry.param, {optimizer_, params_, place, entry.path})};
     for (const auto& [state, array] : entry.states) {
-        const std::string path = "['" + entry.name + "']['" + state + "']";
-        spans.push_back(span_of(array, {optimizer_, state_, nowhere, path}));
+        const auto [argument, path] = called(state_, entry, state);
+        spans.push_back(span_of(array, {optimizer_, argument, nowhere, path}));
     }
     return spans;
 }

@@ -20,7 +20,8 @@ namespace fusedstep::bindings {
 class Plan {
 public:
     /// `groups` is the list of the groups' dicts. `entry_per_group`: gradients come as a list with one entry for each.
-    Plan(std::string optimizer, py::list groups, bool entry_per_group);
+    /// `of_function`: messages speak of the arguments of a function.
+    Plan(std::string optimizer, py::list groups, bool entry_per_group, bool of_function);
 
     /// Adds a group, or nothing if anything is wrong. `place` is its place in the argument that it came in.
     /// `provide(name, param, companions)` gives the arrays beside a parameter. `extents` holds (offset, size of the
@@ -117,9 +118,6 @@ public:
     }
     void forget();
 
-    /// What the arrays of state are called in messages when they are added.
-    std::string state_argument = "memory";
-
     /// Changes whenever bound gradients become invalid.
     int64_t version = 0;
 
@@ -169,6 +167,8 @@ private:
     const std::string& place_of(size_t group) const;
     Where where(const std::string& argument, size_t tensor) const;
     Extent read_extent(const std::string& name, int64_t size, const py::dict& extents) const;
+    std::pair<std::string, std::string> called(const std::string& states, const Entry& entry,
+                                               const std::string& state) const;
     Arrays provide_arrays(const Entry& entry, const Where& of, const std::vector<Companion>& companions,
                           const py::function& provide) const;
     std::vector<Companion> companions_of(const Entry& entry, const Group& group) const;
@@ -192,12 +192,13 @@ private:
     void run();
     void refuse_step(double norm, bool raises);
 
-    inline static const std::string params_ = "params", grads_ = "grads", state_ = "state", copy_to_ = "copy_to",
+    inline static const std::string state_ = "state", memory_ = "memory", copy_to_ = "copy_to",
                                     grad_scale_ = "grad_scale", norm_ = "norm", lookahead_ = "lookahead";
 
     std::string optimizer_;
     py::list groups_;
-    bool entry_per_group_;
+    bool entry_per_group_, of_function_;
+    const std::string params_, grads_;
     std::vector<Entry> entries_;
     std::unordered_map<std::string, size_t> places_;  ///< of the entries, by name
     std::vector<Options> options_;

@@ -126,9 +126,9 @@ class Configured:
     def _resolve(
         cls, given: Mapping[str, Any], defaults: Mapping[str, Any], others: Iterable[str] = ()
     ) -> dict[str, Any]:
-        """The options in force: checked, and possible together."""
-        merged = dict(defaults) | cls._given(given, defaults, others)
-        options = {name: cls._checked(name, value) for name, value in merged.items()}
+        """The options in force: what is given is checked, defaults are right, and all are possible together."""
+        taken = cls._given(given, defaults, others)
+        options = dict(defaults) | {name: cls._checked(name, value) for name, value in taken.items()}
         problem = cls._conflict(options)
         if problem:
             raise ValueError(f"{cls.__name__}: {problem}")

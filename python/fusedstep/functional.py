@@ -12,6 +12,7 @@ array([0.75, 0.75, 0.75])
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -20,29 +21,49 @@ import numpy as np
 from . import _core, methods, storage
 from .bfloat16 import name_of_type
 from .optimizer import SEED, Optimizer
-from .options import choice
+from .options import choice, filled, number, whole
 
 DOC = """{name}'s update of one array or a list of arrays, in place.
 
-The equations and options are those of `{name}`.
+The equations, the options and the sources are those of `{name}`.
 
 Args:
     param: parameters of any floating type, writeable and dense: an array or a list of arrays.
     grad: gradients like the parameters, of any floating type; ``None`` in a list skips a parameter.
-    {states}: state like the parameters, which the caller keeps, of one floating type in the whole list or of the type
-        that each parameter is calculated in; `None` where the options call for none.
+    {states}
     step: t of this update, from 1.
     lr: learning rate η.
     options: those of `{name}`, and ``convention``, ``seed``, ``rounding`` ("nearest" or "stochastic").
 
 Raises:
     TypeError, ValueError: an argument or an array that does not fit. Nothing has changed then.
+
+State begins as that of the class does:
+
+>>> import numpy as np, fusedstep as fs
+>>> w = np.ones(3)
+>>> states = {{name: array for name, array in fs.{name}(w).state["0"].items() if name != "step"}}
+>>> fs.functional.{function}(w, np.full(3, 2.0), **states, step=1, lr=0.25)
+>>> bool((w < 1).all())
+True
 """
+
+STATES = (
+    "{}: state, which the caller keeps: like the parameters, of the type that these are calculated in or of one "
+    "floating type in the whole list; ``None`` where the options call for none."
+)
+#: What is said of states of another shape.
+SHAPES = {
+    "ring": " ``ring`` has ``window`` of these arrays as one, along its first axis.",
+    "mu_product": " ``mu_product`` is one float64 for each parameter, an array without axes.",
+}
 
 
 #: The keywords that are no options of the method.
 ONCE: dict[str, Any] = {"convention": "torch", "seed": 0, "rounding": "nearest"}
 
+STEP = whole(1, 1, "t of this update")
+LR = number(0.0, "learning rate η")
 ROUNDING = choice("nearest", "stochastic", doc="how parameters of float16 and bfloat16 are rounded")
 
 
@@ -78,31 +99,48 @@ def signature_of(cls: type[Optimizer]) -> inspect.Signature:
     )
 
 
-def function_of(cls: type[Optimizer]) -> Callable[..., None]:
-    name, signature = name_of(cls), signature_of(cls)
+def document(cls: type[Optimizer]) -> str:
+    states = STATES.format(", ".join(cls.state_names)) + "".join(SHAPES.get(name, "") for name in cls.state_names)
+    wrapped = textwrap.fill(states, 104, subsequent_indent=" " * 4)
+    return filled(DOC, states=wrapped).format(name=cls.__name__, function=name_of(cls))
+
+
+def function_of(method: type[Optimizer]) -> Callable[..., None]:
+    name = name_of(method)
+    cls = type(name, (method,), {"__doc__": None})  # messages speak of the function
+    signature = signature_of(cls)
+    parameters = signature.parameters
+    leading = [key for key, parameter in parameters.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+    needed = {key for key, parameter in parameters.items() if parameter.default is parameter.empty}
 
     def update(*args: Any, **kwargs: Any) -> None:
-        unknown = kwargs.keys() - signature.parameters.keys()
-        if unknown:
-            known = ", ".join(sorted(signature.parameters))
-            raise TypeError(f"{name}: arguments must be among {known}, got {min(unknown)!r}")
-        try:
-            given = signature.bind(*args, **kwargs).arguments
-        except TypeError as error:
-            raise TypeError(f"{name}: {error}") from None
+        given = {**dict(zip(leading, args, strict=False)), **kwargs}
+        if len(given) < len(args) + len(kwargs) or not needed <= given.keys() <= parameters.keys():
+            explain(name, signature, args, kwargs)
         states = {state: given.pop(state, None) for state in cls.state_names}
-        run(cls, name, states, **given)
+        run(cls, states, **given)
 
     update.__name__ = update.__qualname__ = name
     update.__module__ = __name__
-    update.__doc__ = DOC.format(name=cls.__name__, states=", ".join(cls.state_names) or "(no states)")
+    update.__doc__ = document(method)
     update.__signature__ = signature  # type: ignore[attr-defined]
     return update
 
 
+def explain(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raises what is wrong with arguments that do not fit: Python's own way to find that is too slow for each call."""
+    unknown = kwargs.keys() - signature.parameters.keys()
+    if unknown:
+        known = ", ".join(sorted(signature.parameters))
+        raise TypeError(f"{name}: arguments must be among {known}, got {min(unknown)!r}")
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
+
+
 def run(
     cls: type[Optimizer],
-    function: str,
     states: dict[str, Any],
     param: Any,
     grad: Any,
@@ -114,40 +152,48 @@ def run(
     **given: Any,
 ) -> None:
     """One step of a plan that lives for this call."""
-    if not isinstance(step, (int, np.integer)) or isinstance(step, bool):
-        raise TypeError(f"{function}: step must be an integer ≥ 1, got {step!r}")
-    if not 1 <= step < 2**63:
-        raise ValueError(f"{function}: step must be an integer ≥ 1, got {step!r}")
-    if callable(lr):
-        raise TypeError(f"{function}: lr must be a number, got a schedule")
-    options = cls._complete(cls._resolve({**given, "lr": lr}, cls._preset(convention)))
+    function = cls.__name__
+    step = STEP.take(function, "step", step)
+    given["lr"] = LR.take(function, "lr", lr)
+    options = cls._complete(cls._resolve(given, cls._preset(convention)))
     needed = set(_core.states(cls._method, options))
     for name, arrays in states.items():
         if (arrays is None) == (name in needed):
             expected = "given with these options" if name in needed else "None with these options"
             raise TypeError(f"{function}: {name} must be {expected}, got {type(arrays).__name__}")
-        if isinstance(param, (list, tuple)) and name in needed and len(arrays) != len(param):
-            raise ValueError(
-                f"{function}: {name} must have {len(param)} entries, one for each of param, got {len(arrays)}"
-            )
-
-    several = isinstance(param, (list, tuple))
+    several = check_lists(function, param, {name: states[name] for name in needed})
 
     def provide(name: str, array: np.ndarray, specs: list[Any]) -> list[Any]:
         return [states[spec.name][int(name)] if several else states[spec.name] for spec in specs]
 
-    if isinstance(param, dict):
-        raise TypeError(f"{function}: param must be an array or a list of arrays, got a dict")
-    plan = _core.Plan(function, [], False)
-    plan.state_argument = "state"
+    plan = _core.Plan(function, [], False, of_function=True)
     kept = {name: option.default for name, option in storage.STORAGE.items()}
     kept["rounding"] = ROUNDING.take(function, "rounding", rounding)
     kept["state"] = chosen_types(function, param, {name: states[name] for name in needed - set(storage.OF_THEIR_OWN)})
     plan.configure(storage.resolve(function, kept, cls.state_names), SEED.take(function, "seed", seed))
     plan.add(param, "", cls._method, options, provide, {})
     for name in plan.names():
-        plan.set_step(name, int(step) - 1)
+        plan.set_step(name, step - 1)
     plan.step(None, grad, None)
+
+
+def check_lists(function: str, param: Any, states: dict[str, Any]) -> bool:
+    """Whether it is a list that is updated, which has to be of arrays, with as many of each state."""
+    if isinstance(param, dict):
+        raise TypeError(f"{function}: param must be an array or a list of arrays, got dict")
+    if not isinstance(param, (list, tuple)):
+        return False
+    for i, item in enumerate(param):
+        if isinstance(item, (list, tuple, dict)):
+            raise TypeError(f"{function}: param[{i}] must be an array, got {type(item).__name__}")
+    for name, arrays in states.items():
+        if not isinstance(arrays, (list, tuple)):
+            raise TypeError(f"{function}: {name} must be a list or a tuple, like param, got {type(arrays).__name__}")
+        if len(arrays) != len(param):
+            raise ValueError(
+                f"{function}: {name} must have {len(param)} entries, one for each of param, got {len(arrays)}"
+            )
+    return True
 
 
 def type_of(array: Any) -> str | None:

@@ -63,7 +63,8 @@ def filled(doc: str, **texts: str) -> str:
 
 def real(value: Any, expected: str) -> float:
     """A finite float of a Python or NumPy number; a bool, a string or an array is none."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    # The first question is there for speed: the second takes ten times as long.
+    if type(value) is not float and (not isinstance(value, numbers.Real) or isinstance(value, bool)):
         raise Refused(expected, TypeError)
     try:
         number = float(value)

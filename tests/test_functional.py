@@ -1,0 +1,166 @@
+"""The methods as functions: what the classes do, with state that the caller keeps."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import zlib
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+
+from cases import CASES, DTYPES, IDS, SHARED, frozen, random, same_bytes
+
+CLASSES = [getattr(fs, name) for name in fs.reference.__all__]
+
+SHAPES = [(40,), (3, 5), (), (0,)]
+
+#: RAdam's variance begins with the sixth.
+STEPS = 8
+
+
+def function_of(cls):
+    return getattr(fs.functional, fs.functional.name_of(cls))
+
+
+def beginning(opt):
+    """Copies of an optimizer's state: name -> an array for each parameter."""
+    entries = list(opt.state.values())
+    return {key: [entry[key].copy() for entry in entries] for key in entries[0] if key != "step"}
+
+
+def assert_same_steps(cls, shapes, dtype, several, options):
+    rng = np.random.default_rng(zlib.crc32(repr((cls.__name__, options)).encode()))
+    starts = [random(rng, shape, dtype) for shape in shapes]
+    params, copies = ([start.copy() for start in starts] for _ in range(2))
+    opt = cls(copies if several else copies[0], lr=0.05, **options)
+    states = beginning(opt)
+    for step in range(1, STEPS + 1):
+        grads = [random(rng, shape, dtype) for shape in shapes]
+        opt.step(grads if several else grads[0])
+        given = [params, grads, *(states.get(name) for name in cls.state_names)]
+        if not several:
+            given = [arrays and arrays[0] for arrays in given]
+        function_of(cls)(*given, step=step, lr=0.05, **options)
+    for i, entry in enumerate(opt.state.values()):
+        assert same_bytes(params[i], copies[i])
+        assert params[i].size == 0 or not same_bytes(params[i], starts[i])
+        for name, arrays in states.items():
+            assert same_bytes(arrays[i], entry[name]), name
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("number", "name", "options"), [(i, *case) for i, case in enumerate(CASES)], ids=IDS)
+def test_steps_of_the_class(number, name, options, dtype):
+    options = {**options, **SHARED[number % len(SHARED)]}
+    assert_same_steps(getattr(fs, name), SHAPES, dtype, True, options)
+    assert_same_steps(getattr(fs, name), SHAPES[:1], dtype, False, options)
+
+
+@pytest.mark.parametrize(("cls", "convention"), [(cls, name) for cls in CLASSES for name in cls.conventions])
+def test_conventions_of_the_class(cls, convention):
+    assert_same_steps(cls, SHAPES, np.float32, True, {"convention": convention})
+
+
+def test_missing_gradients():
+    """They skip a parameter, and its state with it."""
+    params, grads, m, v = ([np.full(3, float(i)) for i in (1, 2, 3)] for _ in range(4))
+    before = frozen([params[1], m[1], v[1]])
+    fs.functional.adam_(params, [grads[0], None, grads[2]], m, v, step=1, lr=0.1)
+    assert frozen([params[1], m[1], v[1]]) == before
+    assert all((params[i] != i + 1).all() for i in (0, 2))
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_option_of_the_class(cls):
+    taken = inspect.signature(function_of(cls)).parameters
+    assert list(taken) == [
+        "param",
+        "grad",
+        *cls.state_names,
+        "step",
+        "lr",
+        *(name for name in cls._options if name != "lr"),
+        "convention",
+        "seed",
+        "rounding",
+    ]
+    assert all(taken[name].default == option.default for name, option in cls._options.items() if name != "lr")
+
+
+def arguments(**changed):
+    """Those of a step that is possible, with others in their places."""
+    given = {"param": [np.ones(3)], "grad": [np.ones(3)], "exp_avg": [np.zeros(3)], "exp_avg_sq": [np.zeros(3)]}
+    return {**given, "step": 1, "lr": 0.1, **changed}
+
+
+def shared():
+    both = np.zeros(3)
+    return arguments(exp_avg=[both], exp_avg_sq=[both])
+
+
+ARRAY = "a numpy.ndarray, or an array that DLPack or __cuda_array_interface__ describes"
+
+#: keywords, the class of the error, what it says
+REFUSED = [
+    (arguments(wieght=1), TypeError, "arguments must be among amsgrad, .*, weight_decay, got 'wieght'"),
+    ({key: value for key, value in arguments().items() if key != "lr"}, TypeError, "missing .* argument: 'lr'"),
+    ({key: value for key, value in arguments().items() if key != "exp_avg"}, TypeError, "missing .*: 'exp_avg'"),
+    (arguments(step=0), ValueError, "step must be an integer ≥ 1, got 0"),
+    (arguments(step=True), TypeError, "step must be an integer ≥ 1, got True"),
+    (arguments(step=1.0), TypeError, r"step must be an integer ≥ 1, got 1\.0"),
+    (arguments(step=2**63), ValueError, "step must be an integer ≥ 1, got 9223372036854775808"),
+    (arguments(lr=-1), ValueError, "lr must be a finite number ≥ 0, got -1"),
+    (arguments(lr=abs), TypeError, "lr must be a finite number ≥ 0, got <built-in function abs>"),
+    (arguments(betas=(0.9, 1)), ValueError, r"betas must be two numbers in \[0, 1\), got \(0\.9, 1\)"),
+    (arguments(convention="caffe"), ValueError, "convention must be one that has this method, .*, got 'caffe'"),
+    (arguments(rounding="kahan"), ValueError, "rounding must be one of 'nearest', 'stochastic', got 'kahan'"),
+    (arguments(seed=-1), ValueError, r"seed must be an integer in \[0, 2\*\*63\), got -1"),
+    (arguments(max_exp_avg_sq=[np.zeros(3)]), TypeError, "max_exp_avg_sq must be None with these options, got list"),
+    (arguments(amsgrad=True), TypeError, "max_exp_avg_sq must be given with these options, got NoneType"),
+    (arguments(param={"w": np.ones(3)}), TypeError, "param must be an array or a list of arrays, got dict"),
+    (arguments(param=[[np.ones(3)]]), TypeError, r"param\[0\] must be an array, got list"),
+    (arguments(param=[3]), TypeError, rf"param\[0\] must be {ARRAY}, got int"),
+    (arguments(param=[np.ones(3, int)]), TypeError, r"param\[0\] must have dtype .*, got int64"),
+    (arguments(grad=np.ones(3)), TypeError, r"grad must be a list or a tuple, like param, got numpy\.ndarray"),
+    (arguments(grad=[]), ValueError, "grad must have 1 entries, one for each of param, got 0"),
+    (arguments(grad=[np.ones(2)]), ValueError, r"grad\[0\] must have the shape of param\[0\], \(3,\), got \(2,\)"),
+    (arguments(exp_avg=np.ones(3)), TypeError, "exp_avg must be a list or a tuple, like param, got ndarray"),
+    (arguments(exp_avg=3), TypeError, "exp_avg must be a list or a tuple, like param, got int"),
+    (arguments(exp_avg_sq=[]), ValueError, "exp_avg_sq must have 1 entries, one for each of param, got 0"),
+    (arguments(exp_avg=[None]), TypeError, rf"exp_avg\[0\] must be {ARRAY}, got NoneType"),
+    (arguments(exp_avg=[np.ones(3, int)]), TypeError, r"exp_avg\[0\] must have dtype float64, got int64"),
+    (
+        arguments(exp_avg_sq=[np.ones(2)]),
+        ValueError,
+        r"exp_avg_sq\[0\] must have the shape of param\[0\], \(3,\), got \(2,\)",
+    ),
+    (shared(), ValueError, r"exp_avg\[0\] and exp_avg_sq\[0\] must not overlap in memory, got .* 24 bytes"),
+]
+
+
+@pytest.mark.parametrize(("given", "error", "says"), REFUSED, ids=[says for *_, says in REFUSED])
+def test_refused(given, error, says):
+    before = frozen(given)
+    with pytest.raises(error, match=f"^adam_: {says}") as raised:
+        fs.functional.adam_(**given)
+    assert type(raised.value) is error
+    assert frozen(given) == before
+
+
+def test_refused_by_place():
+    w, g, m, v = (np.ones(3) for _ in range(4))
+    adam_ = fs.functional.adam_
+    with pytest.raises(TypeError, match=r"^adam_: too many positional arguments$"):
+        adam_(w, g, m, v, None, 1, step=1, lr=0.1)
+    with pytest.raises(TypeError, match=r"^adam_: multiple values for argument 'param'$"):
+        adam_(w, g, m, v, step=1, lr=0.1, param=w)
+    with pytest.raises(ValueError, match=r"^adam_: exp_avg must have the shape of param, \(3,\), got \(2,\)$"):
+        adam_(w, g, m[:2], v, step=1, lr=0.1)
+    with pytest.raises(TypeError, match=rf"^adam_: exp_avg must be {re.escape(ARRAY)}, got list$"):
+        adam_(w, g, [m], v, step=1, lr=0.1)
+    with pytest.raises(ValueError, match=r"^adam_: param and exp_avg must not overlap in memory, got arrays that"):
+        adam_(w, g, w, v, step=1, lr=0.1)
+    assert all((array == 1).all() for array in (w, g, m, v))
