@@ -69,7 +69,7 @@ def shares(axes: Axes, rows: list[dict[str, Any]]) -> None:
     axes.axvline(0.95, color="black", linewidth=1, linestyle=":")
     axes.set_yticks(range(len(rows)), [row["row"] for row in rows])
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.15)
+    axes.set_xlim(left=0)
     axes.set_xlabel("speed, as a share of the same memory traffic without arithmetic (dotted: goal, 0.95)")
     axes.grid(axis="x", alpha=0.3)
 
