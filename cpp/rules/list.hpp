@@ -12,7 +12,7 @@
 namespace fusedstep {
 
 /// Whether a rule's last two states are planes of a ring: the one that it writes, and the one after it, which it only
-/// reads. A ring of one plane has but this one.
+/// reads. In a ring of one plane these are the same.
 template <class Rule>
 constexpr bool has_window = false;
 template <class Phi, class Real>
@@ -25,7 +25,7 @@ struct List {
     /// The place of a rule in the list; a rule that is not in it does not compile.
     template <class Wanted>
     static constexpr int index() {
-        static_assert((... || Same<Wanted, Rule>::value), "a rule joins the list");
+        static_assert((... || Same<Wanted, Rule>::value), "this rule is not in the list");
         int place = 0;
         (void)(... || (Same<Wanted, Rule>::value || (++place, false)));
         return place;
