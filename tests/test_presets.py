@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep.options import betas
 
 STEPS = 200
 SIZE = 13
@@ -424,6 +425,14 @@ def test_defaults_are_as_checked(cls, convention):
     if convention in ("torch", *cls.conventions):
         for key, default in cls._preset(convention).items():
             assert repr(cls._checked(key, default)) == repr(default), key
+
+
+def test_impossible_defaults():
+    """A class that has them cannot be written."""
+    with pytest.raises(ValueError, match=r"^Wrong: betas must be two numbers in \[0, 1\), got \(2, 3\)$"):
+        type("Wrong", (fs.Adam,), {"betas": betas(2, 3)})
+    with pytest.raises(ValueError, match=r"^Wrong: eps must be a finite number ≥ 0, got -1$"):
+        type("Wrong", (fs.Adam,), {"conventions": {"mine": {"eps": -1}}})
 
 
 @pytest.mark.parametrize("cls", CLASSES)

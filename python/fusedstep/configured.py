@@ -75,6 +75,10 @@ class Configured:
         cls._options = {"lr": known["lr"], **new, **known} | own
         for name in own:
             delattr(cls, name)
+        # Once: who takes a default takes it as it is.
+        for convention in ("torch", *cls.conventions):
+            for name, default in cls._preset(convention).items():
+                cls._checked(name, default)
         cls.__signature__ = inspect.Signature(list(cls._parameters()))  # type: ignore[attr-defined]
         if cls.__doc__:
             cls.__doc__ = filled(cls.__doc__, arguments=cls._arguments())
