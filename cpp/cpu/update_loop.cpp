@@ -32,7 +32,7 @@ RULE void sweep(const Rule& rule, Real sign, Real decay, int64_t count, Real* RE
 
 /// A state's elements, as a rule sees them.
 template <class Rule, class Real, size_t state>
-using Stream = std::conditional_t<has_window<Rule> && state + 1 == Rule::states, const Real, Real>;
+using Stream = std::conditional_t<(state < written_states<Rule>), Real, const Real>;
 
 template <class Rule, class Real, bool coupled, size_t... state>
 void loop(const double* numbers, const Border& border, const Buffers& buffers, int64_t begin, int64_t end) {

@@ -88,7 +88,7 @@ struct Updater {
     bool coupled = turn.border.coupled != 0;
     Real decay = Real(coupled ? turn.border.coupled : turn.border.shrink);
     static constexpr bool windowed = has_window<Rule>;
-    static constexpr int own_states = windowed ? states - 2 : states, written_states = windowed ? states - 1 : states;
+    static constexpr int own_states = windowed ? states - 2 : states;
 
     RULE Updater(const Task& task, const Turn& turn, Team team) : task(task), turn(turn), team(team) {}
 
@@ -218,7 +218,7 @@ struct Updater {
         if constexpr (std::is_same_v<Number, Quick>)
             if (team.any(odd > Quick::most)) return false;
         each<rows>([&](auto n) {
-            each<2 + written_states>([&](auto i) {
+            each<2 + written_states<Rule>>([&](auto i) {
                 if constexpr (i != 1)
                     row[n].array[i].template store<kinds_of<Rule, Real>(path, i)>(here.array[i], places[n], team);
             });
@@ -274,7 +274,7 @@ struct Updater {
         // The parameter as it is stored follows it, in the gradient's room.
         const auto written = [&](int i) { return i == 1 ? Array{cargo.copy, {cargo.copy_type}} : array(i); };
         ONE_BY_ONE
-        for (int i = 0; i < 2 + written_states; ++i) {
+        for (int i = 0; i < 2 + written_states<Rule>; ++i) {
             if (i == 1) {
                 if (cargo.average || cargo.copy) row.array[1].template load<Kinds::numbers()>(array(0), place);
                 if (cargo.average) average(row.array[1], place);

@@ -17,6 +17,8 @@ template <class Rule>
 constexpr bool has_window = false;
 template <class Phi, class Real>
 constexpr bool has_window<Adaptive<Phi, Window<Real>>> = true;
+template <class Rule>
+constexpr int written_states = Rule::states - (has_window<Rule> ? 1 : 0);
 
 template <class... Rule>
 struct List {
