@@ -30,7 +30,9 @@ VECTORS = {
     "x86_64_v2": r"\ssqrtps\s.*%xmm",
     "neon": r"fsqrt\s+v\d+\.4s",
 }
-FUSED = re.compile(r"\s(vfn?m(add|sub)|fn?m(add|sub)|fml[as])\w*\s")
+FUSED = re.compile(r"\s((?:vfn?m(?:add|sub)|fn?m(?:add|sub)|fml[as])\w*\s.*)")
+#: Where the squares of floats are summed in double: fused or not, a sum rounds once.
+SQUARES, OF_DOUBLES = ("norm_loop.cpp", "stats_loop.cpp"), re.compile(r"\wadd\d+[ps]d\s|fmla\s.*\.2d|fmadd\s+d")
 
 
 def run(*command: object, **kwargs: object) -> str:
@@ -123,13 +125,14 @@ def test_loops_share_nothing_without_optimization(core, source, tmp_path):
         assert_nothing_shared(target, source, Path(words[at]))
 
 
-def test_loops_are_vectors_without_fused_products(core):
+def test_loops_are_vectors_whose_fused_products_are_exact(core):
     need("objdump")
     for source in LOOPS:
         for target, path in loop_objects(core, source).items():
             code = run("objdump", "-d", "--no-show-raw-insn", path)
             assert source != "update_loop.cpp" or len(re.findall(VECTORS[target], code)) > 20
-            assert FUSED.search(code) is None
+            fused = FUSED.findall(code)
+            assert not fused or (source in SQUARES and all(OF_DOUBLES.search(one) for one in fused))
 
 
 def test_everything_else_keeps_to_the_baseline(core):

@@ -19,6 +19,15 @@ RULE double total(const double (&sums)[2 * half]) {
         return total<half / 2>(halves);
 }
 
+/// s + x². What of no more bits than a float is squared is exact in double: fused, both round once, and alike.
+template <class Format>
+RULE double plus_square(double s, double x) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+    if constexpr (sizeof(typename Format::Real) == sizeof(float)) return __builtin_fma(x, x, s);
+#endif
+    return s + x * x;
+}
+
 /// The last elements of a block, with zeros behind them.
 template <class Element>
 struct Rest {

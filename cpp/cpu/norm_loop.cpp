@@ -19,7 +19,7 @@ double squares(const void* array, int64_t count) {
             ahead.ask(lanes);
             for (int lane = 0; lane < lanes; ++lane) {
                 const double x = Format::widen(row[lane]);
-                sums[lane] += x * x;
+                sums[lane] = plus_square<Format>(sums[lane], x);
             }
         },
         values);

@@ -204,16 +204,11 @@ RULE void flush(Real* RESTRICT values, int count) {
     for (int i = 0; i < count; ++i) values[i] = flushed(values[i]);
 }
 
+/// From an array, or where they are.
 template <class Real>
-RULE void scale(Real* RESTRICT values, Real factor, int count) {
+RULE void touch(Real* to, const Real* from, const Touch<Real> touched, int count) {
     INDEPENDENT
-    for (int i = 0; i < count; ++i) values[i] = factor * values[i];
-}
-
-template <class Real>
-RULE void clip(Real* RESTRICT values, Real most, int count) {
-    INDEPENDENT
-    for (int i = 0; i < count; ++i) values[i] = clipped(values[i], most);
+    for (int i = 0; i < count; ++i) to[i] = touched(from[i]);
 }
 
 template <class Real>
@@ -267,9 +262,10 @@ void pass(const Target& target, const Work& work, int64_t begin, int64_t end) {
     const Buffers& arrays = work.buffers;
     const auto is_own = [](const Format& format) { return format.type == own<Real>; };
     const auto in = [](void* array, int64_t from) { return static_cast<Real*>(array) + from; };
-    const bool changes_grad = cargo.clip_value < HUGE_VAL || cargo.flush_denormals;
+    const bool touches = cargo.clip_value < HUGE_VAL || cargo.flush_denormals;
+    const Touch<Real> touched(cargo.factor, cargo.clip_value, cargo.flush_denormals);
     Border border = work.border;
-    if (!changes_grad) border.sign *= cargo.factor;  // as for a tensor without cargo
+    if (!touches) border.sign *= cargo.factor;  // as for a tensor without cargo
 
     // Behind its other states a window sees two planes of its ring, which stay as they are.
     int own_states = work.update->window ? -2 : 0;
@@ -285,13 +281,10 @@ void pass(const Target& target, const Work& work, int64_t begin, int64_t end) {
         here.param = is_own(cargo.param) ? in(arrays.param, from) : params;
         if (!is_own(cargo.param)) load(params, arrays.param, cargo.param, place);
 
-        if (is_own(cargo.grad) && !changes_grad) {
-            here.grad = static_cast<const Real*>(arrays.grad) + from;
-        } else {
-            load(grads, arrays.grad, cargo.grad, place);
-            if (changes_grad) scale(grads, Real(cargo.factor), place.count);
-            if (cargo.clip_value < HUGE_VAL) clip(grads, Real(cargo.clip_value), place.count);
-            if (cargo.flush_denormals) flush(grads, place.count);
+        here.grad = is_own(cargo.grad) ? static_cast<const Real*>(arrays.grad) + from : grads;
+        if (!is_own(cargo.grad)) load(grads, arrays.grad, cargo.grad, place);
+        if (touches) {
+            touch(grads, static_cast<const Real*>(here.grad), touched, place.count);
             here.grad = grads;
         }
 

@@ -29,7 +29,7 @@ RULE void add(const typename Format::Element* values, int count, Ahead<typename 
                 }
                 const double x = kept;
                 absolute[lane] += fabs(x);
-                squares[lane] += x * x;
+                squares[lane] = plus_square<Format>(squares[lane], x);
                 sum[lane] += x;
             }
         },
@@ -118,7 +118,7 @@ void compare(const void* before, const void* after, int64_t size, Change& change
             for (int lane = 0; lane < lanes; ++lane) {
                 const double x = Format::widen(from[lane]), moved = Format::widen(to[lane]) - x;
                 changes[lane] += moved * moved;
-                sizes[lane] += x * x;
+                sizes[lane] = plus_square<Format>(sizes[lane], x);
             }
         },
         old, now);

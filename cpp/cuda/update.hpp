@@ -230,13 +230,9 @@ struct Updater {
     /// What becomes of gradients before the rule sees them; the sign for it.
     RULE double touch(Own& grad) const {
         const Cargo& cargo = task.cargo;
-        const bool clips = cargo.clip_value < HUGE_VAL;
-        if (!clips && !cargo.flush_denormals) return turn.border.sign * turn.factor;
-        for (int j = 0; j < held; ++j) {
-            grad.x[j] = Real(turn.factor) * grad.x[j];
-            if (clips) grad.x[j] = clipped(grad.x[j], Real(cargo.clip_value));
-            if (cargo.flush_denormals) grad.x[j] = flushed(grad.x[j]);
-        }
+        if (!(cargo.clip_value < HUGE_VAL) && !cargo.flush_denormals) return turn.border.sign * turn.factor;
+        const Touch<Real> touched(turn.factor, cargo.clip_value, cargo.flush_denormals);
+        for (int j = 0; j < held; ++j) grad.x[j] = touched(grad.x[j]);
         return turn.border.sign;
     }
 

@@ -5,11 +5,13 @@
 
 namespace fusedstep {
 
-/// Zero where a number is smaller than every normal one. A comparison: the processor's own mode would change results.
 template <class Real>
-RULE Real flushed(Real x) {
-    constexpr Real smallest = sizeof(Real) == sizeof(float) ? Real(0x1p-126) : Real(0x1p-1022);
-    return x < smallest && x > -smallest ? Real(0) : x;
+constexpr Real smallest_normal = sizeof(Real) == sizeof(float) ? Real(0x1p-126) : Real(0x1p-1022);
+
+/// Zero where a number is smaller than `least`. A comparison: the processor's own mode would change results.
+template <class Real>
+RULE Real flushed(Real x, Real least = smallest_normal<Real>) {
+    return x < least && x > -least ? Real(0) : x;
 }
 
 /// Brought into ±most. NaN stays.
@@ -18,6 +20,17 @@ RULE Real clipped(Real x, Real most) {
     const Real below = x > most ? most : x;
     return below < -most ? -most : below;
 }
+
+/// A gradient on its way in. What is not asked for changes no number: one that is infinite clips none, and none is
+/// smaller than zero.
+template <class Real>
+struct Touch {
+    Real factor, most, least;
+
+    RULE Touch(double factor, double clip_value, bool flushes)
+        : factor(Real(factor)), most(Real(clip_value)), least(flushes ? smallest_normal<Real> : Real(0)) {}
+    RULE Real operator()(Real grad) const { return flushed(clipped(factor * grad, most), least); }
+};
 
 /// A ← d·A + (1−d)·θ
 template <class Real>
