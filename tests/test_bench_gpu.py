@@ -69,7 +69,7 @@ def small(gpu, device, part, replace):
     """The script, on a device, with less to do."""
     if device.simulation:
         replace("Driver", Played)
-        replace("capture", partial(played_graph, device.simulation))
+        replace("capture", partial(played_graph, device))
     for name, value in {"TENSORS": 3, "SIZE": 5003, "PERIOD": 7001}.items():
         replace(name, value)
     yield gpu
@@ -77,11 +77,11 @@ def small(gpu, device, part, replace):
         device.simulation.fusedstep_drop_graph()
 
 
-def played_graph(simulation, step):
-    simulation.fusedstep_drop_graph()
-    with fs.cuda.use_stream(0xCA97):
+def played_graph(device, step):
+    device.simulation.fusedstep_drop_graph()
+    with device.playing_capture():
         step()
-    return simulation.fusedstep_launch_graph
+    return device.simulation.fusedstep_launch_graph
 
 
 def run(gpu, monkeypatch, folder, *words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -29,7 +30,7 @@ def captured(device):
         return
 
     def capture(step):
-        with fs.cuda.use_stream(0xCA97):
+        with device.playing_capture():
             step()
         return device.simulation.fusedstep_launch_graph
 
@@ -179,6 +180,64 @@ def test_what_cannot_be_captured(device, captured):
     raising.step()
     with pytest.raises(RuntimeError, match="on_nonfinite must be 'propagate' or 'skip' in a step that is captured"):
         captured(raising.step)
+
+
+def test_what_waits_for_the_device_is_refused_in_a_graph(twins, captured):
+    """And the graph goes on as if nothing had been asked."""
+    pair = twins("NAdam", {"lr": 0.1})
+    grads = start(1)
+    there = on(pair.device, grads)
+    other = pair.other
+    bound = other.bind(there, max_norm=1.0, on_nonfinite="skip")
+    saved, more = other.state_dict(), pair.device.put(np.ones(3))
+    for _ in range(2):
+        bound.step()
+        pair.kernel.step(grads, max_norm=1.0, on_nonfinite="skip")
+    waiting = [
+        lambda: other.last,
+        lambda: other.skipped,
+        lambda: other.state["w"]["step"],
+        other.state_dict,
+        lambda: other.load_state_dict(saved),
+        lambda: copy.copy(other),
+        lambda: other.add(more),
+        lambda: fs.cuda.to_host(there["w"]),
+        lambda: fs.cuda.to_device(there["w"], grads["w"]),
+        lambda: fs.stats(there),
+    ]
+
+    def step():
+        for ask in waiting:
+            with pytest.raises(RuntimeError, match=": must not wait for the device while a graph is captured"):
+                ask()
+        bound.step()
+
+    launch = captured(step)
+    for _ in range(3):
+        launch()
+        pair.kernel.step(grads, max_norm=1.0, on_nonfinite="skip")
+    pair.check()
+
+
+def test_memory_that_is_made_while_a_graph_is_captured(twins, captured):
+    pair = twins("Adam", {"lr": 0.1})
+    grads, made = start(1), []
+    bound = pair.other.bind(on(pair.device, grads))
+    bound.step()
+    pair.kernel.step(grads)
+    zeros = np.zeros((3, 5), np.float32)
+
+    def step():
+        made.append(fs.cuda.Array.like(zeros, 0))
+        made.append(fs.cuda.Array.like(zeros, 0))
+        made.pop()
+        bound.step()
+
+    launch = captured(step)
+    launch()
+    pair.kernel.step(grads)
+    pair.check()
+    assert same_bytes(fs.cuda.to_host(made[0]), zeros)
 
 
 def test_a_scale_that_changes_between_launches(twins, captured):

@@ -47,16 +47,29 @@ void* current_stream(const py::array& array) {
     return reinterpret_cast<void*>(current(as_given(array)).cast<uintptr_t>());
 }
 
+bool is_captured(const py::array& array) {
+    return cuda_backend().capturing(device_of(array).index, current_stream(array));
+}
+
+void refuse_capture(const py::array& array, const std::string& caller) {
+    if (is_captured(array))
+        throw std::runtime_error(caller + ": must not wait for the device while a graph is captured");
+}
+
 void connect(uintptr_t found) { backend = reinterpret_cast<Backend*>(found); }
 
 DeviceMemory::DeviceMemory(int device, size_t bytes) : backend_(cuda_backend()) {
     const Released released;
     memory_ = backend_.allocate(device, bytes);
 }
-DeviceMemory::~DeviceMemory() { backend_.release(memory_); }
+DeviceMemory::~DeviceMemory() {
+    const Released released;
+    backend_.release(memory_);
+}
 
 py::array to_host(const py::object& object) {
     const py::array array = on_device(object, "to_host");
+    refuse_capture(array, "to_host");
     py::array made = like(array);
     const int device = device_of(array).index;
     void* const to = const_cast<void*>(made.data());
@@ -70,6 +83,7 @@ py::array to_host(const py::object& object) {
 
 void to_device(const py::object& object, const py::array& values) {
     const py::array array = on_device(object, "to_device");
+    refuse_capture(array, "to_device");
     const py::tuple shape(array.attr("shape")), given(values.attr("shape"));
     const std::string type = type_name_of(array), came = type_name_of(values);
     if (!shape.equal(given) || type != came)

@@ -17,6 +17,12 @@ void connect(uintptr_t backend);
 /// The stream that is current in the library of an array on a device.
 void* current_stream(const py::array& array);
 
+/// Whether a graph is captured from it.
+bool is_captured(const py::array& array);
+
+/// Throws where that is so: to wait for the device would be the graph's end.
+void refuse_capture(const py::array& array, const std::string& caller);
+
 /// Zeros on a device, freed with this.
 class DeviceMemory {
 public:

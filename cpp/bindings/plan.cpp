@@ -294,7 +294,7 @@ void Plan::forget() {
     copies_.clear();
     numbers_.clear();
     territory_ = {};
-    stepper_.reset();
+    leave_device();
     plan_ = {};
     ++version;
 }

@@ -22,6 +22,7 @@ public:
     /// `groups` is the list of the groups' dicts. `entry_per_group`: gradients come as a list with one entry for each.
     /// `of_function`: messages speak of the arguments of a function.
     Plan(std::string optimizer, py::list groups, bool entry_per_group, bool of_function);
+    ~Plan() { leave_device(); }
 
     /// Adds a group, or nothing if anything is wrong. `place` is its place in the argument that it came in.
     /// `provide(name, param, companions)` gives the arrays beside a parameter. `extents` holds (offset, size of the
@@ -86,10 +87,10 @@ public:
     /// Whether the parameters lie on a device.
     bool on_device() const { return stepper_ != nullptr; }
 
-    /// Throws during a step.
+    /// Throws during a step, and where the device must not be waited for.
     void check_idle();
 
-    /// Takes over options that were changed since the last step.
+    /// Takes over options that were changed since the last step, before all that is there is copied.
     void take_changes(const py::object& owner);
 
     /// A group's parameters as they were given.
@@ -188,6 +189,8 @@ private:
     void keep_apart(bool zero_grad);
     void call_schedules();
     void fetch();
+    /// Its memory is freed, for which everything on the device is waited for.
+    void leave_device();
     void run_cuda();
     void run();
     void refuse_step(double norm, bool raises);

@@ -78,7 +78,11 @@ py::list Readings::measure() const {
         readings.push_back(reading);
     }
     std::vector<Found> found;
-    void* const stream = device_.kind == Device::cpu ? nullptr : current_stream(readings_.front().grad);
+    void* stream = nullptr;
+    if (device_.kind != Device::cpu) {
+        refuse_capture(readings_.front().grad, caller);
+        stream = current_stream(readings_.front().grad);
+    }
     {
         const Released released;
         found = device_.kind == Device::cpu ? cpu::measure(readings)

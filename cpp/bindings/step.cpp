@@ -74,7 +74,7 @@ void Plan::settle(const py::object& owner) {
 void Plan::call_schedules() {
     const bool called = std::any_of(options_.begin(), options_.end(),
                                     [](const Options& group) { return bool(group.watch.schedule()); });
-    if (called && stepper_ && stepper_->capturing(current_stream(entries_.front().param)))
+    if (called && stepper_ && is_captured(entries_.front().param))
         throw std::runtime_error(optimizer_ + ": lr must be a number in a step that is captured, got a schedule");
     if (called) get_calls();
     for (size_t i = 0; i < options_.size(); ++i) {
@@ -93,6 +93,7 @@ void Plan::call_schedules() {
 /// Brings what a device has counted.
 void Plan::fetch() {
     if (!stepper_) return;
+    refuse_capture(entries_.front().param, optimizer_);
     const Released released;
     const std::lock_guard lock(stepping_);
     const Outcome known = plan_.outcome;
@@ -101,6 +102,12 @@ void Plan::fetch() {
     skipped_ += progress.skipped;
     unfetched_ = 0;
     if (!outcome_on_device_) plan_.outcome = known;
+}
+
+void Plan::leave_device() {
+    if (!stepper_) return;
+    const Released released;
+    stepper_.reset();
 }
 
 int64_t Plan::get_calls() {
@@ -158,7 +165,8 @@ void Plan::displace(const py::object& owner, const std::string& state, const py:
 /// Puts the step into the caller's stream; only to raise does it wait.
 void Plan::run_cuda() {
     void* const stream = current_stream(entries_.front().param);
-    const bool captured = stepper_->capturing(stream), raises = plan_.stages.on_nonfinite == Stages::raise;
+    const bool captured = cuda_backend().capturing(entries_.front().layout.device.index, stream);
+    const bool raises = plan_.stages.on_nonfinite == Stages::raise;
     Stepper::Verdict verdict;
     {
         const Released released;
@@ -312,10 +320,14 @@ py::tuple Plan::outcome() {
 }
 
 void Plan::take_changes(const py::object& owner) {
+    check_idle();
     const Busy busy(busy_, optimizer_);
     settle(owner);
 }
 
-void Plan::check_idle() { const Busy busy(busy_, optimizer_); }
+void Plan::check_idle() {
+    const Busy busy(busy_, optimizer_);
+    if (stepper_) refuse_capture(entries_.front().param, optimizer_);
+}
 
 }  // namespace fusedstep::bindings

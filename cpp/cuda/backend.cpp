@@ -12,6 +12,11 @@ class Cuda : public Backend {
     int device_count(std::string& why_not) override { return cuda::device_count(why_not); }
     std::unique_ptr<Stepper> stepper(int device) override { return std::make_unique<Runner>(device); }
 
+    bool capturing(int device, void* stream) override {
+        const On on(device);
+        return cuda::capturing(stream);
+    }
+
     std::vector<Found> measure(int device, std::span<const Reading> readings, Stream stream) override {
         const On on(device);
         return cuda::measure(readings, stream);
@@ -19,10 +24,7 @@ class Cuda : public Backend {
 
     void* allocate(int device, size_t bytes) override {
         const On on(device);
-        void* const memory = cuda::allocate(bytes);
-        clear(memory, bytes, nullptr);
-        wait(nullptr);
-        return memory;
+        return allocate_zeros(bytes);
     }
     void release(void* memory) noexcept override { cuda::release(memory); }
 

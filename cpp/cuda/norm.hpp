@@ -4,6 +4,14 @@
 #include "row.hpp"
 #include "table.hpp"
 
+// A thread has so many elements on their way from memory: of two bytes each, four would be too few for all of a
+// device's bandwidth.
+#ifdef __CUDACC__
+#define SIXTEEN_AHEAD _Pragma("unroll 16")
+#else
+#define SIXTEEN_AHEAD
+#endif
+
 namespace fusedstep::cuda {
 
 /// Sixteen threads add up a block; where there is one thread, it holds sixteen sums.
@@ -22,6 +30,7 @@ RULE double block_squares(const void* array, int64_t begin, int64_t end, Team te
     const Element* const values = static_cast<const Element*>(array);
     const int own = team.lane() % Sums::threads * Sums::held;
     double sums[Sums::held] = {};
+    SIXTEEN_AHEAD
     for (int64_t at = begin + own; at < end; at += Sums::all)
         for (int i = 0; i < Sums::held; ++i)
             if (at + i < end) {
@@ -58,7 +67,8 @@ RULE void squares(const Table& table, int64_t part, int64_t parts, Team team) {
         const int64_t front = chunk.number * cuda::chunk - task.offset % cuda::chunk;
         const int64_t first = front + i % chunk_blocks * sum_block, last = first + sum_block;
         const int64_t begin = first > 0 ? first : 0, end = last < task.size ? last : task.size;
-        const double sum = block_squares(task.buffers.grad, task.cargo.grad.type, begin, end, team);
+        const void* const grad = Team::in_device_memory(const_cast<void*>(task.buffers.grad));
+        const double sum = block_squares(grad, task.cargo.grad.type, begin, end, team);
         if (team.lane() % Lanes<Team>::threads == 0) table.sums[i] = sum;
     }
 }

@@ -111,6 +111,7 @@ bool Runner::changed(const Plan& plan) {
 }
 
 void Runner::list_tasks(const Plan& plan) {
+    laid_out_ = false;
     tasks_.clear();
     for (size_t i = 0; i < plan.tensors.size(); ++i)
         if (plan.tensors[i].buffers.grad) tasks_.push_back(task_of(plan, i));
@@ -118,14 +119,17 @@ void Runner::list_tasks(const Plan& plan) {
 
 /// Brings the table to the device where it has changed.
 void Runner::lay_out(const Plan& plan, Stream stream) {
-    if (!put(layouts_, tasks_, stream)) return;
-    layouts_.back()->fill(table_);
-    const Task* before = nullptr;
-    for (const Task& task : tasks_) {
-        if (!before || before->group != task.group || before->type != task.type || before->path != task.path)
-            make_ready(rule_at(plan.groups[size_t(task.group)], late_step), task.type, task.path);
-        before = &task;
+    if (laid_out_) return;
+    if (put(layouts_, tasks_, stream)) {
+        layouts_.back()->fill(table_);
+        const Task* before = nullptr;
+        for (const Task& task : tasks_) {
+            if (!before || !task.like(*before))
+                make_ready(rule_at(plan.groups[size_t(task.group)], late_step), task.type, task.path);
+            before = &task;
+        }
     }
+    laid_out_ = true;
 }
 
 /// Gives the device the plan's counters.
@@ -168,19 +172,17 @@ void Runner::add(const Kind& kind) {
 /// count on without it, that of the last step that is certain and all that follow.
 void Runner::find_kinds(const Plan& plan) {
     kinds_.clear();
-    int group = -1, rule = 0, late = 0;
+    const Task* before = nullptr;
     int64_t step = 0;
     for (const Task& task : tasks_) {
         const int64_t next =
             1 + (uncertain() ? certain_steps_[size_t(task.tensor)] : plan.tensors[size_t(task.tensor)].step);
-        if (task.group != group || next != step) {
-            group = task.group;
-            step = next;
-            rule = rule_at(plan.groups[size_t(group)], step);
-            late = uncertain() ? rule_at(plan.groups[size_t(group)], late_step) : rule;
-        }
-        add({rule, task.type, task.path});
-        add({late, task.type, task.path});
+        if (before && task.like(*before) && next == step) continue;
+        const Group& group = plan.groups[size_t(task.group)];
+        add({rule_at(group, next), task.type, task.path});
+        if (uncertain()) add({rule_at(group, late_step), task.type, task.path});
+        before = &task;
+        step = next;
     }
 }
 
@@ -219,11 +221,6 @@ void Runner::displace(const Plan& plan, std::span<const Ahead> aheads, Stream st
     Table table = table_;
     aheads_.back()->fill(table);
     cuda::displace(table, stream);
-}
-
-bool Runner::capturing(Stream stream) {
-    const On on(device_);
-    return cuda::capturing(stream);
 }
 
 void Runner::launch(const Plan& plan, const Outcome& outcome, bool pending, Stream stream) {

@@ -19,7 +19,6 @@ public:
     explicit Runner(int device) : device_(device) {}
 
     Verdict step(Plan& plan, Stream stream) override;
-    bool capturing(Stream stream) override;
     Progress fetch(Plan& plan) override;
     void set_counters(const Plan& plan) override;
     bool uncertain() const override { return skips_ || captured_; }
@@ -73,7 +72,8 @@ private:
     Progress seen_;
     std::vector<double> rates_;
     std::vector<int64_t> certain_steps_;  ///< that the device had counted when it was last asked
-    bool steps_known_ = false;            ///< the device has the plan's counters
+    bool laid_out_ = false;               ///< the device has these tasks
+    bool steps_known_ = false;            ///< and the plan's counters
     bool skips_ = false, captured_ = false;
 };
 

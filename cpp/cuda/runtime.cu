@@ -1,5 +1,8 @@
 #include "runtime.hpp"
 
+#include <map>
+#include <mutex>
+
 #include "apart.hpp"
 #include "check.hpp"
 
@@ -7,6 +10,19 @@ namespace fusedstep::cuda {
 namespace {
 
 cudaStream_t of(Stream stream) { return static_cast<cudaStream_t>(stream); }
+
+/// A stream of the current device's that waits for no other. The default one waits for many, and cannot be used while a
+/// graph is captured from one of them.
+cudaStream_t aside() {
+    static std::mutex& mutex = *new std::mutex;  // not let go, as the streams are not
+    static auto& of_device = *new std::map<int, cudaStream_t>;
+    int device;
+    check(cudaGetDevice(&device));
+    const std::lock_guard lock(mutex);
+    cudaStream_t& stream = of_device[device];
+    if (!stream) check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    return stream;
+}
 
 }  // namespace
 
@@ -36,12 +52,20 @@ void* allocate(size_t bytes) {
     check(cudaMalloc(&memory, bytes));
     return memory;
 }
+void* allocate_zeros(size_t bytes) {
+    const Apart apart;
+    void* const memory = allocate(bytes);
+    clear(memory, bytes, aside());
+    wait(aside());
+    return memory;
+}
 void release(void* memory) noexcept {
     const Apart apart;
     if (cudaFree(memory) != cudaSuccess) cudaGetLastError();
 }
 
 void download(void* to, const void* from, size_t bytes, Stream stream) {
+    const Apart apart;
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, of(stream)));
     wait(stream);
 }
@@ -61,6 +85,9 @@ int device_of(const void* memory) {
     return found.device;
 }
 
-void wait(Stream stream) { check(cudaStreamSynchronize(of(stream))); }
+void wait(Stream stream) {
+    const Apart apart;
+    check(cudaStreamSynchronize(of(stream)));
+}
 
 }  // namespace fusedstep::cuda

@@ -25,7 +25,8 @@ private:
 };
 
 void* allocate(size_t bytes);
-void release(void* memory) noexcept;
+void* allocate_zeros(size_t bytes);   ///< waits until they are there
+void release(void* memory) noexcept;  ///< waits for everything on the device
 
 /// `from` may change when this returns. Waits for nothing, unless it is more than 16 MB.
 void upload(void* to, const void* from, size_t bytes, Stream stream);
@@ -41,7 +42,7 @@ bool capturing(Stream stream);
 
 void wait(Stream stream);
 
-/// For everything on the current device.
+/// For everything on the current device. No graph that is captured on it survives that.
 void wait_for_all();
 
 /// The device that an address belongs to.

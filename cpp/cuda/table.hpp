@@ -32,6 +32,8 @@ struct Task {
     double* carry = nullptr;
 
     bool operator==(const Task&) const = default;
+    /// Whether it takes the same kernel, if both are at the same step.
+    bool like(const Task& other) const { return group == other.group && type == other.type && path == other.path; }
 
     /// The first chunk is short where a shard begins within one.
     ANYWHERE int64_t begin(int64_t number) const {

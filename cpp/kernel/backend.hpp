@@ -41,9 +41,6 @@ public:
     /// skipped until they are fetched.
     virtual Verdict step(Plan& plan, void* stream) = 0;
 
-    /// Whether what is put into the stream goes into a graph, and happens when that is launched.
-    virtual bool capturing(void* stream) = 0;
-
     /// Waits, and brings counters and the last outcome into the plan. Returns how many steps have happened and how many
     /// were skipped since the last time, by the device's own count.
     virtual Progress fetch(Plan& plan) = 0;
@@ -67,6 +64,10 @@ public:
 
     virtual int device_count(std::string& why_not) = 0;
     virtual std::unique_ptr<Stepper> stepper(int device) = 0;
+
+    /// Whether what is put into the stream goes into a graph, and happens when that is launched. Whatever waits for the
+    /// device would be the end of that graph.
+    virtual bool capturing(int device, void* stream) = 0;
 
     /// What arrays are like; waits.
     virtual std::vector<Found> measure(int device, std::span<const Reading> readings, void* stream) = 0;

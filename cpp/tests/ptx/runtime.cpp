@@ -19,6 +19,8 @@ using namespace fusedstep::ptx;
 /// A stream that a graph is captured from.
 const auto captured = reinterpret_cast<cudaStream_t>(uintptr_t(0xca97));
 
+thread_local cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+
 struct Device {
     std::recursive_mutex mutex;
     Memory memory;
@@ -27,6 +29,7 @@ struct Device {
     std::map<const void*, const Kernel*> functions;  ///< by what stands for them on the processor
     std::vector<std::function<void()>> stream, graph;
     std::vector<std::pair<const std::byte*, size_t>> pinned;  ///< memory of the processor's that the device can read
+    bool capturing = false, spoiled = false;
     cudaError_t error = cudaSuccess, last = cudaSuccess;
     std::string why;
 
@@ -37,6 +40,19 @@ struct Device {
 
     void put(cudaStream_t into, std::function<void()> work) {
         (into == captured ? graph : stream).push_back(std::move(work));
+    }
+
+    /// What nobody may do while a graph is captured, unless he has said that he has no part in that.
+    cudaError_t alone(const char* what, bool has_part = mode != cudaStreamCaptureModeRelaxed) {
+        if (!capturing || !has_part) return cudaSuccess;
+        spoiled = true;
+        return fail(cudaErrorStreamCaptureUnsupported, std::string(what) + " while a graph is captured");
+    }
+    /// The default stream waits for those that graphs are captured from.
+    cudaError_t may_use(cudaStream_t into) {
+        if (!capturing || into) return cudaSuccess;
+        spoiled = true;
+        return fail(cudaErrorStreamCaptureImplicit, "the default stream while a graph is captured");
     }
 
     /// After an error nothing works any more, as on a device.
@@ -73,7 +89,6 @@ struct Configuration {
     cudaStream_t stream;
 };
 thread_local std::vector<Configuration> configurations;
-thread_local cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
 
 /// The parts of what nvcc puts into an object for devices: portable code is the first kind.
 struct Binaries {
@@ -104,6 +119,7 @@ cudaError_t launch(const Kernel* kernel, dim3 blocks, dim3 threads, void** argum
     Device& own = device();
     const std::lock_guard lock(own.mutex);
     if (own.error != cudaSuccess) return own.error;
+    if (own.may_use(stream)) return own.last;
     if (!kernel) return own.fail(cudaErrorInvalidDeviceFunction, "there is no such kernel");
     Launch made{kernel, {blocks.x, blocks.y, blocks.z}, {threads.x, threads.y, threads.z}, shared, {}};
     const unsigned all = threads.x * threads.y * threads.z;
@@ -208,12 +224,14 @@ API cudaError_t cudaMalloc(void** memory, size_t bytes) {
     Device& own = device();
     const std::lock_guard lock(own.mutex);
     if (own.error != cudaSuccess) return own.error;
+    if (own.alone("memory is allocated")) return own.last;
     *memory = reinterpret_cast<void*>(own.memory.allocate(bytes));
     return cudaSuccess;
 }
 API cudaError_t cudaFree(void* memory) {
     Device& own = device();
     const std::lock_guard lock(own.mutex);
+    if (own.alone("memory is freed")) return own.last;
     own.finish();
     try {
         if (memory) own.memory.release(reinterpret_cast<Address>(memory));
@@ -225,6 +243,7 @@ API cudaError_t cudaFree(void* memory) {
 API cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
     Device& own = device();
     const std::lock_guard lock(own.mutex);
+    if (own.alone("memory is pinned")) return own.last;
     auto* const made = new std::byte[bytes];
     own.pinned.emplace_back(made, bytes);
     *memory = made;
@@ -236,6 +255,7 @@ API cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMe
     Device& own = device();
     const std::lock_guard lock(own.mutex);
     if (own.error != cudaSuccess) return own.error;
+    if (own.may_use(stream)) return own.last;
     if (bytes == 0) return cudaSuccess;
     const bool up = kind == cudaMemcpyHostToDevice, down = kind == cudaMemcpyDeviceToHost;
     if ((!up && !down) || own.holds(to) != up || own.holds(from) != down)
@@ -263,6 +283,7 @@ API cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStrea
     Device& own = device();
     const std::lock_guard lock(own.mutex);
     if (own.error != cudaSuccess) return own.error;
+    if (own.may_use(stream)) return own.last;
     if (bytes > 0) own.put(stream, [&own, memory, value, bytes] { std::memset(own.at(memory, bytes), value, bytes); });
     return cudaSuccess;
 }
@@ -277,17 +298,25 @@ API cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* found, const voi
 
 // Streams
 
+API cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+    if (flags != cudaStreamNonBlocking) return device().fail(cudaErrorInvalidValue, "a stream that waits for others");
+    *stream = reinterpret_cast<cudaStream_t>(uintptr_t(0xa51de));
+    return cudaSuccess;
+}
 API cudaError_t cudaDeviceSynchronize() {
     const std::lock_guard lock(device().mutex);
+    if (device().alone("the device is waited for", true)) return device().last;
     return device().finish();
 }
 API cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     const std::lock_guard lock(device().mutex);
-    if (stream == captured)
-        return device().fail(cudaErrorStreamCaptureUnsupported, "a stream that is captured is waited for");
+    if (device().may_use(stream) || device().alone("a stream is waited for")) return device().last;
+    if (stream == captured && device().alone("its stream is waited for", true)) return device().last;
     return device().finish();
 }
 API cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+    if (device().capturing && !stream)
+        return device().fail(cudaErrorStreamCaptureImplicit, "whether the default stream is captured");
     *status = stream == captured ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
     return cudaSuccess;
 }
@@ -315,12 +344,14 @@ API cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     const std::lock_guard lock(device().mutex);
+    if (device().may_use(stream)) return device().last;
     of(event).happened = false;
     device().put(stream, [event] { of(event).happened = true; });
     return cudaSuccess;
 }
 API cudaError_t cudaEventQuery(cudaEvent_t event) {
     const std::lock_guard lock(device().mutex);
+    if (device().alone("an event is asked for")) return device().last;
     return of(event).happened ? cudaSuccess : device().last = cudaErrorNotReady;
 }
 
@@ -337,6 +368,17 @@ API const char* cudaGetErrorString(cudaError_t error) {
 
 // What the tests call
 
+EXPORTED void fusedstep_begin_graph() {
+    const std::lock_guard lock(device().mutex);
+    device().capturing = true;
+    device().spoiled = false;
+}
+/// Whether there is one
+EXPORTED int fusedstep_end_graph() {
+    const std::lock_guard lock(device().mutex);
+    device().capturing = false;
+    return !device().spoiled;
+}
 EXPORTED void fusedstep_launch_graph() {
     Device& own = device();
     const std::lock_guard lock(own.mutex);

@@ -5,12 +5,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <stdexcept>
 
 namespace fusedstep::cuda {
 namespace {
 
 /// A stream that a graph is captured from; nothing is launched then.
 constexpr uintptr_t captured = 0xca97;
+
+bool begun = false, spoiled = false;
 
 }  // namespace
 
@@ -25,6 +28,7 @@ void* allocate(size_t bytes) {
     std::memset(memory, 0xff, bytes);  // as on a device, nothing is promised of it
     return memory;
 }
+void* allocate_zeros(size_t bytes) { return std::memset(allocate(bytes), 0, bytes); }
 void release(void* memory) noexcept { std::free(memory); }
 
 void upload(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
@@ -34,7 +38,20 @@ void clear(void* memory, size_t bytes, Stream) { std::memset(memory, 0, bytes); 
 
 bool capturing(Stream stream) { return reinterpret_cast<uintptr_t>(stream) == captured; }
 void wait(Stream) {}
-void wait_for_all() {}
+void wait_for_all() {
+    spoiled |= begun;
+    if (begun) throw std::runtime_error("the device is waited for while a graph is captured");
+}
 int device_of(const void*) { return 0; }
 
 }  // namespace fusedstep::cuda
+
+extern "C" __attribute__((visibility("default"))) void fusedstep_begin_graph() {
+    fusedstep::cuda::begun = true;
+    fusedstep::cuda::spoiled = false;
+}
+/// Whether there is one
+extern "C" __attribute__((visibility("default"))) int fusedstep_end_graph() {
+    fusedstep::cuda::begun = false;
+    return !fusedstep::cuda::spoiled;
+}
