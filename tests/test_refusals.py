@@ -1025,6 +1025,13 @@ def test_options_as_attributes():
     scene.go_on()
 
 
+@pytest.mark.parametrize("option", ["lr", "weight_decay", "decay", "max_lr", "maximize", "betas"])
+def test_options_are_no_attributes(option):
+    for asked in (fs.AdamW, fs.AdamW(np.ones(3))):
+        with pytest.raises(AttributeError, match=option):
+            getattr(asked, option)
+
+
 @pytest.mark.parametrize(("name", "options"), [("WindowedAdagrad", {}), ("Adaptive", {"psi": "window"})])
 def test_window_that_changes(name, options):
     """Its state has another size, and half of what it should hold was never kept."""
@@ -1148,6 +1155,17 @@ def test_calls_during_a_step(meddle):
     state["bound"].step()
     scene.twin.step(grads)
     scene.go_on()
+
+
+def test_reference_that_is_asked_in_the_middle_of_its_step(monkeypatch):
+    w = np.ones(3)
+    opt = fs.reference.SGD(w, lr=0.5)
+    monkeypatch.setattr("fusedstep.numpy_step.update", lambda *arguments: opt.step(np.ones(3)))
+    with pytest.raises(RuntimeError, match=r"^SGD: a step must be over before .*, got a second call during one"):
+        opt.step(np.ones(3))
+    monkeypatch.undo()
+    opt.step(np.ones(3))
+    assert (w == 0.5).all()
 
 
 def test_reference_that_breaks_off(monkeypatch):

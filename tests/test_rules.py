@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import fusedstep as fs
+
 from cases import CASES, DTYPES, IDS, SHARED, assert_same_state, pair, random, same_bytes
 
 STEPS = 8
@@ -24,3 +26,13 @@ def test_same_bytes(name, options, shared, dtype, target):
         reference.step(grad)
         assert same_bytes(param, copy)
         assert_same_state(fused, reference)
+
+
+@pytest.mark.parametrize("module", [fs, fs.reference], ids=["fused", "reference"])
+@pytest.mark.parametrize("name", ["SGD", "Own"])
+def test_a_subclass_is_the_method_that_it_is_made_of(module, name):
+    own = type(name, (module.Lion,), {})
+    param, copy = np.ones(3), np.ones(3)
+    own(param, lr=0.1).step(np.full(3, 2.0))
+    module.Lion(copy, lr=0.1).step(np.full(3, 2.0))
+    assert same_bytes(param, copy)

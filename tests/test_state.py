@@ -7,6 +7,7 @@ import gc
 import io
 import json
 import pickle
+import re
 import zlib
 from fractions import Fraction
 
@@ -750,6 +751,55 @@ def test_copy_keeps_the_layout(layout):
     assert copy.deepcopy(opt).state["w"]["momentum_buffer"].strides == w.strides
     if layout != "permuted":
         assert pickle.loads(pickle.dumps(opt)).state["w"]["momentum_buffer"].strides == w.strides
+
+
+CODED = {"w": (8, 3, 16, 16)}  # so many elements that its state is codes
+
+
+def coded(layout):
+    w = laid_out(np.ones(CODED["w"], np.float32), layout)
+    return w, fs.Adam({"w": w}, state="sq8")
+
+
+@pytest.mark.parametrize(("layout", "order"), [("C", [0, 1, 2, 3]), ("Fortran", [3, 2, 1, 0])])
+def test_codes_of_another_order_are_refused(layout, order):
+    """Their scales are those of blocks of memory."""
+    rng = np.random.default_rng(5)
+    grads = random(rng, CODED["w"], np.float32)
+    w, opt = coded(layout)
+    for other in LAYOUTS:
+        _, from_there = coded(other)
+        from_there.step({"w": laid_out(grads, other)})
+        saved, before = from_there.state_dict(), frozen(opt.state_dict())
+        if saved["orders"] == opt.state_dict()["orders"]:
+            opt.load_state_dict(saved | json.loads(json.dumps({"orders": saved["orders"]})))
+            assert frozen(opt.state_dict()) == frozen(saved)
+            continue
+        with pytest.raises(ValueError, match=re.escape(f"Adam: state_dict['orders']['w'] must be {order}, the axes")):
+            opt.load_state_dict(saved)
+        assert frozen(opt.state_dict()) == before
+    plain = fs.Adam({"w": laid_out(np.ones(CODED["w"], np.float32), "permuted")})
+    plain.step({"w": laid_out(grads, "permuted")})
+    fs.Adam({"w": w}).load_state_dict(plain.state_dict())  # numbers are where their elements are
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_codes_whose_order_a_pickle_has_lost(protocol):
+    _, opt = coded("permuted")
+    opt.step({"w": laid_out(np.ones(CODED["w"], np.float32), "permuted")})
+    dumped = pickle.dumps(opt, protocol)
+    if protocol >= 5:
+        assert frozen(pickle.loads(dumped).state_dict()) == frozen(opt.state_dict())
+        return
+    with pytest.raises(ValueError, match="pickle's protocol 5 keeps the order"):
+        pickle.loads(dumped)
+
+
+def test_an_axis_of_one_element_has_no_place():
+    w = np.ones((3, 1, 4), np.float32)
+    orders = fs.Adam({"w": w}).state_dict()["orders"]
+    strange = np.lib.stride_tricks.as_strided(w, w.shape, (16, 4, 4))
+    assert fs.Adam({"w": strange}).state_dict()["orders"] == orders
 
 
 def test_copy_of_a_copy():

@@ -12,7 +12,7 @@ import pytest
 
 import fusedstep as fs
 
-from cases import random, same_bytes
+from cases import frozen, random, same_bytes
 from process import output
 
 torch = pytest.importorskip("torch")
@@ -80,6 +80,25 @@ def test_tensors_whose_data_was_replaced(cls, bound):
             step()
         assert torch.equal(param, before)
         opt.state_dict()
+
+
+@pytest.mark.parametrize("state", ["float32", "bfloat16", "sq8"])
+def test_tensors_as_memory(state):
+    """They begin as state begins, and are what is stepped."""
+    shape, kinds = (64, 64), {"float32": torch.float32, "bfloat16": torch.bfloat16, "sq8": torch.int8}
+    param, grad = torch.ones(shape), torch.full(shape, 0.5)
+    memory = {"exp_avg": torch.full(shape, 7, dtype=kinds[state]), "average": torch.full(shape, 7.0)}
+    opt = fs.Adam([torch.ones(3)], state=state, weight_average=0.9)
+    opt.add({"w": param}, memory={"w": memory})
+    assert torch.equal(memory["average"], param)
+    assert not memory["exp_avg"].any()
+    other = fs.Adam([np.ones(3, np.float32)], state=state, weight_average=0.9)
+    other.add({"w": np.ones(shape, np.float32)})
+    opt.step([[torch.ones(3)], {"w": grad}])
+    other.step([[np.ones(3, np.float32)], {"w": grad.numpy()}])
+    assert same_bytes(memory["average"].numpy(), other.average[1]["w"])
+    assert memory["exp_avg"].any()
+    assert frozen(opt.state_dict()["state"]["w"]) == frozen(other.state_dict()["state"]["w"])
 
 
 def test_tensors_are_held_as_long_as_they_are_stepped():

@@ -78,7 +78,7 @@ PYBIND11_MODULE(_core, module) {
         .def("add", &Plan::add)
         .def("refresh", &Plan::refresh)
         .def("step", &Plan::step)
-        .def("prepare", &Plan::prepare)
+        .def("lend", &Plan::lend)
         .def("advance", &Plan::advance)
         .def("skip", &Plan::skip)
         .def("outcome", &Plan::outcome)

@@ -75,9 +75,9 @@ public:
     void check_bound(const Bound& bound) const;
     void step_bound(const py::object& owner, const Bound& bound);
 
-    /// The same checks and counters for an implementation in Python: the work of the next step as a list of
-    /// (name, group, step, lr, gradient, array to copy to), and the step's end.
-    py::list prepare(const py::object& owner, const py::object& grads, const py::object& stages);
+    /// The same checks and counters for an implementation in Python: `run` is called with the work of the next step, a
+    /// list of (name, group, step, lr, gradient, array to copy to), and ends it by one of the other two.
+    void lend(const py::object& owner, const py::object& grads, const py::object& stages, const py::function& run);
     void advance(const std::vector<std::string>& names, double norm, double factor);
     void skip(double norm, bool raises);
 

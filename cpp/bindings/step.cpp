@@ -281,7 +281,7 @@ void Plan::step_bound(const py::object& owner, const Bound& bound) {
     run();
 }
 
-py::list Plan::prepare(const py::object& owner, const py::object& grads, const py::object& stages) {
+void Plan::lend(const py::object& owner, const py::object& grads, const py::object& stages, const py::function& run) {
     const Busy busy(busy_, optimizer_);
     const Taken taken(*this);
     if (stepper_)
@@ -300,7 +300,7 @@ py::list Plan::prepare(const py::object& owner, const py::object& grads, const p
         work.append(py::make_tuple(entries_[i].name, tensor.group, tensor.step + 1,
                                    plan_.groups[size_t(tensor.group)].lr, held_[grad++], to));
     }
-    return work;
+    run(work);
 }
 
 void Plan::advance(const std::vector<std::string>& names, double norm, double factor) {

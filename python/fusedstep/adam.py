@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from .configured import Configured
+from .configured import COMMON
 from .optimizer import Optimizer
 from .options import betas, choice, flag, number, rate, whole
 
@@ -79,7 +79,8 @@ class AdamW(Adam):
     """
 
     weight_decay = number(1e-2, "λ of the weight decay")
-    decay = replace(Configured.decay, default="decoupled")
+    _method = "AdamW"
+    decay = replace(COMMON["decay"], default="decoupled")
 
     takes_decoupled_weight_decay = False
     conventions: ClassVar[dict[str, dict[str, Any]]] = {

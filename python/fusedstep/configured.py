@@ -44,19 +44,23 @@ FIRST_LR = positive(1.0, "η that counts as 1 in ``fully_decoupled``; None: the 
 DECOUPLED = flag(False, "torch's spelling of decay='decoupled'")
 
 
-class Configured:
-    """Options that every method has. A subclass names its own as class attributes; they become its keywords."""
-
-    lr = rate(1e-3)
-    weight_decay = number(0.0, "λ of the weight decay")
-    decay = choice(
+#: Options that every method has.
+COMMON: dict[str, Option] = {
+    "lr": rate(1e-3),
+    "weight_decay": number(0.0, "λ of the weight decay"),
+    "decay": choice(
         "coupled",
         "decoupled",
         "fully_decoupled",
         doc="where it acts: g + λθ, or θ·(1 − ηλ), or θ·(1 − λη/max_lr)",
-    )
-    max_lr = optional(FIRST_LR)
-    maximize = flag(False, "ascend instead: the gradient's sign is turned")
+    ),
+    "max_lr": optional(FIRST_LR),
+    "maximize": flag(False, "ascend instead: the gradient's sign is turned"),
+}
+
+
+class Configured:
+    """A subclass names its own options as class attributes; they become its keywords."""
 
     #: name -> the defaults that a convention changes
     conventions: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -65,12 +69,12 @@ class Configured:
     #: torch's spelling of decay="decoupled", where torch has it
     takes_decoupled_weight_decay: ClassVar[bool] = False
 
-    _options: ClassVar[dict[str, Option]] = {}
+    _options: ClassVar[dict[str, Option]] = COMMON
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Option)}
-        known = cls._options or {name: value for name, value in vars(Configured).items() if isinstance(value, Option)}
+        known = cls._options
         new = {name: value for name, value in own.items() if name not in known}
         cls._options = {"lr": known["lr"], **new, **known} | own
         for name in own:

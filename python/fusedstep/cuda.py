@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -69,13 +69,22 @@ def why_not() -> str | None:
     return None if count else reason
 
 
-@contextmanager
-def use_stream(stream: int) -> Iterator[None]:
+def use_stream(stream: int) -> AbstractContextManager[None]:
     """Steps in this context go into this stream instead of the one that is current in the arrays' library.
 
     Args:
         stream: the handle, as in ``torch.cuda.Stream().cuda_stream`` and ``cupy.cuda.Stream().ptr``.
+
+    Raises:
+        TypeError: no integer.
     """
+    if not isinstance(stream, int) or isinstance(stream, bool):
+        raise TypeError(f"use_stream: stream must be a handle, an integer, got {type(stream).__name__}")
+    return _used(stream)
+
+
+@contextmanager
+def _used(stream: int) -> Iterator[None]:
     before = _stream.set(stream)
     try:
         yield

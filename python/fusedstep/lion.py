@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from .configured import Configured
+from .configured import COMMON
 from .optimizer import Optimizer
 from .options import betas, rate
 
@@ -33,6 +33,6 @@ class Lion(Optimizer):
 
     lr = rate(1e-4)
     betas = betas(0.9, 0.99, "β₁ of the step's average and β₂ of the one that is kept")
-    decay = replace(Configured.decay, default="decoupled")
+    decay = replace(COMMON["decay"], default="decoupled")
 
     conventions: ClassVar[dict[str, dict[str, Any]]] = {"keras": {"lr": 1e-3}}

@@ -28,9 +28,14 @@ class Work(NamedTuple):
 
 
 def step(optimizer: Any, grads: Any, stages: dict[str, Any] | None) -> None:
+    def work(made: list[Any]) -> None:
+        run(optimizer, [Work(*one) for one in made], stages or all_stages.DEFAULTS)
+
+    optimizer._plan.lend(optimizer, grads, stages, work)
+
+
+def run(optimizer: Any, work: list[Work], stages: dict[str, Any]) -> None:
     plan = optimizer._plan
-    work = [Work(*one) for one in plan.prepare(optimizer, grads, stages)]
-    stages = stages or all_stages.DEFAULTS
     with np.errstate(all="ignore"):
         squares = [square_sum(one.grad, plan.get_extent(one.name)[0]) for one in work] if measures(stages) else []
         norm = norm_of(squares, stages)

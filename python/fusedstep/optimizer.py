@@ -12,7 +12,7 @@ from . import stages as all_stages
 from .configured import ONCE, Configured
 from .memory import assign, for_companion, initialize, portable
 from .options import Whole
-from .state import TOLERATED, State, restore, save
+from .state import TOLERATED, State, check_orders, orders, restore, save
 
 SEED = Whole(0, "for random rounding", expected="an integer in [0, 2**63)", annotation="int")
 
@@ -27,10 +27,6 @@ class Outcome(NamedTuple):
     skipped: bool
 
 
-#: A parameter, the specs of what stands beside it, and the arrays.
-Fresh = tuple[np.ndarray, list[Any], list[np.ndarray]]
-
-
 class Optimizer(Configured):
     """What every method has: parameters in groups, state, and steps."""
 
@@ -39,7 +35,7 @@ class Optimizer(Configured):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if cls.__name__ in _core.methods():
+        if not hasattr(cls, "_method") and cls.__name__ in _core.methods():
             cls._method = cls.__name__
 
     def __init__(
@@ -132,10 +128,11 @@ class Optimizer(Configured):
         for argument, named in (("memory", owned), ("extents", parts)):
             for name in named.keys() - new:
                 raise ValueError(f"{self._name}: {argument} must name the parameters that are added, got {name!r}")
-        fresh = [made for place, tree, options in groups for made in self._add(place, tree, options, owned, parts)]
+        fresh = [name for place, tree, options in groups for name in self._add(place, tree, options, owned, parts)]
         # The caller's memory is written to only when nothing can be refused any more.
-        for param, specs, arrays in fresh:
-            initialize(param, specs, arrays)
+        for name in fresh:
+            arrays = self._plan.arrays(name).values()
+            initialize(self._plan.param(name), self._plan.companions(name), list(arrays))
 
     def _named(self, argument: str, given: Any) -> Mapping[str, Any]:
         if given is None:
@@ -151,9 +148,9 @@ class Optimizer(Configured):
         options: dict[str, Any],
         owned: Mapping[str, Mapping[str, np.ndarray]],
         extents: Mapping[str, tuple[int, int]],
-    ) -> list[Fresh]:
-        """Add a group; what is returned is to be initialized."""
-        fresh: list[Fresh] = []
+    ) -> list[str]:
+        """Add a group; the names of parameters are returned whose state is to be initialized."""
+        fresh: list[str] = []
 
         def provide(name: str, param: np.ndarray, specs: list[Any]) -> list[np.ndarray]:
             own = self._named(f"memory[{name!r}]", owned.get(name))
@@ -166,7 +163,7 @@ class Optimizer(Configured):
                 for spec, array in zip(specs, arrays, strict=True)
             ]
             if own or any(spec.initial != 0 or spec.role == "average" for spec in specs):
-                fresh.append((param, specs, made))
+                fresh.append(name)
             return made
 
         known = len(self._plan.names())
@@ -337,6 +334,7 @@ class Optimizer(Configured):
             },
             "extents": {name: self._plan.get_extent(name) for name in self._plan.names()},
             "numbers": {name: self._plan.get_number(name) for name in self._plan.names()},
+            "orders": orders(self._plan),
             "calls": self._plan.calls,
             "skipped": self._plan.skipped,
         }
@@ -350,6 +348,7 @@ class Optimizer(Configured):
             foreign = {key: group.pop(key) for key in TOLERATED & group.keys()}
             self._add("", tree, group, {}, saved["extents"])
             self.param_groups[-1].update(foreign)
+        check_orders(self._plan, saved["orders"], f"{self._name}: a copy (pickle's protocol 5 keeps the order): orders")
         for name, entry in saved["state"].items():
             self._plan.set_step(name, entry["step"])
             for key, array in self._plan.arrays(name).items():

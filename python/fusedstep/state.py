@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from . import _core
+from . import _core, cuda
 from .bfloat16 import name_of_type
+from .encodings import order_of
 from .memory import assign, copy_of
 
 FORMAT = 1
 
-KEYS = ("format", "optimizer", "seed", "calls", "skipped", "storage", "numbers", "groups", "state")
+KEYS = ("format", "optimizer", "seed", "calls", "skipped", "storage", "numbers", "orders", "groups", "state")
 
 #: Keys that others may leave in a group's dict: torch's schedulers do.
 TOLERATED = frozenset({"initial_lr"})
@@ -56,12 +57,33 @@ def save(optimizer: Any) -> dict[str, Any]:
         "skipped": plan.skipped,
         "storage": {**optimizer._storage, "state": dict(optimizer._storage["state"])},
         "numbers": {name: plan.get_number(name) for name in plan.names()},
+        "orders": orders(plan),
         "groups": groups,
         "state": {
             name: {"step": plan.get_step(name)} | {key: copy_of(array) for key, array in plan.arrays(name).items()}
             for name in plan.names()
         },
     }
+
+
+def orders(plan: Any) -> dict[str, list[int]]:
+    """How each parameter lies in memory: its axes, those with the longest way between elements first."""
+    return {name: order_of(_layout(plan.param(name))) for name in plan.names()}
+
+
+def check_orders(plan: Any, saved: Mapping[str, Any], where: str) -> None:
+    """Codes have a scale for every block of memory, and mean other numbers where blocks have other elements."""
+    for name, order in orders(plan).items():
+        coded = any(spec.role == "scale" for spec in plan.companions(name))
+        if coded and saved[name] != order:
+            raise ValueError(
+                f"{where}[{name!r}] must be {order}, the axes of the parameter as its codes lie in memory, "
+                f"got {saved[name]!r:.80}"
+            )
+
+
+def _layout(param: Any) -> np.ndarray:
+    return param if isinstance(param, np.ndarray) else cuda.shape_of(param)
 
 
 def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
@@ -78,6 +100,8 @@ def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
     names = plan.names()
     _same_keys(saved["state"], names, f"{where}: state_dict['state']")
     _same_keys(saved["numbers"], names, f"{where}: state_dict['numbers']")
+    _same_keys(saved["orders"], names, f"{where}: state_dict['orders']")
+    check_orders(plan, saved["orders"], f"{where}: state_dict['orders']")
     for name in names:
         _whole(saved["numbers"][name], f"{where}: state_dict['numbers'][{name!r}]")
     for index, options in enumerate(groups):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+
+import numpy as np
 
 from . import _core
 
@@ -24,8 +26,7 @@ def active_target() -> str:
     return _core.active_target()
 
 
-@contextmanager
-def use_target(name: str) -> Iterator[None]:
+def use_target(name: str) -> AbstractContextManager[None]:
     """Use a target in a block, for the whole process; results have the same bits with each.
 
     Raises:
@@ -35,16 +36,22 @@ def use_target(name: str) -> Iterator[None]:
     >>> with fs.use_target(fs.available_targets()[-1]):
     ...     pass
     """
+    check_target(name)
+    return _used(name)
+
+
+@contextmanager
+def _used(name: str) -> Iterator[None]:
     before = _core.active_target()
-    force_target(name)
+    _core.force_target(name)
     try:
         yield
     finally:
         _core.force_target(before)
 
 
-def force_target(name: str) -> None:
-    if not isinstance(name, str) or not name or not _core.force_target(name):
+def check_target(name: str) -> None:
+    if name not in available_targets():
         known = ", ".join(map(repr, available_targets()))
         raise ValueError(f"use_target: name must be a target that runs here, {known}, got {name!r}")
 
@@ -58,12 +65,12 @@ def set_num_threads(n: int) -> int:
     Raises:
         TypeError, ValueError: not an integer, or out of range.
     """
-    if not isinstance(n, int) or isinstance(n, bool):
+    if not isinstance(n, (int, np.integer)) or isinstance(n, bool):
         raise TypeError(f"set_num_threads: n must be an integer, got {n!r}")
     if not 1 <= n <= _core.most_threads:
         raise ValueError(f"set_num_threads: n must be in 1 … {_core.most_threads}, got {n!r}")
     before = _core.thread_count()
-    _core.set_thread_count(n)
+    _core.set_thread_count(int(n))
     return before
 
 
@@ -76,10 +83,13 @@ def get_num_threads() -> int:
 
 
 def take_environment() -> None:
-    """Force the target that ``FUSEDSTEP_TARGET`` names."""
-    name = os.environ.get("FUSEDSTEP_TARGET")
+    """Force the target that ``FUSEDSTEP_TARGET`` names; the core has read ``FUSEDSTEP_NUM_THREADS`` by itself."""
+    name, threads = (os.environ.get(f"FUSEDSTEP_{what}") for what in ("TARGET", "NUM_THREADS"))
     if name:
         try:
-            force_target(name)
+            check_target(name)
         except ValueError as error:
             raise ImportError(f"FUSEDSTEP_TARGET: {error}") from None
+        _core.force_target(name)
+    if threads and not (threads.isascii() and threads.isdigit() and 1 <= int(threads) <= _core.most_threads):
+        raise ImportError(f"FUSEDSTEP_NUM_THREADS: must be an integer in 1 … {_core.most_threads}, got {threads!r}")
