@@ -84,7 +84,7 @@ def count(library: ctypes.CDLL, case: Case, elements: int) -> int:
 def main() -> None:
     question = "How many instructions does an element take a GPU?"
     parser = argparse.ArgumentParser(description=question)
-    parser.add_argument("library", type=Path, help="fusedstep_ptx.so, which cmake --build makes of cpp/tests/ptx")
+    parser.add_argument("library", type=Path, help="fusedstep_ptx.so (see CONTRIBUTING.md)")
     parser.add_argument("--out", type=Path, default=report.RESULTS, metavar="FOLDER", help="(default: bench/results)")
     arguments = parser.parse_args()
     fs.cuda.load(arguments.library)

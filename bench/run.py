@@ -17,6 +17,7 @@ SCRIPTS = {
     "methods": ["--rounds", "3", "--elements", "1000000"],
     "growth": ["--rounds", "3", "--most", "6"],
     "memory": ["--elements", "1000000"],
+    "stats": ["--rounds", "3", "--elements", "1000000"],
     "tail": ["--rounds", "3", "--elements", "1000000"],
     "storage": ["--rounds", "3", "--elements", "1000000"],
     "drift": ["--elements", "4096", "--steps", "20"],
