@@ -8,6 +8,7 @@ import io
 import json
 import pickle
 import re
+import weakref
 import zlib
 from fractions import Fraction
 
@@ -475,6 +476,26 @@ def test_gradients_are_let_go():
         opt.step([np.ones(3).view(Watched), np.ones(4)])
     gc.collect()
     assert Watched.freed == 2
+
+
+def test_an_optimizer_that_its_arrays_know_is_let_go():
+    """As a parameter, as state, and by a schedule."""
+
+    class Knowing(np.ndarray):
+        opt = None
+
+    freed = []
+    for where in ("param", "state", "schedule"):
+        arrays = {name: np.zeros(3).view(Knowing) for name in ("param", "state")}
+        memory = {"w": {"momentum_buffer": arrays["state"]}}
+        known = arrays.get(where, arrays["param"])
+        rate = (lambda step, arrays=arrays: 0.5) if where == "schedule" else 0.5
+        known.opt = fs.SGD({"w": arrays["param"]}, lr=rate, momentum=0.5, memory=memory)
+        known.opt.step({"w": np.ones(3)})
+        weakref.finalize(known, freed.append, where)
+        del arrays, memory, known, rate
+    gc.collect()
+    assert freed == ["param", "state", "schedule"]
 
 
 def test_saved_state_is_a_copy():

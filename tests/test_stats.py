@@ -166,7 +166,9 @@ def test_updates():
     still = np.zeros(3)
     assert math.isnan(fs.stats(still, before=still, after=still)["0"].update)
     assert fs.stats(still, before=still, after=still + 1)["0"].update == math.inf
-    assert math.isnan(fs.stats(still, before=still + 1, after=still + math.nan)["0"].update)
+    for far in (math.nan, math.inf):
+        assert math.isnan(fs.stats(still, before=still + 1, after=still + far)["0"].update)
+        assert math.isnan(fs.stats(still, before=still + far, after=still + 1)["0"].update)
 
 
 def test_nothing_finite():

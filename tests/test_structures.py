@@ -474,6 +474,24 @@ def test_no_lookahead_of_other_parts(options):
         fs.Adaptive(np.ones(3), **options).lookahead()
 
 
+def test_lookahead_takes_changed_options(place):
+    opt = fs.SGD({"w": place.put(np.ones(3))}, lr=0.1, momentum=0.5)
+    opt.step({"w": place.put(np.ones(3))})
+    opt.param_groups[0]["momentum"] = -5
+    with pytest.raises(ValueError, match="momentum"):
+        opt.lookahead()
+    opt.param_groups[0]["momentum"] = 0.5
+    assert np.allclose(place.get(opt.lookahead()["w"]), 0.85)
+
+
+def test_lookahead_says_nothing_of_overflow():
+    w = np.full(3, 6e4, np.float16)
+    opt = fs.SGD(w, lr=1.0, momentum=0.9)
+    with np.errstate(all="raise"):
+        opt.step(np.full(3, -6e4, np.float16))
+        assert np.isinf(opt.lookahead()).all()
+
+
 # Options that change between steps
 
 #: (method, options, what changes after two steps, and again after four)

@@ -116,6 +116,10 @@ public:
     void each_object(const Visit& visit) const {
         visit(groups_);
         for (const Options& group : options_) group.watch.each_object(visit);
+        for (const Entry& entry : entries_) {
+            visit(entry.param);
+            for (const auto& [name, array] : entry.states) visit(array);
+        }
     }
     void forget();
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 
 class BFloat16(np.ndarray):
     """Raw bits of bfloat16 numbers, as uint16. What would take them for integers is refused: NumPy's arithmetic, other
-    types, and numbers that are assigned."""
+    types, and numbers that are assigned. Elements can be moved and copied; ``ones_like``, ``full_like`` and ``fill``
+    round numbers to the nearest."""
 
     fusedstep_bfloat16 = True
     __array_ufunc__ = None  # type: ignore[assignment]
@@ -18,13 +20,71 @@ class BFloat16(np.ndarray):
         if self.dtype.kind in "fc":
             raise TypeError(f"BFloat16: bits must stay uint16, got {self.dtype} (fusedstep.as_float32 reads them)")
 
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if function in MAKING:
+            return MAKING[function](*args, **kwargs)
+        if function in JOINING and all(map(is_bfloat16, args[0])):
+            return as_bfloat16(function([bits_of(array) for array in args[0]], *args[1:], **kwargs))
+        if function in MOVING:
+            return super().__array_function__(function, types, args, kwargs)
+        name = f"{function.__module__}.{function.__name__}"
+        raise TypeError(f"BFloat16: bits must not be taken for integers, got {name} (fusedstep.as_float32 reads them)")
+
     def __setitem__(self, key: Any, value: Any) -> None:
         if np.asarray(value).dtype != np.uint16:
             raise TypeError(f"BFloat16: what is assigned must be bits, uint16, got {np.asarray(value).dtype}")
         super().__setitem__(key, value)
 
+    def fill(self, value: Any) -> None:
+        bits_of(self)[...] = bits_of(nearest(value))
+
+    def tolist(self) -> Any:
+        return as_float32(self).tolist()
+
     def __repr__(self) -> str:
         return f"BFloat16({as_float32(self)!r})"
+
+    def __str__(self) -> str:
+        return str(as_float32(self))
+
+
+def nearest(values: Any) -> BFloat16:
+    """Numbers, rounded."""
+    from .encodings import cast  # which knows these arrays
+
+    return as_bfloat16(bits_of(cast(np.asarray(values, np.float32), "bfloat16")))
+
+
+def full_like(array: Any, fill_value: Any, dtype: Any = None, **options: Any) -> np.ndarray:
+    if dtype is not None or not is_bfloat16(array):
+        return np.full_like(bits_of(array), fill_value, dtype, **options)
+    return as_bfloat16(np.full_like(bits_of(array), bits_of(nearest(fill_value)), **options))
+
+
+def zeros_like(array: Any, dtype: Any = None, **options: Any) -> np.ndarray:
+    return full_like(array, 0, dtype, **options)
+
+
+def ones_like(array: Any, dtype: Any = None, **options: Any) -> np.ndarray:
+    return full_like(array, 1, dtype, **options)
+
+
+#: NumPy's functions that give elements other places, whatever they are
+MOVING = frozenset(
+    {
+        *(np.empty_like, np.shape, np.ndim, np.size, np.reshape, np.ravel, np.transpose),
+        *(np.moveaxis, np.swapaxes, np.expand_dims, np.squeeze, np.split, np.array_split, np.broadcast_to, np.take),
+        *(np.flip, np.roll, np.repeat, np.tile, np.shares_memory, np.may_share_memory, np.save, np.savez),
+        *(np.savez_compressed, np.lib.stride_tricks.as_strided),
+    }
+)
+JOINING = frozenset({np.concatenate, np.stack, np.vstack, np.hstack})
+MAKING: dict[Any, Callable[..., Any]] = {
+    np.zeros_like: zeros_like,
+    np.ones_like: ones_like,
+    np.full_like: full_like,
+    np.copy: lambda a, order="K", subok=False: a.copy(order),
+}
 
 
 def as_bfloat16(array: np.ndarray) -> BFloat16:

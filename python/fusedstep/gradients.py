@@ -89,7 +89,7 @@ def summary(measured: Sequence[Any], with_params: bool) -> Stats:
 
 
 def ratio(change: float, before: float) -> float:
-    """√change / √before, as IEEE divides: nothing of nothing is NaN."""
-    if math.isnan(change) or math.isnan(before) or (change == 0 and before == 0):
+    """√change / √before, as IEEE divides: nothing of nothing is NaN, and so is what is not finite."""
+    if not math.isfinite(change + before) or (change == 0 and before == 0):
         return math.nan
     return math.sqrt(change) / math.sqrt(before) if before else math.inf

@@ -30,6 +30,8 @@ class Displaced(Optimizer):
         >>> opt.lookahead()
         array([0.85, 0.85])
         """
+        if not self._plan.on_device:  # where it is done before the device is asked
+            self._plan.take_changes(self)
         ahead: dict[str, Any] = vars(self).setdefault("_ahead", {})
         for name in (name for names in self._names for name in names if name not in ahead):
             ahead[name] = memory.like_itself(self._plan.param(name))
@@ -48,9 +50,10 @@ class Displaced(Optimizer):
 
     def _displace(self, name: str, factor: float, place: np.ndarray) -> None:
         theta, state = numbers(self, name)
-        if "momentum_buffer" in state:
-            theta = theta - theta.dtype.type(factor) * state["momentum_buffer"]
-        narrow(place, theta, "nearest", None)
+        with np.errstate(all="ignore"):
+            if "momentum_buffer" in state:
+                theta = theta - theta.dtype.type(factor) * state["momentum_buffer"]
+            narrow(place, theta, "nearest", None)
 
 
 class SGD(Displaced):

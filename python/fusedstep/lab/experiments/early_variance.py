@@ -104,6 +104,10 @@ def practice(words: str, lr: float, told: Settings, page: Page) -> None:
                 watch=beginning if seed == told.seed else None,
             )
         )
+    if not beginning.gradients[LATER]:
+        raise ValueError(
+            f"early-variance: epochs must make more steps than warmup_steps, {told.warmup_steps}, got {told.epochs}"
+        )
     title = f"The first {told.early_steps} steps on the digits, {words} learning rate {lr:g}"
     page.draw(
         f"first-steps-{words}",
