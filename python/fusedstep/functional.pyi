@@ -1,12 +1,11 @@
 # Written by .ci/stubs from the classes: do not edit.
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-import numpy as np
+from ._core import AnyArray
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-Arrays: TypeAlias = Array | Sequence[Array]
-Gradients: TypeAlias = Array | Sequence[Array | None]
+Arrays: TypeAlias = AnyArray | Sequence[AnyArray]
+Gradients: TypeAlias = AnyArray | Sequence[AnyArray | None]
 
 def sgd_(
     param: Arrays,

@@ -2,12 +2,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
-
+from ._core import AnyArray
 from .optimizer import Optimizer
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-Params: TypeAlias = Array | Sequence[Any] | Mapping[str, Any]
+Params: TypeAlias = AnyArray | Sequence[Any] | Mapping[str, Any]
 
 __all__ = [
     "SGD",
@@ -40,13 +38,13 @@ class SGD(Optimizer):
         decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
         max_lr: float | None = None,
         maximize: bool = False,
-        convention: str = "torch",
+        convention: Literal["torch", "paper", "keras", "sklearn", "optax"] = "torch",
         seed: int = 0,
         state: str | Mapping[str, str] | None = None,
         rounding: Literal["nearest", "stochastic", "kahan", "remainder"] = "nearest",
         weight_average: float | None = None,
         flush_denormals: bool = False,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
 
@@ -62,13 +60,13 @@ class AdaBelief(Optimizer):
         decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
         max_lr: float | None = None,
         maximize: bool = False,
-        convention: str = "torch",
+        convention: Literal["torch"] = "torch",
         seed: int = 0,
         state: str | Mapping[str, str] | None = None,
         rounding: Literal["nearest", "stochastic", "kahan", "remainder"] = "nearest",
         weight_average: float | None = None,
         flush_denormals: bool = False,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
 
@@ -84,13 +82,13 @@ class Adadelta(Optimizer):
         decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
         max_lr: float | None = None,
         maximize: bool = False,
-        convention: str = "torch",
+        convention: Literal["torch", "paper", "keras", "optax"] = "torch",
         seed: int = 0,
         state: str | Mapping[str, str] | None = None,
         rounding: Literal["nearest", "stochastic", "kahan", "remainder"] = "nearest",
         weight_average: float | None = None,
         flush_denormals: bool = False,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
 
@@ -109,13 +107,13 @@ class Adagrad(Optimizer):
         decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
         max_lr: float | None = None,
         maximize: bool = False,
-        convention: str = "torch",
+        convention: Literal["torch", "paper", "keras", "optax"] = "torch",
         seed: int = 0,
         state: str | Mapping[str, str] | None = None,
         rounding: Literal["nearest", "stochastic", "kahan", "remainder"] = "nearest",
         weight_average: float | None = None,
         flush_denormals: bool = False,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
 
@@ -138,13 +136,13 @@ class Adam(Optimizer):
         max_lr: float | None = None,
         maximize: bool = False,
         decoupled_weight_decay: bool = ...,
-        convention: str = "torch",
+        convention: Literal["torch", "paper", "keras", "sklearn", "optax"] = "torch",
         seed: int = 0,
         state: str | Mapping[str, str] | None = None,
         rounding: Literal["nearest", "stochastic", "kahan", "remainder"] = "nearest",
         weight_average: float | None = None,
         flush_denormals: bool = False,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
 
@@ -166,13 +164,13 @@ class AdamW(Optimizer):
         decay: Literal["coupled", "decoupled", "fully_decoupled"] = "decoupled",
         max_lr: float | None = None,
         maximize: bool = False,
-        convention: str = "torch",
+        convention: Literal["torch", "paper", "keras", "optax"] = "torch",
         seed: int = 0,
         state: str | Mapping[str, str] | None = None,
         rounding: Literal["nearest", "stochastic", "kahan", "remainder"] = "nearest",
         weight_average: float | None = None,
         flush_denormals: bool = False,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
 
@@ -189,13 +187,13 @@ class Adamax(Optimizer):
         decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
         max_lr: float | None = None,
         maximize: bool = False,
-        convention: str = "torch",
+        convention: Literal["torch", "keras"] = "torch",
         seed: int = 0,
         state: str | Mapping[str, str] | None = None,
         rounding: Literal["nearest", "stochastic", "kahan", "remainder"] = "nearest",
         weight_average: float | None = None,
         flush_denormals: bool = False,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
 
@@ -225,13 +223,13 @@ class Adaptive(Optimizer):
         decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
         max_lr: float | None = None,
         maximize: bool = False,
-        convention: str = "torch",
+        convention: Literal["torch"] = "torch",
         seed: int = 0,
         state: str | Mapping[str, str] | None = None,
         rounding: Literal["nearest", "stochastic", "kahan", "remainder"] = "nearest",
         weight_average: float | None = None,
         flush_denormals: bool = False,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
     def adaptive_rate(self) -> Any: ...
@@ -247,13 +245,13 @@ class Lion(Optimizer):
         decay: Literal["coupled", "decoupled", "fully_decoupled"] = "decoupled",
         max_lr: float | None = None,
         maximize: bool = False,
-        convention: str = "torch",
+        convention: Literal["torch", "keras"] = "torch",
         seed: int = 0,
         state: str | Mapping[str, str] | None = None,
         rounding: Literal["nearest", "stochastic", "kahan", "remainder"] = "nearest",
         weight_average: float | None = None,
         flush_denormals: bool = False,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
 
@@ -271,13 +269,13 @@ class NAdam(Optimizer):
         max_lr: float | None = None,
         maximize: bool = False,
         decoupled_weight_decay: bool = ...,
-        convention: str = "torch",
+        convention: Literal["torch", "keras"] = "torch",
         seed: int = 0,
         state: str | Mapping[str, str] | None = None,
         rounding: Literal["nearest", "stochastic", "kahan", "remainder"] = "nearest",
         weight_average: float | None = None,
         flush_denormals: bool = False,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
 
@@ -298,13 +296,13 @@ class RAdam(Optimizer):
         max_lr: float | None = None,
         maximize: bool = False,
         decoupled_weight_decay: bool = ...,
-        convention: str = "torch",
+        convention: Literal["torch", "paper", "optax"] = "torch",
         seed: int = 0,
         state: str | Mapping[str, str] | None = None,
         rounding: Literal["nearest", "stochastic", "kahan", "remainder"] = "nearest",
         weight_average: float | None = None,
         flush_denormals: bool = False,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
 
@@ -324,13 +322,13 @@ class RMSprop(Optimizer):
         decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
         max_lr: float | None = None,
         maximize: bool = False,
-        convention: str = "torch",
+        convention: Literal["torch", "paper", "keras", "optax"] = "torch",
         seed: int = 0,
         state: str | Mapping[str, str] | None = None,
         rounding: Literal["nearest", "stochastic", "kahan", "remainder"] = "nearest",
         weight_average: float | None = None,
         flush_denormals: bool = False,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
 
@@ -348,13 +346,13 @@ class WindowedAdagrad(Optimizer):
         decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
         max_lr: float | None = None,
         maximize: bool = False,
-        convention: str = "torch",
+        convention: Literal["torch", "paper"] = "torch",
         seed: int = 0,
         state: str | Mapping[str, str] | None = None,
         rounding: Literal["nearest", "stochastic", "kahan", "remainder"] = "nearest",
         weight_average: float | None = None,
         flush_denormals: bool = False,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
 
@@ -371,12 +369,12 @@ class Yogi(Optimizer):
         decay: Literal["coupled", "decoupled", "fully_decoupled"] = "coupled",
         max_lr: float | None = None,
         maximize: bool = False,
-        convention: str = "torch",
+        convention: Literal["torch"] = "torch",
         seed: int = 0,
         state: str | Mapping[str, str] | None = None,
         rounding: Literal["nearest", "stochastic", "kahan", "remainder"] = "nearest",
         weight_average: float | None = None,
         flush_denormals: bool = False,
-        memory: Mapping[str, Mapping[str, Array]] | None = None,
+        memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> None: ...
