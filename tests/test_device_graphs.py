@@ -190,6 +190,7 @@ def test_what_waits_for_the_device_is_refused_in_a_graph(twins, captured):
     other = pair.other
     bound = other.bind(there, max_norm=1.0, on_nonfinite="skip")
     saved, more = other.state_dict(), pair.device.put(np.ones(3))
+    saved["groups"][0]["lr"] = 77.0
     for _ in range(2):
         bound.step()
         pair.kernel.step(grads, max_norm=1.0, on_nonfinite="skip")
@@ -210,6 +211,7 @@ def test_what_waits_for_the_device_is_refused_in_a_graph(twins, captured):
         for ask in waiting:
             with pytest.raises(RuntimeError, match=": must not wait for the device while a graph is captured"):
                 ask()
+        assert other.param_groups[0]["lr"] == 0.1
         bound.step()
 
     launch = captured(step)
