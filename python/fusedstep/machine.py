@@ -54,11 +54,15 @@ def version(package: str) -> str | None:
 
 
 def processor() -> str:
+    """Its name, which several may share, with what tells them apart where the system says that."""
     try:
-        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        told = Path("/proc/cpuinfo").read_text()
     except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
+        told = ""
+    found = re.search(r"^model name\s*: (.+)$", told, re.MULTILINE)
+    kind = re.search(r"^cpu family\s*: (\d+)\nmodel\s*: (\d+)$", told, re.MULTILINE)
+    name = found[1] if found else platform.processor() or platform.machine()
+    return f"{name} (family {kind[1]}, model {kind[2]})" if kind else name
 
 
 def caches() -> dict[str, str]:
