@@ -316,6 +316,17 @@ def test_bound_steps(name, options, optimizers):
     assert opt.state["none"]["step"] == 0
 
 
+@pytest.mark.parametrize("module", [fs, fs.reference], ids=["fused", "reference"])
+def test_bound_gradients_stay_those_that_were_bound(module):
+    """Whatever becomes of what they came in."""
+    params = {"net": [np.zeros(3), np.zeros(2)], "w": np.zeros(2)}
+    grads = {"net": [np.ones(3), np.ones(2)], "w": np.ones(2)}
+    bound = module.SGD(params, lr=1.0).bind(grads)
+    grads["w"], grads["net"][0] = np.full(2, 7.0), None
+    bound.step()
+    assert all((array == -1).all() for array in (*params["net"], params["w"]))
+
+
 def test_bound_keeps_what_it_needs():
     w = np.ones(100_000)
     bound = fs.SGD(w, lr=0.5).bind(np.ones(100_000))

@@ -18,11 +18,18 @@ from .optimizer import Optimizer
 from .stages import resolve
 
 
+def kept(tree: Any) -> Any:
+    """The same arrays in containers of its own."""
+    if isinstance(tree, dict):
+        return {key: kept(value) for key, value in tree.items()}
+    return [kept(value) for value in tree] if isinstance(tree, (list, tuple)) else tree
+
+
 class Bound:
     """Gradients that later steps find in the same arrays."""
 
     def __init__(self, optimizer: Any, grads: Any, stages: dict[str, Any]) -> None:
-        self.optimizer, self.grads, self.stages = optimizer, grads, stages
+        self.optimizer, self.grads, self.stages = optimizer, kept(grads), stages
         self.checked = optimizer._plan.bind(optimizer, grads, resolve(optimizer._name, stages))
 
     def step(self) -> None:
