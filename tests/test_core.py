@@ -86,6 +86,21 @@ def test_program(core, program):
     run("ctest", "--test-dir", core, "--no-tests=error", "--output-on-failure", "-R", f"^{program}$")
 
 
+def test_the_program_that_is_shown(core, tmp_path):
+    """It compiles without a warning, and steps as the class does."""
+    shown = re.search(r"```cpp\n(.*?)```", (SOURCE / "README.md").read_text(), re.DOTALL)[1]
+    (tmp_path / "shown.cpp").write_text(shown)
+    words = ["-std=c++20", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-I", SOURCE, "-I", core]
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    program = tmp_path / "shown"
+    run(compiler, *words, tmp_path / "shown.cpp", core / "libfusedstep_core.a", "-pthread", "-o", program)
+    param, grad = np.array([1, 2, 3], np.float32), np.array([0.5, -2, 4], np.float32)
+    opt = fs.AdamW(param, lr=1e-3, weight_decay=0.01)
+    for _ in range(3):
+        opt.step(grad)
+    assert [float.fromhex(word) for word in run(program).split()] == param.tolist()
+
+
 def symbol(target: str, name: str) -> str:
     return f"_ZN9fusedstep{len(target)}{target}{len(name)}{name}E"
 
