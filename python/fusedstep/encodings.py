@@ -149,8 +149,7 @@ def planes(ring: np.ndarray, of: np.ndarray) -> np.ndarray:
 
 
 def order_of(array: np.ndarray) -> list[int]:
-    """An array's axes as they lie in memory. Where one lies that has a single element is nowhere: it comes first."""
-    return sorted(range(array.ndim), key=lambda axis: (array.shape[axis] != 1, -abs(array.strides[axis])))
+    return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
 
 
 def in_memory_order(array: np.ndarray) -> np.ndarray:

@@ -67,8 +67,10 @@ def save(optimizer: Any) -> dict[str, Any]:
 
 
 def orders(plan: Any) -> dict[str, list[int]]:
-    """How each parameter lies in memory: its axes, those with the longest way between elements first."""
-    return {name: order_of(_layout(plan.param(name))) for name in plan.names()}
+    """How each parameter lies in memory: its axes, those with the longest way between elements first. One that has a
+    single element is nowhere."""
+    layouts = {name: _layout(plan.param(name)) for name in plan.names()}
+    return {name: [axis for axis in order_of(own) if own.shape[axis] != 1] for name, own in layouts.items()}
 
 
 def check_orders(plan: Any, saved: Mapping[str, Any], where: str) -> None:
