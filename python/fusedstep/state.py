@@ -17,6 +17,9 @@ FORMAT = 1
 
 KEYS = ("format", "optimizer", "seed", "calls", "skipped", "storage", "numbers", "orders", "groups", "state")
 
+#: Bits of what is counted: with one more it could not be counted on for ever.
+COUNTER = 62
+
 #: Keys that others may leave in a group's dict: torch's schedulers do.
 TOLERATED = frozenset({"initial_lr"})
 
@@ -95,8 +98,9 @@ def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
     _equal(saved["format"], FORMAT, f"{where}: state_dict['format']")
     _equal(saved["optimizer"], where, f"{where}: state_dict['optimizer']")
     _equal(saved["storage"], optimizer._storage, f"{where}: state_dict['storage']")
-    for key in ("seed", "calls", "skipped"):
-        _whole(saved[key], f"{where}: state_dict[{key!r}]")
+    _whole(saved["seed"], f"{where}: state_dict['seed']")
+    for key in ("calls", "skipped"):
+        _whole(saved[key], f"{where}: state_dict[{key!r}]", bits=COUNTER)
     groups = _checked_groups(optimizer, saved["groups"])
     plan = optimizer._plan
     names = plan.names()
@@ -158,7 +162,7 @@ def _checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:
 
 def _check_entry(param: Any, specs: list[Any], entry: Any, where: str) -> None:
     _same_keys(entry, ("step", *(spec.name for spec in specs)), where)
-    _whole(entry["step"], f"{where}['step']")
+    _whole(entry["step"], f"{where}['step']", bits=COUNTER)
     whole = param.shape if isinstance(param, np.ndarray) else _core.describe(param)[0]
     for spec in specs:
         array = entry[spec.name]
@@ -189,6 +193,6 @@ def _equal(value: Any, expected: Any, where: str) -> None:
         raise ValueError(f"{where} must be {expected!r}, got {value!r:.80}")
 
 
-def _whole(value: Any, where: str) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise ValueError(f"{where} must be an integer ≥ 0, got {value!r:.80}")
+def _whole(value: Any, where: str, bits: int = 63) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 <= value < 2**bits:
+        raise ValueError(f"{where} must be an integer in [0, 2**{bits}), got {value!r:.80}")
