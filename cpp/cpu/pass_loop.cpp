@@ -262,10 +262,9 @@ void pass(const Target& target, const Work& work, int64_t begin, int64_t end) {
     const Buffers& arrays = work.buffers;
     const auto is_own = [](const Format& format) { return format.type == own<Real>; };
     const auto in = [](void* array, int64_t from) { return static_cast<Real*>(array) + from; };
-    const bool touches = cargo.clip_value < HUGE_VAL || cargo.flush_denormals;
     const Touch<Real> touched(cargo.factor, cargo.clip_value, cargo.flush_denormals);
     Border border = work.border;
-    if (!touches) border.sign *= cargo.factor;  // as for a tensor without cargo
+    if (!cargo.touches()) border.sign *= cargo.factor;  // as for a tensor without cargo
 
     // Behind its other states a window sees two planes of its ring, which stay as they are.
     int own_states = work.update->window ? -2 : 0;
@@ -283,7 +282,7 @@ void pass(const Target& target, const Work& work, int64_t begin, int64_t end) {
 
         here.grad = is_own(cargo.grad) ? static_cast<const Real*>(arrays.grad) + from : grads;
         if (!is_own(cargo.grad)) load(grads, arrays.grad, cargo.grad, place);
-        if (touches) {
+        if (cargo.touches()) {
             touch(grads, static_cast<const Real*>(here.grad), touched, place.count);
             here.grad = grads;
         }

@@ -230,7 +230,7 @@ struct Updater {
     /// What becomes of gradients before the rule sees them; the sign for it.
     RULE double touch(Own& grad) const {
         const Cargo& cargo = task.cargo;
-        if (!(cargo.clip_value < HUGE_VAL) && !cargo.flush_denormals) return turn.border.sign * turn.factor;
+        if (!cargo.touches()) return turn.border.sign * turn.factor;
         const Touch<Real> touched(turn.factor, cargo.clip_value, cargo.flush_denormals);
         for (int j = 0; j < held; ++j) grad.x[j] = touched(grad.x[j]);
         return turn.border.sign;

@@ -49,8 +49,11 @@ struct Cargo {
 
     bool operator==(const Cargo&) const = default;
 
-    /// Whether a step does more on its way than to multiply gradients with a factor.
-    RULE bool carries() const { return average || copy || zero || flush_denormals || clip_value < HUGE_VAL; }
+    /// Whether a step does more to gradients than to multiply them with a factor.
+    RULE bool touches() const { return clip_value < HUGE_VAL || flush_denormals; }
+
+    /// Whether it does more on its way than that multiplication.
+    RULE bool carries() const { return average || copy || zero || touches(); }
 
     /// Whether every array is of the rule's own type, and nothing is carried along.
     bool bare(Type type) const {

@@ -36,7 +36,7 @@ class BFloat16(np.ndarray):
         super().__setitem__(key, value)
 
     def fill(self, value: Any) -> None:
-        bits_of(self)[...] = bits_of(nearest(value))
+        bits_of(self)[...] = nearest(value)
 
     def tolist(self) -> Any:
         return as_float32(self).tolist()
@@ -48,17 +48,17 @@ class BFloat16(np.ndarray):
         return str(as_float32(self))
 
 
-def nearest(values: Any) -> BFloat16:
-    """Numbers, rounded."""
+def nearest(values: Any) -> np.ndarray:
+    """The bits of numbers, rounded."""
     from .encodings import cast  # which knows these arrays
 
-    return as_bfloat16(bits_of(cast(np.asarray(values, np.float32), "bfloat16")))
+    return bits_of(cast(np.asarray(values, np.float32), "bfloat16"))
 
 
 def full_like(array: Any, fill_value: Any, dtype: Any = None, **options: Any) -> np.ndarray:
     if dtype is not None or not is_bfloat16(array):
         return np.full_like(bits_of(array), fill_value, dtype, **options)
-    return as_bfloat16(np.full_like(bits_of(array), bits_of(nearest(fill_value)), **options))
+    return as_bfloat16(np.full_like(bits_of(array), nearest(fill_value), **options))
 
 
 def zeros_like(array: Any, dtype: Any = None, **options: Any) -> np.ndarray:

@@ -7,6 +7,7 @@ into fewer bits it is rounded to nearest, or up with the probability of what is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -145,15 +146,15 @@ def flat(array: np.ndarray) -> np.ndarray:
 
 def planes(ring: np.ndarray, of: np.ndarray) -> np.ndarray:
     """The planes of a ring, each in the order of memory of the array that it belongs to."""
-    return ring.transpose(0, *(axis + 1 for axis in order_of(of))).reshape(len(ring), -1)
+    return ring.transpose(0, *(axis + 1 for axis in order_of(of.strides))).reshape(len(ring), -1)
 
 
-def order_of(array: np.ndarray) -> list[int]:
-    return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+def order_of(strides: Sequence[int]) -> list[int]:
+    return sorted(range(len(strides)), key=lambda axis: -abs(strides[axis]))
 
 
 def in_memory_order(array: np.ndarray) -> np.ndarray:
-    return array.transpose(order_of(array))
+    return array.transpose(order_of(array.strides))
 
 
 def widen(array: np.ndarray, real: np.dtype[Any], rest: np.ndarray | None, rounding: str) -> np.ndarray:

@@ -35,7 +35,7 @@ def like(param: np.ndarray, dtype: Any, planes: int | None = None, place: int = 
 
     The arrays of one parameter, each with a place of its own, begin a quarter of a page apart.
     """
-    axes = order_of(param)
+    axes = order_of(param.strides)
     lead = () if planes is None else (planes,)
     start = param.ctypes.data + (place + 1) * PAGE // 4
     flat = zeros((planes or 1) * param.size, np.dtype(dtype), start)

@@ -30,7 +30,7 @@ class Displaced(Optimizer):
         >>> opt.lookahead()
         array([0.85, 0.85])
         """
-        if not self._plan.on_device:  # where it is done before the device is asked
+        if not self._plan.on_device:  # there, displace() takes them
             self._plan.take_changes(self)
         ahead: dict[str, Any] = vars(self).setdefault("_ahead", {})
         for name in (name for names in self._names for name in names if name not in ahead):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, cuda
+from . import _core
 from .bfloat16 import name_of_type
 from .encodings import order_of
 from .memory import assign, copy_of
@@ -72,23 +72,33 @@ def save(optimizer: Any) -> dict[str, Any]:
 def orders(plan: Any) -> dict[str, list[int]]:
     """How each parameter lies in memory: its axes, those with the longest way between elements first. One that has a
     single element is nowhere."""
-    layouts = {name: _layout(plan.param(name)) for name in plan.names()}
-    return {name: [axis for axis in order_of(own) if own.shape[axis] != 1] for name, own in layouts.items()}
+    return {name: _order(plan.param(name)) for name in plan.names()}
 
 
 def check_orders(plan: Any, saved: Mapping[str, Any], where: str) -> None:
     """Codes have a scale for every block of memory, and mean other numbers where blocks have other elements."""
-    for name, order in orders(plan).items():
-        coded = any(spec.role == "scale" for spec in plan.companions(name))
-        if coded and saved[name] != order:
+    for name in plan.names():
+        if not any(spec.role == "scale" for spec in plan.companions(name)):
+            continue
+        order = _order(plan.param(name))
+        if saved[name] != order:
             raise ValueError(
                 f"{where}[{name!r}] must be {order}, the axes of the parameter as its codes lie in memory, "
                 f"got {saved[name]!r:.80}"
             )
 
 
-def _layout(param: Any) -> np.ndarray:
-    return param if isinstance(param, np.ndarray) else cuda.shape_of(param)
+def _order(param: Any) -> list[int]:
+    shape, strides = _layout(param)
+    return [axis for axis in order_of(strides) if shape[axis] != 1]
+
+
+def _layout(param: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape and strides."""
+    if isinstance(param, np.ndarray):
+        return param.shape, param.strides
+    shape, strides, *_ = _core.describe(param)
+    return shape, strides
 
 
 def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
@@ -163,7 +173,7 @@ def _checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:
 def _check_entry(param: Any, specs: list[Any], entry: Any, where: str) -> None:
     _same_keys(entry, ("step", *(spec.name for spec in specs)), where)
     _whole(entry["step"], f"{where}['step']", bits=COUNTER)
-    whole = param.shape if isinstance(param, np.ndarray) else _core.describe(param)[0]
+    whole, _ = _layout(param)
     for spec in specs:
         array = entry[spec.name]
         if not isinstance(array, np.ndarray):
