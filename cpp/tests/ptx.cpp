@@ -37,6 +37,7 @@ std::vector<uint64_t> run(const std::string& body, unsigned threads = 32) {
     std::vector<uint64_t> made(threads), again(threads);
     for (std::vector<uint64_t>* to : {&made, &again}) {  // in either order
         std::memset(memory.at(array.address), 0, 8 * most);
+        memory.note(array.address, 8 * most, Touch::writes);
         machine.run({&kernels.begin()->second, {1, 1, 1}, {threads, 1, 1}, 0, param});
         std::memcpy(to->data(), memory.at(array.address), 8 * threads);
     }
@@ -155,7 +156,7 @@ void memory() {
     Memory own;
     const Address one = own.allocate(100), two = own.allocate(100);
     CHECK(one % 256 == 0 && two > one + 100);
-    CHECK(*own.at(one, 100) == std::byte(0xff));
+    CHECK(*own.at(one) == std::byte(0xff));
     own.release(one);
     const auto fails = [&](auto act) {
         try {
@@ -165,9 +166,19 @@ void memory() {
         }
         return false;
     };
-    CHECK(fails([&] { own.at(one, 1); }));
+    CHECK(fails([&] { own.at(one, 1, Touch::writes); }));
     CHECK(fails([&] { own.release(one); }));
-    CHECK(fails([&] { own.at(two, 101); }));
+    CHECK(fails([&] { own.at(two, 101, Touch::writes); }));
+    own.at(two, 8, Touch::writes);
+    own.at(two, 8, Touch::reads);
+    CHECK(fails([&] { own.at(two + 1, 8, Touch::reads); }));
+    own.at(two, 100, Touch::writes);
+    own.release(two);
+    for (int i = 0; i < 300; ++i) {  // until its address comes again
+        const Address next = own.allocate(100);
+        CHECK(fails([&] { own.at(next, 1, Touch::reads); }));
+        own.release(next);
+    }
 }
 
 void parting() {
@@ -218,13 +229,18 @@ void parting() {
 void races() {
     const std::string lead = "setp.ne.u32 %p0, %r8, 0; @%p0 bra all; st.shared.u64 [own], 9; all:\n";
     const std::string look = "ld.shared.u64 %d0, [own]; st.global.u64 [%d7], %d0;\n";
-    CHECK(refused(lead + look, "no meeting between", 64));
+    const std::string begin =
+        "mov.u64 %d0, 0; setp.ne.u32 %p0, %r8, 0; @%p0 bra begun; st.shared.u64 [own], %d0; begun: bar.sync 0;\n";
+    CHECK(refused(begin + lead + look, "no meeting between", 64));
     for (const uint64_t one : run(lead + "bar.sync 0;" + look, 64)) CHECK(one == 9);
     CHECK(refused(lead + "bar.sync 0;" + look + "@%p0 bra more; st.shared.u64 [own], 9; more:", "no meeting between",
                   64));
     for (const uint64_t one : run(lead + "bar.warp.sync -1;" + look, 32)) CHECK(one == 9);
-    CHECK(refused(lead + "bar.warp.sync -1;" + look, "no meeting between", 64));
-    run("mov.u32 %r0, 1; atom.shared.add.u32 %r1, [own], %r0;", 64);
+    CHECK(refused(begin + lead + "bar.warp.sync -1;" + look, "no meeting between", 64));
+    const std::string count = "mov.u32 %r0, 1; atom.shared.add.u32 %r1, [own], %r0;\n";
+    for (const uint64_t one : run(lead + "bar.sync 0;" + count + "bar.sync 0;" + look, 64)) CHECK(one == 9 + 64);
+    CHECK(refused(count, "before anybody writes", 64));
+    CHECK(refused(look, "before anybody writes"));
 }
 
 void fused() {

@@ -16,13 +16,13 @@ size_t pages(size_t bytes) { return (bytes + page - 1) / page * page; }
 }  // namespace
 
 Memory::Memory() {
-    void* const both = mmap(nullptr, 2 * room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (both == MAP_FAILED) throw std::bad_alloc();
-    first_ = next_ = reinterpret_cast<Address>(both);
-    if (mprotect(at(first_), room, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
+    void* const all = mmap(nullptr, 3 * room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (all == MAP_FAILED) throw std::bad_alloc();
+    first_ = next_ = reinterpret_cast<Address>(all);
+    if (mprotect(at(first_), 2 * room, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
 }
 
-Memory::~Memory() { munmap(reinterpret_cast<void*>(first_), 2 * room); }
+Memory::~Memory() { munmap(reinterpret_cast<void*>(first_), 3 * room); }
 
 Address Memory::allocate(size_t bytes) {
     const size_t all = pages(bytes);
@@ -37,6 +37,7 @@ Address Memory::allocate(size_t bytes) {
         if (next_ > first_ + room) throw std::bad_alloc();
     }
     std::memset(at(address), 0xff, bytes);  // as on a device, nothing is promised of it
+    std::memset(at(address) + room, 0, bytes);
     pieces_[address] = bytes;
     return address;
 }
@@ -59,10 +60,11 @@ const Stretch& Memory::stretch(Address address, Stretch& known) const {
     throw Fault(message.str());
 }
 
-std::byte* Memory::at(Address address, size_t bytes) const {
+std::byte* Memory::at(Address address, size_t bytes, Touch touch) const {
     Stretch known;
     if (bytes > stretch(address, known).end - address)
         throw Fault("bytes behind the end of a piece of memory are asked for");
+    note(address, bytes, touch);
     return at(address);
 }
 

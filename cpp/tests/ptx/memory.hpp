@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <map>
 #include <stdexcept>
@@ -16,6 +17,8 @@ using Address = uint64_t;
 class Fault : public std::runtime_error {
     using runtime_error::runtime_error;
 };
+
+enum class Touch : uint8_t { reads, writes, exchanges };
 
 /// One piece of memory, while it lives.
 struct Stretch {
@@ -40,8 +43,18 @@ public:
     /// Where the process has what the device has at an address.
     std::byte* at(Address address) const { return reinterpret_cast<std::byte*>(address + room); }
 
-    /// The same for bytes that must lie in one piece.
-    std::byte* at(Address address, size_t bytes) const;
+    /// The same for bytes that must lie in one piece and are touched.
+    std::byte* at(Address address, size_t bytes, Touch touch) const;
+
+    /// What nobody has written to is not read, even where nothing comes of it.
+    void note(Address address, size_t bytes, Touch touch) const {
+        auto* const marks = reinterpret_cast<uint8_t*>(address + 2 * room);
+        if (touch == Touch::writes) {
+            std::memset(marks, 1, bytes);
+        } else if (std::memchr(marks, 0, bytes)) {
+            throw Fault("memory is read before anybody writes to it");
+        }
+    }
 
     uint64_t released() const { return released_; }
 

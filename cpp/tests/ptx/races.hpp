@@ -8,8 +8,6 @@
 
 namespace fusedstep::ptx {
 
-enum class Touch : uint8_t { reads, writes, exchanges };
-
 /// A thread, and how often its block and its warp had met.
 struct Moment {
     unsigned thread, barriers, meetings;
@@ -30,6 +28,8 @@ public:
             Byte& byte = bytes_[at];
             const bool both_exchange = touch == Touch::exchanges && byte.exchanged;
             if (byte.written && !both_exchange && !now.after(byte.writer)) race(at, "wrote", byte.writer, now);
+            if (touch != Touch::writes && !byte.written)
+                throw Fault("a block's memory is read before anybody writes to it");
             if (touch == Touch::reads) {
                 // Of several readers one stands for all of the same time, unless they are of several warps
                 byte.several = byte.read && byte.reader.barriers == now.barriers &&

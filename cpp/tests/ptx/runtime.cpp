@@ -68,7 +68,9 @@ struct Device {
     }
 
     /// Checks an address of the device's by reading it.
-    std::byte* at(const void* address, size_t bytes) { return memory.at(reinterpret_cast<Address>(address), bytes); }
+    std::byte* at(const void* address, size_t bytes, Touch touch) {
+        return memory.at(reinterpret_cast<Address>(address), bytes, touch);
+    }
     bool holds(const void* address) const { return memory.holds(reinterpret_cast<Address>(address)); }
     bool is_pinned(const void* address, size_t bytes) const {
         const auto* const at = static_cast<const std::byte*>(address);
@@ -263,16 +265,16 @@ API cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMe
     try {
         if (up && stream != captured && !own.is_pinned(from, bytes)) {
             const auto* const bytes_of = static_cast<const std::byte*>(from);
-            own.at(to, bytes);
+            own.at(to, bytes, Touch::writes);
             own.put(stream, [&own, to, held = std::vector<std::byte>(bytes_of, bytes_of + bytes)] {
-                std::memcpy(own.at(to, held.size()), held.data(), held.size());
+                std::memcpy(own.at(to, held.size(), Touch::writes), held.data(), held.size());
             });
         } else if (up) {
-            own.put(stream, [&own, to, from, bytes] { std::memcpy(own.at(to, bytes), from, bytes); });
+            own.put(stream, [&own, to, from, bytes] { std::memcpy(own.at(to, bytes, Touch::writes), from, bytes); });
         } else if (stream != captured) {
-            if (own.finish() == cudaSuccess) std::memcpy(to, own.at(from, bytes), bytes);
+            if (own.finish() == cudaSuccess) std::memcpy(to, own.at(from, bytes, Touch::reads), bytes);
         } else {
-            own.put(stream, [&own, to, from, bytes] { std::memcpy(to, own.at(from, bytes), bytes); });
+            own.put(stream, [&own, to, from, bytes] { std::memcpy(to, own.at(from, bytes, Touch::reads), bytes); });
         }
     } catch (const Fault& fault) {
         return own.fail(cudaErrorInvalidValue, fault.what());
@@ -284,7 +286,9 @@ API cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStrea
     const std::lock_guard lock(own.mutex);
     if (own.error != cudaSuccess) return own.error;
     if (own.may_use(stream)) return own.last;
-    if (bytes > 0) own.put(stream, [&own, memory, value, bytes] { std::memset(own.at(memory, bytes), value, bytes); });
+    if (bytes > 0)
+        own.put(stream,
+                [&own, memory, value, bytes] { std::memset(own.at(memory, bytes, Touch::writes), value, bytes); });
     return cudaSuccess;
 }
 API cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* found, const void* memory) {

@@ -94,7 +94,7 @@ std::byte* Warp::one(Space space, Address address, size_t bytes, Touch touch, in
     if (space == Space::generic) {
         if (address >= local_window) return one(Space::local, address - local_window, bytes, touch, lane);
         if (address >= shared_window) return one(Space::shared, address - shared_window, bytes, touch, lane);
-        return block.memory.at(address, bytes);
+        return block.memory.at(address, bytes, touch);
     }
     std::byte* base = block.param;
     size_t all = block.kernel.param_bytes;
@@ -133,6 +133,7 @@ void Warp::locate(const Instruction& in, int which, Space space, size_t bytes, T
         each(active, [&](int i) {
             if (bytes > block.memory.stretch(address[i], in.known).end - address[i])
                 throw Fault("thread " + std::to_string(i) + " is behind the end of a piece of memory");
+            block.memory.note(address[i], bytes, touch);
             at[i] = block.memory.at(address[i]);
         });
     } else {
