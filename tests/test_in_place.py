@@ -373,7 +373,7 @@ def test_read_only_gradient():
 @pytest.mark.parametrize("shift", range(1, 64))
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_multiples_of_the_element(dtype, shift, target):
-    """An address that only the element's size divides is as good as any; the others are refused (test_refusals)."""
+    """An address that only the element's size divides is as good as any; test_refused_arrays has the others."""
     itemsize = np.dtype(dtype).itemsize
     shift *= itemsize
     rng = np.random.default_rng(shift)

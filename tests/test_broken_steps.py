@@ -1,0 +1,164 @@
+"""A step that breaks off has changed nothing."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep import numpy_step
+
+from cases import frozen
+from scenes import LR, Scene, assert_refused, small
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize("size", [10, 40_000])
+def test_last_of_many(size):
+    """Whatever is wrong with the last gradient, the first parameters have not moved."""
+    scene = Scene([small(size) for _ in range(50)])
+    for bad in (small(size + 1), small(size).astype(int), small(size)[::-1], "gradient"):
+        before = scene.snapshot()
+        with pytest.raises((TypeError, ValueError), match=r"^SGD: grads\[49\] must "):
+            scene.opt.step([*scene.grads()[:-1], bad])
+        assert scene.snapshot() == before
+    scene.go_on()
+
+
+class Broken(Exception):
+    pass
+
+
+def scheduled(schedule, groups=1):
+    """An optimizer whose last group has a schedule that can be exchanged."""
+    now = {"schedule": lambda step: LR}
+    tree = [{"params": {str(i): small()}} for i in range(groups)]
+    tree[-1]["lr"] = lambda step: now["schedule"](step)
+    scene = Scene(tree, momentum=0.9)
+    right, now["schedule"] = now["schedule"], schedule
+    return scene, lambda: now.update(schedule=right)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("bound", [False, True], ids=["step", "bound"])
+def test_schedule_that_raises(groups, bound):
+    """What it raises comes through."""
+
+    def schedule(step):
+        raise Broken(step)
+
+    scene, repair = scheduled(schedule, groups)
+    grads = scene.grads()
+    call = scene.opt.bind(grads).step if bound else lambda: scene.opt.step(grads)
+    before = scene.snapshot()
+    for _ in range(2):
+        with pytest.raises(Broken, match=r"^2$"):
+            call()
+    assert scene.snapshot() == before
+    repair()
+    scene.go_on()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [NAN, INF, -1.0, 10**400, "0.5", None, np.ones(2), 1j],
+    ids=["NaN", "inf", "negative", "huge", "text", "None", "two", "complex"],
+)
+def test_schedule_that_gives_no_rate(value):
+    scene, repair = scheduled(lambda step: value)
+    before = scene.snapshot()
+    assert_refused(lambda: scene.opt.step(scene.grads()), ValueError, "lr", "a schedule of finite", repr(value))
+    assert scene.snapshot() == before
+    repair()
+    scene.go_on()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [NAN, INF, -1.0, "0.5", None, np.ones(2), 1j],
+    ids=["NaN", "inf", "negative", "text", "None", "two", "complex"],
+)
+def test_first_rate_that_is_none(value):
+    """`max_lr` that nobody gave is asked of the schedule, and must be as good as one that was given."""
+    params = [small()]
+    before = frozen(params)
+    with pytest.raises(ValueError, match=r"^SGD: (max_)?lr must .*, got ") as caught:
+        fs.SGD(params, lr=lambda step: value, weight_decay=0.1, decay="fully_decoupled")
+    assert repr(value) in str(caught.value)
+    assert frozen(params) == before
+
+
+#: What a schedule must not do to the optimizer that asks it.
+MEDDLING = {
+    "step": lambda opt, grads, state: opt.step(grads),
+    "bind": lambda opt, grads, state: opt.bind(grads),
+    "bound step": lambda opt, grads, state: state["bound"].step(),
+    "add": lambda opt, grads, state: opt.add({"late": small()}),
+    "load_state_dict": lambda opt, grads, state: opt.load_state_dict(state["saved"]),
+    "copy": lambda opt, grads, state: copy.copy(opt),
+}
+
+
+@pytest.mark.parametrize("meddle", MEDDLING.values(), ids=MEDDLING)
+def test_calls_during_a_step(meddle):
+    """A step must be over before the next begins."""
+    scene, repair = scheduled(lambda step: meddle(scene.opt, grads, state) or LR)
+    grads, state = scene.grads(), {"saved": scene.opt.state_dict()}
+    state["saved"]["groups"][0]["weight_decay"] = 0.5  # would show if it were taken
+    state["bound"] = scene.opt.bind(grads)
+    before = scene.snapshot()
+    with pytest.raises(RuntimeError, match=r"^SGD: a step must be over before .*, got a second call during one"):
+        scene.opt.step(grads)
+    assert scene.snapshot() == before
+    repair()
+    state["bound"].step()
+    scene.twin.step(grads)
+    scene.go_on()
+
+
+def test_reference_that_is_asked_in_the_middle_of_its_step(monkeypatch):
+    w = np.ones(3)
+    opt = fs.reference.SGD(w, lr=0.5)
+    monkeypatch.setattr("fusedstep.numpy_step.update", lambda *arguments: opt.step(np.ones(3)))
+    with pytest.raises(RuntimeError, match=r"^SGD: a step must be over before .*, got a second call during one"):
+        opt.step(np.ones(3))
+    monkeypatch.undo()
+    opt.step(np.ones(3))
+    assert (w == 0.5).all()
+
+
+def test_reference_that_breaks_off(monkeypatch):
+    """An interrupt in the middle of its step leaves none of the gradients to the next one."""
+    a, b = np.ones(3), np.ones(3)
+    opt = fs.reference.SGD([a, b], lr=0.5)
+
+    def broken(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(numpy_step, "apply", broken)
+        with pytest.raises(KeyboardInterrupt):
+            opt.step([np.full(3, 7.0), np.full(3, 8.0)])
+    assert (a == 1).all()
+    opt.step([None, np.ones(3)])
+    assert (a == 1).all()
+    assert (b == 0.5).all()
+    assert [entry["step"] for entry in opt.state.values()] == [0, 1]
+
+
+def test_other_optimizers_during_a_step():
+    """They are nobody's business."""
+    w, v = np.ones(3), np.ones(3)
+    inner = fs.SGD(v, lr=0.5)
+
+    def schedule(step):
+        inner.step(np.ones(3))
+        return 0.25
+
+    fs.SGD(w, lr=schedule).step(np.ones(3))
+    assert (v == 0.5).all()
+    assert (w == 0.75).all()
