@@ -14,7 +14,7 @@ from device.deadline import Deadline
 from device.driver import Driver
 from device.own import OWN
 from device.race import Race
-from device.rivals import RIVALS, forget
+from device.rivals import RIVALS, forget, load
 from device.rows import MANY, SETTINGS, SIZE, TENSORS, bytes_per_element
 from fusedstep import machine
 from fusedstep.rivals import Contest
@@ -35,7 +35,7 @@ class Bench:
         self.compared = 0  #: numbers that had the reference's bits
         self.calls: dict[str, list[float]] = {}  #: seconds that a step of many tensors takes the processor
         others = {*OWN, *RIVALS}.difference(arguments.without)
-        self._among = {FUSED} if arguments.check else others
+        self.among = {FUSED} if arguments.check else others
         self._shared: dict[str, tuple[Arrays, Arrays]] = {}
 
     def arrays(self, row: str) -> tuple[Arrays, Arrays]:
@@ -54,7 +54,7 @@ class Bench:
         try:
             race = Race(self.driver, row, *self.arrays(row))
             self.contests[row] = race.contest
-            race.enter(self._among, self.deadline)
+            race.enter(self.among, self.deadline)
             print(f"{row}: {race.compared:,} numbers have the reference's bits", flush=True)
             self.compared += race.compared
             if not self.arguments.check:
@@ -111,15 +111,14 @@ def main() -> None:
     if why_not:
         sys.exit(f"there is no CUDA device to measure: {why_not}")
     bench = Bench(Driver(), arguments)
+    if bench.among.intersection(RIVALS):
+        load()
     made: list[Table] = []
     for row in arguments.rows:
         bench.measure(row)
         if not arguments.check:
             made = bench.keep()
-        try:
-            forget()
-        except Exception as error:  # where the device is lost
-            print(f"{row}: memory was not given back: {reason(error)}", flush=True)
+        forget()
     for table in made:
         print(table.plain(), end="\n\n")
     failed = [row for row, contest in bench.contests.items() if FUSED in contest.failed]

@@ -166,6 +166,22 @@ class Described:
         return {**self.array.__cuda_array_interface__, **self.facts}
 
 
+def test_addresses_of_no_device(device):
+    """An array of the processor's that says it were one of a device's, or one that was freed."""
+    there = device.put(start()["w"])
+    here = Described(there, data=(np.zeros((37, 11), np.float32).ctypes.data, False))
+    for call, name in (
+        (lambda: fs.SGD(here), "SGD: params"),
+        (lambda: fs.SGD({"w": there}).step({"w": here}), r"SGD: grads\['w'\]"),
+        (lambda: fs.stats(here), "stats: grads"),
+        (lambda: fs.cuda.to_host(here), "to_host"),
+    ):
+        with pytest.raises(
+            TypeError, match=f"^{name} must lie in memory that a CUDA device knows, got an address of no"
+        ):
+            call()
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("strides", ["given", None])

@@ -73,6 +73,23 @@ def test_a_captured_step_reads_the_learning_rate(twins, captured):
     pair.check()
 
 
+def test_rates_for_a_graph_that_is_out_of_date(device, captured):
+    """It goes on as it was captured, with the learning rates of that time, until there is another."""
+    w, v, grad = (device.put(np.full(9000, value, np.float32)) for value in (8, 8, 1))
+    opt = fs.SGD({"w": w}, lr=0.5)
+    bound = opt.bind({"w": grad})
+    bound.step()
+    launch = captured(bound.step)
+    opt.add({"v": v}, lr=0.25)
+    opt.param_groups[0]["lr"] = 2.0
+    fs.cuda.put_rates(opt)
+    launch()
+    assert (device.get(w) == 7).all()
+    opt.step([{"w": grad}, {"v": grad}])
+    assert (device.get(w) == 5).all()
+    assert (device.get(v) == 7.75).all()
+
+
 @pytest.mark.parametrize("buffer", ["lr_outside", "lr_inside"])
 def test_where_momentum_leads_in_a_graph(twins, captured, buffer):
     """As a whole training step is captured whose gradient is taken there."""

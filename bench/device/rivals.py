@@ -1,11 +1,13 @@
-"""Other packages, on the same memory of a device. Each is imported only when it takes part."""
+"""Other packages, on the same memory of a device."""
 
 from __future__ import annotations
 
 import gc
 import sys
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -86,12 +88,26 @@ RIVALS: dict[str, tuple[Collection[str], Callable[[Setting, Arrays, Arrays], Ste
 }
 
 
+#: package -> how it gives back the memory that the next row needs
+PACKAGES: dict[str, Callable[[Any], Any]] = {
+    "torch._dynamo": lambda dynamo: dynamo.reset(),
+    "torch": lambda torch: torch.cuda.empty_cache(),
+    "cupy": lambda cupy: cupy.get_default_memory_pool().free_all_blocks(),
+    "bitsandbytes": lambda bitsandbytes: None,
+}
+
+
+def load() -> None:
+    """Imports whoever is there, for as long as it takes: who is broken off in the middle of that stays broken."""
+    for name in PACKAGES:
+        with suppress(Exception):
+            import_module(name)
+
+
 def forget() -> None:
-    """Others keep the memory that the next row needs."""
+    """Whoever fails at it does not keep the others from it."""
     gc.collect()
-    if "torch._dynamo" in sys.modules:
-        sys.modules["torch._dynamo"].reset()
-    if "torch" in sys.modules:
-        sys.modules["torch"].cuda.empty_cache()
-    if "cupy" in sys.modules:
-        sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
+    for name, give_back in PACKAGES.items():
+        if name in sys.modules:
+            with suppress(Exception):
+                give_back(sys.modules[name])

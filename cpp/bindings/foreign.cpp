@@ -88,7 +88,9 @@ Description by_interface(const py::object& object, const std::string& name) {
     if (made.strides.size() != made.shape.size()) throw py::cast_error("a stride for each axis");
     made.dtype = py::str(dtype);
     if (py::getattr(object, "fusedstep_bfloat16", py::bool_(false)).equal(py::bool_(true))) made.dtype = "bfloat16";
-    made.device = {Device::cuda, made.data ? cuda_backend().device_of(made.data) : 0};
+    const std::optional<int> index = made.data ? cuda_backend().device_of(made.data) : 0;
+    if (!index) throw py::type_error(name + " must lie in memory that a CUDA device knows, got an address of none");
+    made.device = {Device::cuda, *index};
     return made;
 }
 

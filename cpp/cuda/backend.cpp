@@ -40,7 +40,7 @@ class Cuda : public Backend {
         cuda::download(to, from, bytes, nullptr);
     }
 
-    int device_of(const void* memory) override { return cuda::device_of(memory); }
+    std::optional<int> device_of(const void* memory) override { return cuda::device_of(memory); }
 
     void on(int device, const std::function<void()>& work) override {
         const On on(device);

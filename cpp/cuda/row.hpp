@@ -373,6 +373,7 @@ struct Rows {
             put<double>(array.data, place, packed<double>([](Real value, int) { return double(value); }));
         } else if (kinds.are(Type::code8, format)) {
             put<uint8_t>(array.data, place, raw.template as<uint8_t>());
+            // All lanes have read the old one: what they have exchanged since is made of it.
             if (team.lane() == 0 && place.left > 0)
                 static_cast<uint32_t*>(format.rest)[uint64_t(place.at) / row] = raw.scale();
         } else {

@@ -187,10 +187,12 @@ void Runner::find_kinds(const Plan& plan) {
 }
 
 void Runner::put_rates(const Plan& plan, Stream stream) {
+    // The next step brings them with counters of its own: a graph may still read those that are there.
+    if (!steps_known_) return;
     const On on(device_);
     std::vector<double> rates;
     for (const Group& group : plan.groups) rates.push_back(group.lr);
-    if (rates == rates_ || counters_.empty()) return;
+    if (rates == rates_) return;
     if (cuda::capturing(stream))
         throw std::runtime_error("a step that is captured must have the lr of the step before, got another");
     rates_ = rates;

@@ -66,7 +66,7 @@ void release(void* memory) noexcept {
 
 void download(void* to, const void* from, size_t bytes, Stream stream) {
     const Apart apart;
-    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, of(stream)));
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, of(stream)));  // `from` may be pinned memory
     wait(stream);
 }
 void clear(void* memory, size_t bytes, Stream stream) { check(cudaMemsetAsync(memory, 0, bytes, of(stream))); }
@@ -79,9 +79,10 @@ bool capturing(Stream stream) {
 
 void wait_for_all() { check(cudaDeviceSynchronize()); }
 
-int device_of(const void* memory) {
+std::optional<int> device_of(const void* memory) {
     cudaPointerAttributes found;
     check(cudaPointerGetAttributes(&found, memory));
+    if (found.type == cudaMemoryTypeUnregistered) return {};
     return found.device;
 }
 

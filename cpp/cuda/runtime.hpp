@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 
 namespace fusedstep::cuda {
@@ -45,7 +46,7 @@ void wait(Stream stream);
 /// For everything on the current device. No graph that is captured on it survives that.
 void wait_for_all();
 
-/// The device that an address belongs to.
-int device_of(const void* memory);
+/// The device that an address belongs to, if it is one's.
+std::optional<int> device_of(const void* memory);
 
 }  // namespace fusedstep::cuda

@@ -33,7 +33,7 @@ public:
     void send(void* to, const void* from, size_t bytes, cudaStream_t stream) {
         Buffer& buffer = idle(bytes);
         std::memcpy(buffer.data, from, bytes);
-        check(cudaMemcpyAsync(to, buffer.data, bytes, cudaMemcpyHostToDevice, stream));
+        check(cudaMemcpyAsync(to, buffer.data, bytes, cudaMemcpyDefault, stream));
         check(cudaEventRecord(buffer.arrived, stream));
     }
 
@@ -62,7 +62,7 @@ void upload(void* to, const void* from, size_t bytes, Stream stream) {
     const Apart apart;
     const auto own = static_cast<cudaStream_t>(stream);
     if (bytes > most) {
-        check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, own));
+        check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, own));
         return wait(stream);  // a device that reads pageable memory by itself (ATS, HMM) may not have read it yet
     }
     // Never let go: at the process's end the runtime may be gone before them.

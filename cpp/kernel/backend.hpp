@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -79,7 +80,8 @@ public:
     virtual void upload(int device, void* to, const void* from, size_t bytes) = 0;
     virtual void download(int device, void* to, const void* from, size_t bytes) = 0;
 
-    virtual int device_of(const void* memory) = 0;
+    /// The device that an address belongs to, if it is one's.
+    virtual std::optional<int> device_of(const void* memory) = 0;
 
     /// Calls work() while a device is the current one.
     virtual void on(int device, const std::function<void()>& work) = 0;

@@ -259,9 +259,9 @@ API cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMe
     if (own.error != cudaSuccess) return own.error;
     if (own.may_use(stream)) return own.last;
     if (bytes == 0) return cudaSuccess;
-    const bool up = kind == cudaMemcpyHostToDevice, down = kind == cudaMemcpyDeviceToHost;
-    if ((!up && !down) || own.holds(to) != up || own.holds(from) != down)
-        return own.fail(cudaErrorInvalidValue, "a copy whose direction is not that of its addresses");
+    const bool up = own.holds(to), down = own.holds(from);
+    if (kind != cudaMemcpyDefault || up == down)
+        return own.fail(cudaErrorInvalidValue, "a copy that is neither to the device nor from it");
     try {
         if (up && stream != captured && !own.is_pinned(from, bytes)) {
             const auto* const bytes_of = static_cast<const std::byte*>(from);

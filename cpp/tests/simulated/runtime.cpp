@@ -4,6 +4,9 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <map>
+#include <mutex>
 #include <new>
 #include <stdexcept>
 
@@ -14,6 +17,31 @@ namespace {
 constexpr uintptr_t captured = 0xca97;
 
 bool begun = false, spoiled = false;
+
+/// Where each piece of the device's memory ends.
+class Pieces {
+public:
+    void add(const void* memory, size_t bytes) {
+        const std::lock_guard lock(mutex_);
+        ends_[address(memory)] = address(memory) + bytes;
+    }
+    void drop(const void* memory) {
+        const std::lock_guard lock(mutex_);
+        ends_.erase(address(memory));
+    }
+    bool hold(const void* memory) {
+        const std::lock_guard lock(mutex_);
+        const auto next = ends_.upper_bound(address(memory));
+        return next != ends_.begin() && address(memory) < std::prev(next)->second;
+    }
+
+private:
+    static uintptr_t address(const void* memory) { return reinterpret_cast<uintptr_t>(memory); }
+
+    std::mutex mutex_;
+    std::map<uintptr_t, uintptr_t> ends_;
+};
+Pieces& pieces = *new Pieces;  // outlives whoever asks at the end
 
 }  // namespace
 
@@ -26,10 +54,14 @@ void* allocate(size_t bytes) {
     void* const memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
     if (!memory) throw std::bad_alloc();
     std::memset(memory, 0xff, bytes);  // as on a device, nothing is promised of it
+    pieces.add(memory, bytes);
     return memory;
 }
 void* allocate_zeros(size_t bytes) { return std::memset(allocate(bytes), 0, bytes); }
-void release(void* memory) noexcept { std::free(memory); }
+void release(void* memory) noexcept {
+    pieces.drop(memory);
+    std::free(memory);
+}
 
 void upload(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
 void download(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
@@ -42,7 +74,10 @@ void wait_for_all() {
     spoiled |= begun;
     if (begun) throw std::runtime_error("the device is waited for while a graph is captured");
 }
-int device_of(const void*) { return 0; }
+std::optional<int> device_of(const void* memory) {
+    if (!pieces.hold(memory)) return {};
+    return 0;
+}
 
 }  // namespace fusedstep::cuda
 
