@@ -73,6 +73,19 @@ std::optional<Type> find_type(const py::array& array) {
     return {};
 }
 
+/// How to get a copy; other libraries' arrays have ways of their own.
+std::string copy_of(const py::array& array) { return given_of(array) ? "a contiguous copy" : "x.copy()"; }
+
+/// The way to numbers of a type that is taken.
+std::string way_out(const py::dtype& dtype) {
+    if (text(dtype) == "uint16") return " (fusedstep.as_bfloat16(x) marks the bits of bfloat16)";
+    switch (dtype.kind()) {
+        case 'c': return " (x.view(x.real.dtype) shares its memory as pairs of real numbers)";
+        case 'V': return "";
+        default: return " (x.astype('float32') is a copy)";
+    }
+}
+
 void check_order(const py::array& array, const Where& where) {
     const char order = array.dtype().byteorder();
     if (order != '=' && order != '|')
@@ -81,10 +94,9 @@ void check_order(const py::array& array, const Where& where) {
 }
 
 void check_float(const py::array& array, const Where& where) {
-    const std::string type = text(array.dtype());
     if (!find_type(array))
         refuse_type(where, "have dtype float32, float64, float16 or bfloat16",
-                    type + (type == "uint16" ? " (fusedstep.as_bfloat16(x) marks the bits of bfloat16)" : ""));
+                    text(array.dtype()) + way_out(array.dtype()));
     check_order(array, where);
 }
 
@@ -92,11 +104,11 @@ void check_memory(const py::array& array, const Where& where, bool written) {
     if (written) check_written(array, where);
     if (array.size() == 0) return;
     if (!(array.flags() & aligned))
-        refuse(where, "be aligned to its elements", "an array at an odd address (x.copy() is aligned)");
+        refuse(where, "be aligned to its elements", "an address between them (" + copy_of(array) + " is aligned)");
     if (!is_dense(array))
         refuse(where, "be dense in memory, without gaps, negative or zero strides",
                "shape " + tuple_text(array.shape(), array.ndim()) + " with strides " +
-                   tuple_text(array.strides(), array.ndim()) + " (x.copy() is dense)");
+                   tuple_text(array.strides(), array.ndim()) + " (" + copy_of(array) + " is dense)");
 }
 
 void check_shape(const py::array& array, const py::ssize_t* shape, py::ssize_t ndim, const Where& where,
@@ -112,7 +124,7 @@ void check_same(const py::array& array, const Layout& param, const Where& where,
     check_shape(array, param.shape.data(), ndim, where, of);
     if (param.size && !same_strides(array.shape(), param.strides.data(), array.strides(), ndim))
         refuse(where, "have the strides of " + of.name() + ", " + tuple_text(param.strides.data(), ndim),
-               tuple_text(array.strides(), ndim));
+               tuple_text(array.strides(), ndim) + " (an empty_like() of that takes a copy)");
 }
 
 void check_type(const py::array& array, const std::string& type, const Where& where) {
@@ -172,7 +184,8 @@ Layout Layout::with_items_of(int64_t bytes) const {
 }
 
 void check_written(const py::array& array, const Where& where) {
-    if (!(array.flags() & writeable)) refuse(where, "be writeable", "a read-only array");
+    if (!(array.flags() & writeable))
+        refuse(where, "be writeable", "a read-only array (" + copy_of(array) + " is writeable)");
 }
 
 py::array check_param(py::handle object, const Where& where) {

@@ -150,8 +150,7 @@ PYBIND11_MODULE(_core, module) {
                });
     module.def("states", [](const std::string& method, const py::dict& options) {
         std::vector<std::string> names;
-        for (const auto& state : fs::bindings::states_of(fs::bindings::read_group(method, options)))
-            names.push_back(state.name);
+        for (const auto& state : fs::bindings::read_group(method, options).states()) names.push_back(state.name);
         return names;
     });
     module.def("methods", &fs::bindings::method_names);

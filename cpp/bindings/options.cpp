@@ -86,10 +86,6 @@ Group read_group(const std::string& method, const py::dict& options) {
     return group;
 }
 
-States states_of(const Group& group) {
-    return std::visit([](const auto& method) { return method.states(); }, group.method);
-}
-
 py::tuple method_names() {
     py::list names;
     for_every_method([&](const auto& method) { names.append(method.name); });

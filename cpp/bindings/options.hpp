@@ -14,8 +14,6 @@ namespace py = pybind11;
 /// The group that a dict of hyper-parameters describes. `lr` may be a schedule; then the group's is set at each step.
 Group read_group(const std::string& method, const py::dict& options);
 
-States states_of(const Group& group);
-
 /// The names of all methods.
 py::tuple method_names();
 

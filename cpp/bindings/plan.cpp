@@ -139,7 +139,7 @@ void Plan::check_storage(const Entry& entry, const Where& where) const {
 }
 
 std::vector<Companion> Plan::companions_of(const Entry& entry, const Group& group) const {
-    return storage_.companions(states_of(group), entry.layout, entry.extent);
+    return storage_.companions(group.states(), entry.layout, entry.extent);
 }
 
 /// A state in messages, argument and path: an entry of one argument, or of the function's argument for this state.
@@ -233,7 +233,7 @@ void Plan::refresh(const std::vector<size_t>& groups, const py::function& provid
     std::vector<bool> others;
     for (const size_t index : groups) {
         fresh.push_back(read_group(options_.at(index).method, groups_[index]));
-        others.push_back(states_of(fresh.back()) != states_of(plan_.groups[index]));
+        others.push_back(fresh.back().states() != plan_.groups[index].states());
         if (!others.back()) continue;
         for (size_t i = options_[index].first; i < end_of(index); ++i) {
             const Entry& entry = entries_[i];

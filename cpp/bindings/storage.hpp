@@ -7,7 +7,7 @@
 
 #include "arrays.hpp"
 #include "kernel/cargo.hpp"
-#include "methods/update.hpp"
+#include "methods/state.hpp"
 
 namespace fusedstep::bindings {
 

@@ -19,12 +19,8 @@ RULE void sweep(const Rule& rule, Real sign, Real decay, int64_t count, Real* RE
                 State* RESTRICT... state) {
     BY_FOUR INDEPENDENT
     for (int64_t i = 0; i < count; ++i) {
-        Real p = param[i];
-        Real g = sign * grad[i];
-        if constexpr (coupled)
-            g = g + decay * p;
-        else
-            p = decay * p;
+        Real p = param[i], g = grad[i];
+        approach<coupled>(p, g, sign, decay);
         rule(p, g, state[i]...);
         param[i] = p;
     }

@@ -9,9 +9,7 @@
 namespace fusedstep::cuda {
 namespace {
 
-int rule_at(const Group& group, int64_t step) {
-    return std::visit([&](const auto& method) { return method.at({step, group.lr, 1}); }, group.method).rule;
-}
+int rule_at(const Group& group, int64_t step) { return group.at(step, 1).rule; }
 
 bool begins_at_four(const void* data, int64_t size) {
     return reinterpret_cast<uintptr_t>(data) % size_t(4 * size) == 0;

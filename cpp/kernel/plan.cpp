@@ -1,6 +1,7 @@
 #include "plan.hpp"
 
 namespace fusedstep {
+
 const Plan::Prepared& Plan::prepared(const Tensor& tensor) {
     const int64_t step = tensor.step + 1;
     const double carry = tensor.carry ? *tensor.carry : 1;
@@ -8,8 +9,7 @@ const Plan::Prepared& Plan::prepared(const Tensor& tensor) {
     for (auto entry = updates_.rbegin(); entry != updates_.rend(); ++entry)
         if (entry->group == tensor.group && entry->step == step && entry->carry == carry) return *entry;
     const Group& group = groups[tensor.group];
-    const Update update =
-        std::visit([&](const auto& method) { return method.at({step, group.lr, carry}); }, group.method);
+    const Update update = group.at(step, carry);
     updates_.push_back({tensor.group, step, carry, update, group.decay.at(group.lr, update.moves)});
     return updates_.back();
 }
@@ -17,20 +17,16 @@ const Plan::Prepared& Plan::prepared(const Tensor& tensor) {
 std::span<const Work> Plan::prepare() {
     updates_.clear();
     moved_.clear();
-    update_of_.clear();
     work_.clear();
     cargo_.clear();
-    for (size_t i = 0; i < tensors.size(); ++i) {
-        if (!tensors[i].buffers.grad) continue;
-        moved_.push_back(int(i));
-        update_of_.push_back(int(&prepared(tensors[i]) - updates_.data()));
-    }
+    // Work points into these.
+    updates_.reserve(tensors.size());
+    cargo_.reserve(tensors.size());
     const bool all_carry = stages.touch() || stages.measure();
-    cargo_.reserve(moved_.size());
-    // Only now are the addresses of the updates final.
-    for (size_t i = 0; i < moved_.size(); ++i) {
-        const Tensor& tensor = tensors[moved_[i]];
-        const Prepared& entry = updates_[update_of_[i]];
+    for (Tensor& tensor : tensors) {
+        if (!tensor.buffers.grad) continue;
+        const Prepared& entry = prepared(tensor);
+        moved_.emplace_back(&tensor, &entry);
         if (tensor.size == 0) continue;
         Work work{&entry.update, entry.border, tensor.type, tensor.size, tensor.extent.offset, tensor.buffers, {}};
         if (all_carry || !tensor.cargo.bare(tensor.type))
@@ -78,11 +74,9 @@ bool Plan::settle(std::span<const double> squares) {
 }
 
 void Plan::advance() {
-    for (size_t i = 0; i < moved_.size(); ++i) {
-        Tensor& tensor = tensors[moved_[i]];
-        const Prepared& entry = updates_[update_of_[i]];
-        tensor.step = entry.step;
-        if (tensor.carry) *tensor.carry = entry.update.carry;
+    for (const auto& [tensor, entry] : moved_) {
+        tensor->step = entry->step;
+        if (tensor->carry) *tensor->carry = entry->update.carry;
     }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "../methods/registry.hpp"
@@ -15,6 +16,13 @@ struct Group {
     Method method;
     Decay decay;
     double lr = 0;
+
+    Update at(int64_t step, double carry) const {
+        return std::visit([&](const auto& own) { return own.at({step, lr, carry}); }, method);
+    }
+    States states() const {
+        return std::visit([](const auto& own) { return own.states(); }, method);
+    }
 };
 
 /// A parameter with its state.
@@ -72,7 +80,7 @@ private:
     const Prepared& prepared(const Tensor& tensor);
 
     std::vector<Prepared> updates_;
-    std::vector<int> moved_, update_of_;
+    std::vector<std::pair<Tensor*, const Prepared*>> moved_;
     std::vector<Work> work_;
     std::vector<Cargo> cargo_;
 };

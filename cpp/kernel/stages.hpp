@@ -15,7 +15,7 @@ struct Maybe {
     bool given = false;
 
     Maybe() = default;
-    Maybe(double value) : value(value), given(true) {}
+    Maybe(double number) : value(number), given(true) {}
     ANYWHERE explicit operator bool() const { return given; }
     ANYWHERE double operator*() const { return value; }
 };
@@ -72,14 +72,14 @@ struct Stages {
     }
 
     /// f of g ← f·g, for gradients of this norm. A NaN stays.
-    ANYWHERE double factor(Maybe most, double norm) const {
+    ANYWHERE double factor(Maybe most, double size) const {
         if (!most) return 1 / grad_scale;
-        const double clip = *most / (norm + clip_eps);
+        const double clip = *most / (size + clip_eps);
         return (clip > 1 ? 1 : clip) / grad_scale;
     }
 };
 
-/// What became of them.
+/// What became of a step.
 struct Outcome {
     double norm = std::numeric_limits<double>::quiet_NaN();  ///< NaN where nobody asked for it
     double factor = 1;                                       ///< the smallest of the tensors'

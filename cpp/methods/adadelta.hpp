@@ -1,13 +1,14 @@
 // Adadelta: see rules/adadelta.hpp
 #pragma once
 
+#include "state.hpp"
 #include "update.hpp"
 
 namespace fusedstep::method {
 
 struct Adadelta {
     static constexpr const char* name = "Adadelta";
-    double rho = 0.9, eps = 1e-6;
+    double rho = 0, eps = 0;
 
     template <class Reader>
     void read(Reader& option) {

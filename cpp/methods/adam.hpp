@@ -1,5 +1,6 @@
-// Adam (Kingma & Ba 2015, arXiv:1412.6980), AMSGrad (Reddi et al. 2018), AdamW (Loshchilov & Hutter 2019: Adam whose
-// decay is decoupled). `variance_warmup`: for so many steps v is gathered alone (Adam-2k of Liu et al. 2020).
+// Adam (Kingma & Ba 2015, arXiv:1412.6980), AMSGrad (Reddi et al. 2018); AdamW (Loshchilov & Hutter 2019) is Adam in a
+// group whose decay is decoupled. `variance_warmup`: for so many steps v is gathered alone (Adam-2k of Liu et al.
+// 2020).
 #pragma once
 
 #include "parts.hpp"
@@ -48,10 +49,6 @@ struct Adam {
         const Momentum<double> momentum{beta1.beta(), beta1.rest(), step};
         return amsgrad ? Update::of(momentum, peak) : Update::of(momentum, moment);
     }
-};
-
-struct AdamW : Adam {
-    static constexpr const char* name = "AdamW";
 };
 
 }  // namespace fusedstep::method

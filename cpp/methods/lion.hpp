@@ -1,13 +1,14 @@
 // Lion: see rules/lion.hpp
 #pragma once
 
+#include "state.hpp"
 #include "update.hpp"
 
 namespace fusedstep::method {
 
 struct Lion {
     static constexpr const char* name = "Lion";
-    double beta1 = 0.9, beta2 = 0.99;
+    double beta1 = 0, beta2 = 0;
 
     template <class Reader>
     void read(Reader& option) {

@@ -10,17 +10,17 @@ namespace fusedstep::method {
 struct NAdam {
     static constexpr const char* name = "NAdam";
     Power beta1, beta2;
-    Power fading = by(4e-3);  ///< of the momentum's schedule
+    Power fading = by(0);  ///< of the momentum's schedule
+    Epsilon epsilon;
 
     /// 0.96^ψ, for ψ = momentum_decay
     static Power by(double momentum_decay) { return std::pow(0.96, momentum_decay); }
-    Epsilon epsilon;
 
     template <class Reader>
     void read(Reader& option) {
         option("betas", beta1, beta2);
         option("eps", epsilon.eps);
-        double momentum_decay = 4e-3;
+        double momentum_decay = 0;
         option("momentum_decay", momentum_decay);
         fading = by(momentum_decay);
     }

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "power.hpp"
+#include "state.hpp"
 #include "update.hpp"
 
 namespace fusedstep {
@@ -90,7 +91,7 @@ struct Accumulator {
 struct Recent {
     enum Reduce { sum, mean };
 
-    int64_t window = 10;
+    int64_t window = 1;
     Reduce reduce = sum;
 
     template <class Reader>

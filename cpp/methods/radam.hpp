@@ -10,7 +10,7 @@ struct RAdam {
 
     static constexpr const char* name = "RAdam";
     Power beta1, beta2;
-    double rectify_above = 5;
+    double rectify_above = 4;
     int64_t rectify_after = -1;  ///< a step number; negative: ρ_t decides
     Below below = sgd;
     Epsilon epsilon;

@@ -19,8 +19,8 @@
 namespace fusedstep {
 
 using Method = std::variant<method::SGD, method::Adagrad, method::WindowedAdagrad, method::RMSprop, method::Adadelta,
-                            method::Adam, method::AdamW, method::RAdam, method::NAdam, method::Adamax, method::Lion,
-                            method::AdaBelief, method::Yogi, method::Adaptive>;
+                            method::Adam, method::RAdam, method::NAdam, method::Adamax, method::Lion, method::AdaBelief,
+                            method::Yogi, method::Adaptive>;
 
 /// A method changes its rule at most once, and not after this step.
 constexpr int64_t late_step = int64_t(1) << 40;

@@ -9,7 +9,7 @@ struct RMSprop {
     enum Rate { outside, inside };
 
     static constexpr const char* name = "RMSprop";
-    double alpha = 0.99, momentum = 0;
+    double alpha = 0, momentum = 0;
     bool centered = false;
     Rate momentum_lr = outside;
     Epsilon epsilon;

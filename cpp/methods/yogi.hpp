@@ -8,7 +8,7 @@ namespace fusedstep::method {
 struct Yogi {
     static constexpr const char* name = "Yogi";
     Power beta1, beta2;
-    double initial = 1e-6;
+    double initial = 0;
     Epsilon epsilon;
 
     template <class Reader>

@@ -2,6 +2,8 @@
 // does not.
 #pragma once
 
+#include <type_traits>
+
 #include "adabelief.hpp"
 #include "adadelta.hpp"
 #include "adaptive.hpp"
@@ -26,24 +28,12 @@ struct List {
 
     /// The place of a rule in the list; a rule that is not in it does not compile.
     template <class Wanted>
-    static constexpr int index() {
-        static_assert((... || Same<Wanted, Rule>::value), "this rule is not in the list");
-        int place = 0;
-        (void)(... || (Same<Wanted, Rule>::value || (++place, false)));
-        return place;
-    }
-    template <class Wanted>
-    static constexpr int place = index<Wanted>();
-
-private:
-    template <class A, class B>
-    struct Same {
-        static constexpr bool value = false;
-    };
-    template <class A>
-    struct Same<A, A> {
-        static constexpr bool value = true;
-    };
+    static constexpr int place = [] {
+        static_assert((... || std::is_same_v<Wanted, Rule>), "this rule is not in the list");
+        int before = 0;
+        (void)(... || (std::is_same_v<Wanted, Rule> || (++before, false)));
+        return before;
+    }();
 };
 
 template <class... Psi>

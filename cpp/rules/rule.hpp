@@ -65,6 +65,16 @@ RULE Real sign(Real x) {
     return x > 0 ? Real(1) : x < 0 ? Real(-1) : x;
 }
 
+/// What stands before every rule: g ← sign·g, then g ← g + decay·θ where the decay is coupled, otherwise θ ← decay·θ.
+template <bool coupled, class Real>
+RULE void approach(Real& param, Real& grad, Real sign, Real decay) {
+    grad = sign * grad;
+    if constexpr (coupled)
+        grad = grad + decay * param;
+    else
+        param = decay * param;
+}
+
 /// The same rule, its parts and their numbers, with another type of number.
 template <class Rule, class Real>
 struct Rebind;

@@ -215,7 +215,7 @@ void thresholds() {
     method::RAdam radam;
     radam.beta1 = Power(0.9);
     radam.beta2 = Power(0.999);
-    const int rectified = Rules::index<Adaptive<Momentum<double>, Moment<double>>>();
+    const int rectified = Rules::place<Adaptive<Momentum<double>, Moment<double>>>;
     radam.rectify_above = radam.rho_at(7);
     CHECK(radam.at({7, 1, 1}).rule != rectified && radam.at({8, 1, 1}).rule == rectified);
     radam.rectify_after = 9;
