@@ -30,17 +30,16 @@ ROOMS = {
 
 
 def test_every_method_is_in_every_list():
-    names = set(_core.methods())
-    assert names == set(methods.__all__)
-    assert names == set(formulas.FORMULAS)
-    assert names == {name for name in methods.__all__ if hasattr(fs.reference, name)}
+    names = set(methods.__all__)
+    assert {getattr(fs, name)._method for name in names} == set(_core.methods()) == set(formulas.FORMULAS)
+    assert names == {name for name in names if hasattr(fs.reference, name)}
     assert len(functional.__all__) == len(names)
 
 
 def test_every_state_is_named():
     for name in methods.__all__:
         cls = getattr(fs, name)
-        assert set(_core.states(name, cls._preset("torch"))) <= set(cls.state_names), name
+        assert set(_core.states(cls._method, cls._preset("torch"))) <= set(cls.state_names), name
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -61,6 +60,86 @@ def test_one_version():
 
 def test_stubs_are_current():
     subprocess.run([sys.executable, ROOT / ".ci" / "stubs", "--check"], check=True)
+
+
+#: What works: type checkers say nothing.
+RIGHT = [
+    "fs.Adam(w, lr=np.float32(0.1), betas=[0.9, 0.99], eps=Fraction(1, 8), amsgrad=np.True_, seed=np.int64(1))",
+    "fs.Adam([w], np.int64(1), betas=np.array([0.9, 0.99]), variance_warmup=np.uint8(2), max_lr=np.float64(1))",
+    "fs.Adam(w, lr=lambda step: np.float32(0.1) / (step + 1), weight_average=np.float32(0.5)).step(g)",
+    "fs.RAdam(w, rectify_after=np.int64(3), decoupled_weight_decay=True).step(g)",
+    "fs.SGD(w, lr=0.1).step(g, grad_scale=np.float32(2), max_norm=1, norm=np.float64(3), clip_value=np.int64(1))",
+    "fs.SGD(w, lr=0.1).step(g, max_norm_per_tensor=None, on_nonfinite='skip', copy_to=g.copy(), zero_grad=np.True_)",
+    "fs.SGD([w], lr=0.1).step([g], copy_to=[None])",
+    "fs.SGD([w], lr=0.1).step([None])",
+    "fs.SGD(w, lr=0.1).step(None)",
+    "fs.SGD(w, lr=0.1).bind(g, max_norm=1.0).step()",
+    "fs.reference.Adam(w, lr=0.1).bind(g, max_norm=1.0).step()",
+    "fs.reference.stats(g)['0'].l2 + 1",
+    "fs.functional.sgd_(w, g, step=np.int64(1), lr=np.float32(0.1), seed=np.int64(1), rounding='stochastic')",
+    "fs.functional.adam_(w, None, m, v, step=1, lr=1, betas=[0.9, 0.99], convention='keras')",
+    "fs.functional.adam_([w], [None], [m], [v], step=1, lr=1, decoupled_weight_decay=True)",
+    "fs.set_num_threads(np.int64(fs.get_num_threads())) + 1",
+]
+#: What does not, and what mypy calls it.
+WRONG = {
+    "fs.Adam(w, lrr=0.1)": "call-arg",
+    "fs.Adam(w, lr='0.1')": "arg-type",
+    "fs.Adam(w, lr=lambda step: str(step)).step(g)": "return-value",
+    "fs.Adam(w, betas=0.9)": "arg-type",
+    "fs.Adam(w, betas=('0.9', '0.99'))": "arg-type",
+    "fs.Adam(w, seed=1.0)": "arg-type",
+    "fs.Adam(w, amsgrad='yes')": "arg-type",
+    "fs.Adam(w, decay='decopled')": "arg-type",
+    "fs.Adam(w, rounding=None)": "arg-type",
+    "fs.Adam(w).step(g, maxnorm=1.0)": "call-arg",
+    "fs.Adam(w).step(g, max_norm='a')": "arg-type",
+    "fs.Adam(w).step(g, grad_scale=None)": "arg-type",
+    "fs.Adam(w).step(g, on_nonfinite='skipped')": "arg-type",
+    "fs.Adam(w).step(g, 1.0)": "call-arg",
+    "fs.AdamW(w).step(1.0)": "arg-type",
+    "fs.AdamW(w).bind(g, maxnorm=1.0)": "call-arg",
+    "fs.AdamW(w).bind(g, max_norm=[])": "arg-type",
+    "fs.AdamW(w).bind(g).stepp()": "attr-defined",
+    "fs.AdamW(w).bind(g).step(g)": "call-arg",
+    "fs.reference.Adam(w, lrr=0.1)": "call-arg",
+    "fs.reference.Adam(w).step(g, maxnorm=1.0)": "call-arg",
+    "fs.reference.statistics(g)": "attr-defined",
+    "fs.functional.sgd_(w, g, step='1', lr=0.1)": "arg-type",
+    "fs.functional.sgd_(w, g, step=1, lr='0.1')": "arg-type",
+    "fs.functional.sgd_(w, g, step=1, lr=0.1, rounding='kahan')": "arg-type",
+    "fs.functional.sgd_(w, g, step=1, lr=0.1, convention='touch')": "arg-type",
+    "fs.functional.sgd_(w, 'g', step=1, lr=0.1)": "arg-type",
+    "fs.set_num_threads('2')": "arg-type",
+}
+CALLS = """
+from fractions import Fraction
+import numpy as np
+import fusedstep as fs
+w, g, m, v = (np.full(3, 0.5) for _ in range(4))
+"""
+
+
+@pytest.mark.parametrize("call", RIGHT)
+def test_right_calls_run(call):
+    exec(f"{CALLS}{call}", {})
+
+
+@pytest.mark.parametrize("call", WRONG)
+def test_wrong_calls_are_refused(call):
+    with pytest.raises((TypeError, ValueError, AttributeError)):
+        exec(f"{CALLS}{call}", {})
+
+
+def test_stubs_tell_right_calls_from_wrong_ones(tmp_path):
+    if not shutil.which("mypy"):
+        pytest.skip("mypy is not installed")
+    path = tmp_path / "calls.py"
+    path.write_text(CALLS + "\n".join([*RIGHT, *WRONG]))
+    done = subprocess.run(["mypy", path], cwd=ROOT, capture_output=True, text=True)
+    lines = path.read_text().splitlines()
+    found = re.findall(r"calls\.py:(\d+): error: .+ \[([\w-]+)\]$", done.stdout, re.MULTILINE)
+    assert {lines[int(number) - 1]: code for number, code in found} == WRONG, done.stdout + done.stderr
 
 
 def test_files_are_short_and_finished():

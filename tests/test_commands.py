@@ -1,8 +1,10 @@
-"""The command line does what its help says, and ends with the right status: 1 bits differ, 2 a mistake, 130 Ctrl-C."""
+"""The command line does what its help says, and ends with the right status: 1 bits differ, 2 a mistake, 130 Ctrl-C,
+141 nobody reads."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -99,6 +101,23 @@ def test_interrupt_ends_cleanly():
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows calls that another error")
+@pytest.mark.parametrize(("word", "unbuffered"), [("info", ""), ("--version", ""), ("info", "1")])
+def test_reader_that_is_gone_ends_cleanly(word, unbuffered):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "fusedstep", word],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 # info

@@ -240,6 +240,72 @@ def in_paper(optimizer, options):
     return optimizer(start(), ((1 if step < CHANGE else FALL, g) for step, g in enumerate(gradients())), **options)
 
 
+# The libraries in plain NumPy, where their algebra is not torch's: nothing has to be installed for these.
+
+
+def moments(grads):
+    """m and v beside each learning rate, and what m̂ and v̂ divide them by."""
+    m, v = 0, 0
+    for t, (fall, g) in enumerate(grads, 1):
+        m = 0.9 * m + 0.1 * g
+        v = 0.999 * v + 0.001 * g**2
+        yield fall, m, v, 1 - 0.9**t, 1 - 0.999**t
+
+
+def keras_adam(theta, grads, lr=1e-3, eps=1e-7):
+    for fall, m, v, of_m, of_v in moments(grads):
+        theta = theta - lr * fall * np.sqrt(of_v) / of_m * m / (np.sqrt(v) + eps)
+        yield theta
+
+
+def keras_adamax(theta, grads, lr=1e-3, eps=1e-7):
+    m, u = 0, 0
+    for t, (fall, g) in enumerate(grads, 1):
+        m = 0.9 * m + 0.1 * g
+        u = np.maximum(0.999 * u, np.abs(g))
+        theta = theta - lr * fall / (1 - 0.9**t) * m / (u + eps)
+        yield theta
+
+
+def keras_rmsprop(theta, grads, lr=1e-3, eps=1e-7, momentum=0.0):
+    r, b = 0, 0
+    for fall, g in grads:
+        r = 0.9 * r + 0.1 * g**2
+        b = momentum * b + lr * fall * g / np.sqrt(r + eps)
+        theta = theta - b
+        yield theta
+
+
+def sklearn_sgd(theta, grads, lr=1e-3, momentum=0.9):
+    v = 0
+    for fall, g in grads:
+        v = momentum * v - lr * fall * g
+        theta = theta + momentum * v - lr * fall * g
+        yield theta
+
+
+def optax_adagrad(theta, grads, lr, eps=1e-7, initial_accumulator_value=0.1):
+    G = initial_accumulator_value
+    for fall, g in grads:
+        G = G + g**2
+        theta = theta - lr * fall * np.divide(g, np.sqrt(G + eps), out=np.zeros(SIZE), where=G > 0)
+        yield theta
+
+
+def optax_adam(theta, grads, lr, eps=1e-8, eps_root=0.0):
+    for fall, m, v, of_m, of_v in moments(grads):
+        theta = theta - lr * fall * (m / of_m) / (np.sqrt(v / of_v + eps_root) + eps)
+        yield theta
+
+
+def optax_amsgrad(theta, grads, lr, eps=1e-8, eps_root=0.0):
+    largest = 0
+    for fall, m, v, of_m, of_v in moments(grads):
+        largest = np.maximum(largest, v / of_v)
+        theta = theta - lr * fall * (m / of_m) / (np.sqrt(largest + eps_root) + eps)
+        yield theta
+
+
 #: library -> the module with its optimizers, and how they step
 LIBRARIES = {
     "keras": ("keras.optimizers", in_keras),
@@ -306,9 +372,9 @@ def path(name, step=lambda optimizer, grad: optimizer.step(grad), **options):
     return np.array(values)
 
 
-def assert_same_path(actual, expected):
+def assert_same_path(actual, expected, tolerance=TOLERANCE):
     error = np.abs(actual - expected).max(axis=0) / np.abs(expected).max(axis=0)
-    assert error.max() <= TOLERANCE
+    assert error.max() <= tolerance
 
 
 @pytest.mark.parametrize("index", range(len(CASES)), ids=IDS)
@@ -316,6 +382,26 @@ def test_path_is_theirs(libraries, index):
     library, name, told, _, both = CASES[index]
     paths, _ = of_library(libraries, library)
     assert_same_path(path(name, convention=library, **told, **both), paths[index])
+
+
+#: As in ROWS.
+ALGEBRA = [
+    ("keras", "Adam", {}, keras_adam, {}),
+    ("keras", "Adamax", {}, keras_adamax, {}),
+    ("keras", "RMSprop", {}, keras_rmsprop, {"momentum": 0.9}),
+    ("sklearn", "SGD", {}, sklearn_sgd, {}),
+    ("optax", "Adagrad", {}, optax_adagrad, {"lr": 0.05}),
+    ("optax", "Adagrad", {}, optax_adagrad, {"lr": 0.05, "initial_accumulator_value": 0.0, "eps": 0.0}),
+    ("optax", "Adam", {}, optax_adam, ROOT),
+    ("optax", "Adam", {"amsgrad": True}, optax_amsgrad, ROOT),
+]
+
+
+@pytest.mark.parametrize(("library", "name", "told", "formula", "both"), ALGEBRA)
+def test_algebra_is_theirs(library, name, told, formula, both):
+    """As the libraries publish it, which need not be here. Where η stands shows when it falls."""
+    expected = np.array(list(in_paper(formula, both)))
+    assert_same_path(path(name, convention=library, **told, **both), expected, 1e-12)
 
 
 BROKEN = {
@@ -383,6 +469,67 @@ def test_every_preset_is_compared():
     assert list(ROWS) == ["keras", "sklearn", "optax", "paper"]
 
 
+#: All that each convention changes of torch's defaults: the table of conventions, with the numbers of the libraries.
+TABLE = {
+    "paper": {
+        "SGD": {"lr": 1e-2, "buffer": "lr_inside"},
+        "Adagrad": {"eps": 1e-8, "eps_place": "inside"},
+        "WindowedAdagrad": {"eps": 1e-8, "eps_place": "inside"},
+        "RMSprop": {"lr": 1e-4, "alpha": 0.9, "eps_place": "inside"},
+        "Adadelta": {"rho": 0.95},
+        "Adam": {},
+        "AdamW": {},
+        "RAdam": {"rectify_above": 4.0},
+    },
+    "keras": {
+        "SGD": {"lr": 1e-2, "buffer": "lr_inside", "decay": "decoupled"},
+        "Adagrad": {
+            "lr": 1e-3,
+            "initial_accumulator_value": 0.1,
+            "eps": 1e-7,
+            "eps_place": "inside",
+            "decay": "decoupled",
+        },
+        "RMSprop": {
+            "lr": 1e-3,
+            "alpha": 0.9,
+            "eps": 1e-7,
+            "eps_place": "inside",
+            "momentum_lr": "inside",
+            "decay": "decoupled",
+        },
+        "Adadelta": {"lr": 1e-3, "rho": 0.95, "eps": 1e-7, "decay": "decoupled"},
+        "Adam": {"eps": 1e-7, "eps_place": "hat", "decay": "decoupled"},
+        "AdamW": {"eps": 1e-7, "eps_place": "hat", "weight_decay": 4e-3},
+        "NAdam": {"lr": 1e-3, "eps": 1e-7, "momentum_decay": 1.0, "decay": "decoupled"},
+        "Adamax": {"lr": 1e-3, "eps": 1e-7, "eps_place": "outside", "decay": "decoupled"},
+        "Lion": {"lr": 1e-3},
+    },
+    "sklearn": {
+        "SGD": {"momentum": 0.9, "nesterov": True, "buffer": "lr_inside"},
+        "Adam": {"eps_place": "hat"},
+    },
+    "optax": {
+        "SGD": {},
+        "Adagrad": {"initial_accumulator_value": 0.1, "eps": 1e-7, "eps_place": "inside", "zero_at_zero": True},
+        "RMSprop": {"alpha": 0.9, "eps_place": "inside", "momentum_lr": "inside"},
+        "Adadelta": {},
+        "Adam": {"amsgrad_order": "v_hat"},
+        "AdamW": {"amsgrad_order": "v_hat", "weight_decay": 1e-4},
+        "RAdam": {"eps_place": "outside"},
+    },
+}
+
+
+def test_presets_are_those_of_the_table():
+    changed = {}
+    for cls, convention in PRESETS:
+        torchs, theirs = (cls(start(), convention=which).param_groups[0] for which in ("torch", convention))
+        differing = {key: value for key, value in theirs.items() if value != torchs[key]}
+        changed.setdefault(convention, {})[cls.__name__] = differing
+    assert changed == TABLE
+
+
 @pytest.mark.parametrize("convention", [*CONVENTIONS, "caffe"])
 @pytest.mark.parametrize("cls", CLASSES)
 def test_method_that_a_convention_lacks(cls, convention):
@@ -393,7 +540,7 @@ def test_method_that_a_convention_lacks(cls, convention):
     with pytest.raises(ValueError) as error:
         cls(start(), convention=convention)
     assert str(error.value) == (
-        f"{cls.__name__}: convention must be one that has this method, {known}, got {convention!r}"
+        f"{cls.__name__}: convention must be one with a preset for this method, {known}, got {convention!r}"
     )
 
 

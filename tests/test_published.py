@@ -752,6 +752,7 @@ MATTERS = {
     "lr": [({}, [0.05, 0.06])],
     "weight_decay": [({"decay": decay}, [0.0, 0.1, 0.3]) for decay in ALL_DECAYS],
     "decay": [({**DECAY, "max_lr": 0.5}, ALL_DECAYS)],
+    "decoupled_weight_decay": [({"weight_decay": 0.1}, [False, True])],
     "max_lr": [({**DECAY, "decay": "fully_decoupled"}, [None, 0.5, 0.9])],
     "maximize": [({}, [False, True]), (DECAY, [False, True])],
     "momentum": [({}, [0.0, 0.5, 0.9])],
@@ -864,7 +865,7 @@ def test_every_hyper_parameter_matters(name, option, package):
 @pytest.mark.parametrize(("name", "option"), HYPER)
 def test_every_choice_is_among_those_that_matter(name, option):
     rows = OWN.get(name, {}).get(option) or MATTERS[option]
-    choices = getattr(getattr(fs, name)._options[option], "names", ())
+    choices = getattr(getattr(fs, name)._keywords()[option], "names", ())
     assert set(choices) <= {value for _, values in rows for value in values}
     assert all(len(values) > 1 for _, values in rows)
 

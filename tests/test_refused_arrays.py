@@ -37,6 +37,12 @@ def torch_sparse(torch, a):
     return torch.from_numpy(a).to_sparse()
 
 
+def like_jax(a):
+    """What NumPy would take by DLPack, from a module of JAX's name."""
+    members = {"__dlpack__": lambda self, **request: a.__dlpack__(**request), "__dlpack_device__": lambda self: (1, 0)}
+    return type("ArrayImpl", (), {"__module__": "jaxlib._jax", **members})()
+
+
 SWAPPED = np.dtype(np.float32).newbyteorder("S")
 LONG = np.dtype(np.longdouble)
 
@@ -54,6 +60,7 @@ NO_ARRAYS = [
     ("array.array", lambda a: array.array("f", a.ravel()), TypeError, "be a numpy.ndarray", "array.array"),
     ("type", lambda a: np.ndarray, TypeError, "be a numpy.ndarray", "type"),
     ("JAX", from_library("jax.numpy", lambda jnp, a: jnp.array(a)), TypeError, "be a numpy.ndarray", "numpy.array(x)"),
+    ("JAX by name", like_jax, TypeError, "be a numpy.ndarray", "numpy.array(x) is a copy"),
     ("torch, int", from_library("torch", lambda torch, a: torch.from_numpy(a).int()), TypeError, "float32", "int32"),
     ("torch, bool", from_library("torch", lambda torch, a: torch.from_numpy(a).bool()), TypeError, "float32", "bool"),
     ("torch, sparse", from_library("torch", torch_sparse), TypeError, "its library can describe", "torch.strided"),

@@ -177,10 +177,11 @@ def test_load_counters(calls):
     asked = []
     opt = fs.SGD(np.ones(3), lr=lambda step: asked.append(step) or 0.5)
     saved = opt.state_dict()
-    saved["calls"], saved["state"]["0"]["step"] = calls, calls + 1
+    saved["calls"], saved["state"]["0"]["step"], saved["skipped"] = calls, calls + 1, calls + 2
     opt.load_state_dict(saved)
     opt.step(np.ones(3))
     assert asked == [calls]
+    assert opt.skipped == calls + 2
     assert opt.state["0"]["step"] == calls + 2
     assert opt.state_dict()["calls"] == calls + 1
 
@@ -323,7 +324,7 @@ def test_state_is_plain_data():
     arrays = {f"{name}.{key}": v for name, entry in saved["state"].items() for key, v in entry.items() if key != "step"}
     assert all(array.dtype.kind == "f" for array in arrays.values())
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)
+    np.savez(file, **arrays)
     file.seek(0)
     for name, entry in saved["state"].items():
         saved["state"][name] = {"step": entry["step"]}
@@ -793,11 +794,12 @@ def test_codes_of_another_order_are_refused(layout, order):
         _, from_there = coded(other)
         from_there.step({"w": laid_out(grads, other)})
         saved, before = from_there.state_dict(), frozen(opt.state_dict())
-        if saved["orders"] == opt.state_dict()["orders"]:
-            opt.load_state_dict(saved | json.loads(json.dumps({"orders": saved["orders"]})))
+        if saved["layouts"] == opt.state_dict()["layouts"]:
+            opt.load_state_dict(saved | json.loads(json.dumps({"layouts": saved["layouts"]})))
             assert frozen(opt.state_dict()) == frozen(saved)
             continue
-        with pytest.raises(ValueError, match=re.escape(f"Adam: state_dict['orders']['w'] must be {order}, the axes")):
+        fact = re.escape(f"Adam: state_dict['layouts']['w']['order'] must be {order}, the axes")
+        with pytest.raises(ValueError, match=fact):
             opt.load_state_dict(saved)
         assert frozen(opt.state_dict()) == before
     plain = fs.Adam({"w": laid_out(np.ones(CODED["w"], np.float32), "permuted")})
@@ -817,11 +819,22 @@ def test_codes_whose_order_a_pickle_has_lost(protocol):
         pickle.loads(dumped)
 
 
+@pytest.mark.parametrize(("key", "other"), [("shape", np.ones(4)), ("dtype", np.ones(3, np.float32))])
+def test_parameters_without_state_are_like_those_that_were_saved(key, other):
+    opt, w = fs.SGD({"w": other}, lr=0.5), np.ones(3)
+    saved, before = fs.SGD({"w": w}, lr=0.25).state_dict(), frozen(opt.state_dict())
+    expected = {"shape": r"\[4\], got \[3\]", "dtype": "'float32', got 'float64'"}[key]
+    with pytest.raises(ValueError, match=rf"SGD: state_dict\['layouts'\]\['w'\]\['{key}'\] must be {expected}"):
+        opt.load_state_dict(saved)
+    assert frozen(opt.state_dict()) == before
+
+
 def test_an_axis_of_one_element_has_no_place():
     w = np.ones((3, 1, 4), np.float32)
-    orders = fs.Adam({"w": w}).state_dict()["orders"]
+    layouts = fs.Adam({"w": w}).state_dict()["layouts"]
     strange = np.lib.stride_tricks.as_strided(w, w.shape, (16, 4, 4))
-    assert fs.Adam({"w": strange}).state_dict()["orders"] == orders == {"w": [0, 2]}
+    assert fs.Adam({"w": strange}).state_dict()["layouts"] == layouts
+    assert layouts["w"] == {"shape": [3, 1, 4], "dtype": "float32", "order": [0, 2]}
     assert fs.Adam({"w": w}).state["w"]["exp_avg"].strides == w.strides
 
 

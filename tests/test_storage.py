@@ -405,6 +405,19 @@ def test_one_code_is_near(signed):
     assert np.unique(codes).size > 60
 
 
+@pytest.mark.parametrize("x", [0.3, 0.011, 1e-4, 3e-6, 1e-6, 1e-12])
+def test_codes_of_squares_are_unbiased(x):
+    """T16: over all random bits, the mean is the number itself; the first code's where that would sometimes be 0."""
+    every = np.arange(2**16, dtype=np.uint32).reshape(-1, 128)
+    values = np.full(every.shape, x, np.float32)
+    values[:, 0] = 1  # what the scale of each block is made for
+    codes, scales = encode(values.ravel(), False, every.ravel())
+    got = decode(codes, scales, False).astype(np.float64).reshape(every.shape)[:, 1:]
+    first = decode(np.ones(1, np.uint8), scales[:1], False)[0]
+    assert abs(got.mean() - max(np.float32(x), first)) <= np.ptp(got) * 2**-13
+    assert len(np.unique(got)) == (2 if x > first else 1)
+
+
 def test_blocks_that_are_special():
     tiny = np.full(128, 1e-31, np.float32)
     outlier = np.full(128, 1e-3, np.float32)

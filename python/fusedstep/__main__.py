@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -52,6 +53,18 @@ def read(words: Sequence[str]) -> argparse.Namespace:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status."""
+    try:
+        try:
+            return execute(words)
+        finally:
+            print(end="", flush=True)  # that nobody reads any more has to show while it can be caught
+    except BrokenPipeError:
+        # Python writes out once more at its end what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def execute(words: Sequence[str] | None) -> int:
     words = (sys.argv[1:] if words is None else words) or ["--help"]
     command = words[0]
     try:

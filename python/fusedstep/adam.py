@@ -1,4 +1,4 @@
-"""Adam, AdamW, Adamax and NAdam."""
+"""Adam and AdamW."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from .configured import COMMON
 from .optimizer import Optimizer
-from .options import betas, choice, flag, number, rate, whole
+from .options import betas, choice, flag, number, whole
 
 
 class Adam(Optimizer):
@@ -79,7 +79,6 @@ class AdamW(Adam):
     """
 
     weight_decay = number(1e-2, "λ of the weight decay")
-    _method = "AdamW"
     decay = replace(COMMON["decay"], default="decoupled")
 
     takes_decoupled_weight_decay = False
@@ -87,70 +86,4 @@ class AdamW(Adam):
         "paper": {},
         "keras": {"eps_place": "hat", "eps": 1e-7, "weight_decay": 4e-3},
         "optax": {"amsgrad_order": "v_hat", "weight_decay": 1e-4},
-    }
-
-
-class Adamax(Optimizer):
-    """Adamax: Adam with the infinity norm.
-
-    .. math::
-        m ← β_1 m + (1−β_1) g, \\quad u ← \\max(β_2 u, |g| + ε), \\quad θ ← θ − \\frac{η}{1−β_1^t} \\frac{m}{u}
-
-    With ``eps_place="outside"``: u ← max(β₂u, |g|), and m/(u + ε). State: ``exp_avg``, ``exp_inf``.
-
-    {arguments}
-
-    >>> import numpy as np, fusedstep as fs
-    >>> w = np.ones(3)
-    >>> fs.Adamax(w, lr=0.25).step(np.full(3, 2.0))
-    >>> w.round(6)
-    array([0.75, 0.75, 0.75])
-
-    Source: Kingma & Ba 2015, arXiv:1412.6980, §7.1. As torch.optim.Adamax; ``outside`` as Keras.
-    """
-
-    state_names = ("exp_avg", "exp_inf")
-
-    lr = rate(2e-3)
-    betas = betas(0.9, 0.999, "decay rates β₁ of m and β₂ of u")
-    eps = number(1e-8, "ε, keeps the step finite where u is near 0")
-    eps_place = choice("max", "outside", doc="where ε stands")
-
-    conventions: ClassVar[dict[str, dict[str, Any]]] = {
-        "keras": {"eps_place": "outside", "eps": 1e-7, "lr": 1e-3, "decay": "decoupled"},
-    }
-
-
-class NAdam(Optimizer):
-    """NAdam: Adam with Nesterov's momentum on a schedule of its own.
-
-    .. math::
-        μ_t = β_1 (1 − \\tfrac12 0.96^{tψ}), \\quad Π_t = \\prod_{i≤t} μ_i, \\quad
-        \\hat m = \\frac{μ_{t+1} m}{1 − Π_{t+1}} + \\frac{(1−μ_t) g}{1 − Π_t}
-
-        θ ← θ − η \\frac{\\hat m}{\\sqrt{\\hat v} + ε}
-
-    with m and v̂ as in Adam. State: ``exp_avg``, ``exp_avg_sq``, ``mu_product`` (Π_t, one float64).
-
-    {arguments}
-
-    >>> import numpy as np, fusedstep as fs
-    >>> w = np.ones(3)
-    >>> fs.NAdam(w, lr=0.25).step(np.full(3, 2.0))
-    >>> w.round(4)
-    array([0.7359, 0.7359, 0.7359])
-
-    Source: Dozat 2016. As torch.optim.NAdam, whose ``decoupled_weight_decay=True`` is taken too.
-    """
-
-    state_names = ("exp_avg", "exp_avg_sq", "mu_product")
-
-    lr = rate(2e-3)
-    betas = betas(0.9, 0.999)
-    eps = number(1e-8, "ε, keeps the step finite where v is near 0")
-    momentum_decay = number(4e-3, "ψ, how fast μ_t comes to β₁")
-
-    takes_decoupled_weight_decay = True
-    conventions: ClassVar[dict[str, dict[str, Any]]] = {
-        "keras": {"eps": 1e-7, "lr": 1e-3, "momentum_decay": 1.0, "decay": "decoupled"},
     }

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import memory
+from .cuda import on_host
 from .encodings import flat
 from .formulas import adaptive_rate
 from .numpy_step import numbers
@@ -44,7 +45,8 @@ class Adaptive(Displaced):
     φ is the gradient, a momentum buffer as in SGD (``heavy_ball``, ``nesterov``) or the average m̂ of Adam (``ema``).
     ψ is 1, or the D of Adagrad (``sum``), WindowedAdagrad (``window``), RMSprop and Adam (``ema``), AMSGrad
     (``ema_max``) or Adamax (``infinity``). Those methods are such pairs, with the same bits. Only the keywords of the
-    parts that are chosen are taken. State: that of the parts.
+    parts that are chosen are taken; a group with another ψ has its own default of ``eps_place``. State: that of the
+    parts.
 
     {arguments}
 
@@ -105,13 +107,23 @@ class Adaptive(Displaced):
         return None
 
     def lookahead(self) -> Any:
-        """The parameters displaced by the momentum: see `SGD.lookahead`. ψ must be ``"one"``."""
-        if self._defaults["phi"] not in ("heavy_ball", "nesterov") or self._defaults["psi"] != "one":
+        """The parameters displaced by the momentum: see `SGD.lookahead`.
+
+        Where a group has momentum its ψ must be ``"one"``, and one group must have it.
+        """
+        parts = {(group["phi"], group["psi"]) for group in self.param_groups if "momentum" in PHI[group["phi"]]}
+        if {psi for _, psi in parts} != {"one"}:
             raise TypeError(f"{self._name}: lookahead needs phi='heavy_ball' or 'nesterov' and psi='one'")
         return super().lookahead()
 
     def adaptive_rate(self) -> Any:
         """The learning rate of each coordinate in the last step, η/ψ, as new arrays in the structure of the parameters.
+
+        η is that of the last step where it is a schedule, and otherwise the number that the group has now. Parameters
+        that were never stepped have NaN. Arrays are NumPy's, also of parameters on a device, which is waited for.
+
+        Raises:
+            ValueError: there was no step.
 
         >>> import numpy as np, fusedstep as fs
         >>> opt = fs.Adaptive(np.ones(2), lr=1.0, psi="sum", eps=0.0)
@@ -119,11 +131,14 @@ class Adaptive(Displaced):
         >>> opt.adaptive_rate()
         array([0.25, 2.  ])
         """
+        self._plan.take_changes(self)
+        if self._plan.calls == 0:
+            raise ValueError(f"{self._name}: adaptive_rate needs a step, got none so far")
         rates: dict[str, np.ndarray] = {}
         for group, names in zip(self.param_groups, self._names, strict=True):
             lr = group["lr"](self._plan.calls - 1) if callable(group["lr"]) else group["lr"]
             for name in names:
                 theta, state = numbers(self, name)
-                rates[name] = memory.like(self._plan.param(name), theta.dtype)
+                rates[name] = memory.like(on_host(self._plan.param(name)), theta.dtype)
                 flat(rates[name])[...] = adaptive_rate(theta, state, self._plan.get_step(name), group, lr)
         return self._plan.structure(rates)

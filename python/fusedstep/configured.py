@@ -39,7 +39,9 @@ ONCE: dict[str, Any] = {
     "extents": None,
 }
 
-FIRST_LR = positive(1.0, "η that counts as 1 in ``fully_decoupled``; None: the group's first, wrong in a warm-up")
+FIRST_LR = positive(
+    1.0, "η that counts as 1 in ``fully_decoupled``; None: the group's when that begins, wrong in a warm-up"
+)
 
 DECOUPLED = flag(False, "torch's spelling of decay='decoupled'")
 
@@ -88,10 +90,15 @@ class Configured:
             cls.__doc__ = filled(cls.__doc__, arguments=cls._arguments())
 
     @classmethod
+    def _keywords(cls) -> dict[str, Option]:
+        """The options, and another spelling of one of them."""
+        return cls._options | ({"decoupled_weight_decay": DECOUPLED} if cls.takes_decoupled_weight_decay else {})
+
+    @classmethod
     def _parameters(cls) -> Iterator[inspect.Parameter]:
         either, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
         yield inspect.Parameter("params", either)
-        for name, option in cls._options.items():
+        for name, option in cls._keywords().items():
             yield inspect.Parameter(name, either if name == "lr" else keyword, default=option.default)
         for name, default in ONCE.items():
             yield inspect.Parameter(name, keyword, default=default)
@@ -101,7 +108,7 @@ class Configured:
         conventions = ", ".join(["``torch``", *(f"``{name}``" for name in cls.conventions)])
         return filled(
             ARGUMENTS.strip("\n").replace("{conventions}", conventions),
-            options=in_words(cls._options),
+            options=in_words(cls._keywords()),
             storage=in_words(STORAGE),
         )
 
@@ -109,7 +116,7 @@ class Configured:
     def _preset(cls, convention: str) -> dict[str, Any]:
         defaults = {name: option.default for name, option in cls._options.items()}
         names = ("torch", *cls.conventions)
-        known = Choice("torch", "", names, expected=f"one that has this method, {', '.join(map(repr, names))}")
+        known = Choice("torch", "", names, expected=f"one with a preset for this method, {', '.join(map(repr, names))}")
         known.take(cls.__name__, "convention", convention)
         return defaults | cls.conventions.get(convention, {})
 
@@ -126,7 +133,7 @@ class Configured:
             given["decay"] = "decoupled" if decoupled else "coupled"
         for name in given:
             if name not in defaults:
-                known = ", ".join(sorted({*defaults, *others}))
+                known = ", ".join(sorted({*defaults, *others, *(cls._keywords().keys() - cls._options.keys())}))
                 raise TypeError(f"{cls.__name__}: options must be among {known}, got {name!r}")
         return given
 

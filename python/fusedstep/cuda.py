@@ -128,6 +128,11 @@ def to_host(array: Any) -> np.ndarray:
     return _core.to_host(array)
 
 
+def on_host(array: Any) -> np.ndarray:
+    """NumPy's array itself, or a copy of a device's."""
+    return array if isinstance(array, np.ndarray) else to_host(array)
+
+
 def to_device(array: Any, values: np.ndarray) -> None:
     """Copy NumPy's values into a device's array of the same shape and type."""
     _core.to_device(array, values)

@@ -303,10 +303,10 @@ def second_correction(t: int, o: Options) -> float:
 
 
 def adaptive_rate(param: Array, state: State, t: int, o: Options, lr: float) -> Array:
-    """η/ψ of `Adaptive` after step t, from its state."""
+    """η/ψ of `Adaptive` after step t, from its state; NaN before the first."""
     psi = o["psi"]
     if t == 0:
-        raise ValueError("Adaptive: adaptive_rate needs a step, got none so far")
+        return np.full_like(param, np.nan)
     if psi == "one":
         return np.full_like(param, lr)
     with np.errstate(all="ignore"):
@@ -336,7 +336,6 @@ FORMULAS: dict[str, Formula] = {
     "RMSprop": rmsprop,
     "Adadelta": adadelta,
     "Adam": adam,
-    "AdamW": adam,
     "RAdam": radam,
     "NAdam": nadam,
     "Adamax": adamax,
@@ -349,7 +348,7 @@ FORMULAS: dict[str, Formula] = {
 
 def moves(method: str, t: int, o: Options) -> bool:
     """Whether the parameter moves in step t; where it stays, no decay moves it either."""
-    if method in ("Adam", "AdamW"):
+    if method == "Adam":
         return t > o["variance_warmup"]
     return method != "RAdam" or o["below"] == "sgd" or rectified(t, o)
 

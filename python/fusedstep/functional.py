@@ -21,7 +21,7 @@ import numpy as np
 from . import _core, methods, storage
 from .bfloat16 import name_of_type
 from .optimizer import SEED, Optimizer
-from .options import choice, filled, number, whole
+from .options import Whole, choice, filled, number
 
 DOC = """{name}'s update of one array or a list of arrays, in place.
 
@@ -33,7 +33,8 @@ Args:
     {states}
     step: t of this update, from 1.
     lr: learning rate η.
-    options: those of `{name}`, and ``convention``, ``seed``, ``rounding`` ("nearest" or "stochastic").
+    options: those of `{name}`, where ``fully_decoupled`` needs ``max_lr``, and ``convention``, ``seed``, ``rounding``
+        ("nearest" or "stochastic").
 
 Raises:
     TypeError, ValueError: an argument or an array that does not fit. Nothing has changed then.
@@ -62,7 +63,10 @@ SHAPES = {
 #: The keywords that are no options of the method.
 ONCE: dict[str, Any] = {"convention": "torch", "seed": 0, "rounding": "nearest"}
 
-STEP = whole(1, 1, "t of this update")
+#: Options that only a new state is made with.
+STARTS = ("initial_accumulator_value",)
+
+STEP = Whole(1, "t of this update", expected="an integer in [1, 2**63)", annotation="int", low=1)
 LR = number(0.0, "learning rate η")
 ROUNDING = choice("nearest", "stochastic", doc="how parameters of float16 and bfloat16 are rounded")
 
@@ -83,8 +87,8 @@ def signature_of(cls: type[Optimizer]) -> inspect.Signature:
     ]
     options = [
         inspect.Parameter(name, keyword, default=option.default)
-        for name, option in cls._options.items()
-        if name != "lr"
+        for name, option in cls._keywords().items()
+        if name not in ("lr", *STARTS)
     ]
     return inspect.Signature(
         [
@@ -118,7 +122,7 @@ def function_of(method: type[Optimizer]) -> Callable[..., None]:
         if len(given) < len(args) + len(kwargs) or not needed <= given.keys() <= parameters.keys():
             explain(name, signature, args, kwargs)
         states = {state: given.pop(state, None) for state in cls.state_names}
-        run(cls, states, **given)
+        run(cls, states, **(ONCE | given))
 
     update.__name__ = update.__qualname__ = name
     update.__module__ = __name__
@@ -146,16 +150,18 @@ def run(
     grad: Any,
     step: int,
     lr: float,
-    convention: str = "torch",
-    seed: int = 0,
-    rounding: str = "nearest",
+    convention: str,
+    seed: int,
+    rounding: str,
     **given: Any,
 ) -> None:
     """One step of a plan that lives for this call."""
     function = cls.__name__
     step = STEP.take(function, "step", step)
     given["lr"] = LR.take(function, "lr", lr)
-    options = cls._complete(cls._resolve(given, cls._preset(convention)))
+    options = cls._resolve(given, cls._preset(convention))
+    if options["decay"] == "fully_decoupled" and options["max_lr"] is None:
+        raise ValueError(f"{function}: max_lr must be given with decay='fully_decoupled', got None")
     needed = set(_core.states(cls._method, options))
     for name, arrays in states.items():
         if (arrays is None) == (name in needed):

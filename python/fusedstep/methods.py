@@ -1,12 +1,15 @@
 """The one list of the classes; a new method joins here."""
 
 from .adabelief import AdaBelief
+from .adadelta import Adadelta
 from .adagrad import Adagrad, WindowedAdagrad
-from .adam import Adam, Adamax, AdamW, NAdam
+from .adam import Adam, AdamW
+from .adamax import Adamax
 from .adaptive import Adaptive
 from .lion import Lion
+from .nadam import NAdam
 from .radam import RAdam
-from .rmsprop import Adadelta, RMSprop
+from .rmsprop import RMSprop
 from .sgd import SGD
 from .yogi import Yogi
 

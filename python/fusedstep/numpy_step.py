@@ -1,4 +1,4 @@
-"""A step with all its stages, in NumPy: the order of api.md, tensor by tensor."""
+"""A step with all its stages, in NumPy, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import stages as all_stages
+from .cuda import on_host
 from .encodings import Draw, decode, encode, flat, narrow, planes, widen
 from .formulas import apply
-from .norms import root, square_sum
+from .norms import in_order, root, square_sum
 
 #: Added to the norm that is divided by, as in torch.nn.utils.clip_grad_norm_.
 CLIP_EPS = 1e-6
@@ -64,10 +65,7 @@ def norm_of(squares: list[float], stages: dict[str, Any]) -> float:
         return float(stages["norm"])
     if not measures(stages):
         return math.nan
-    total = 0.0
-    for square in squares:
-        total += square
-    return root(total) / stages["grad_scale"]
+    return root(in_order(squares)) / stages["grad_scale"]
 
 
 def factor(most: float | None, norm: float, stages: dict[str, Any]) -> float:
@@ -122,9 +120,10 @@ def arithmetic(param: np.ndarray) -> np.dtype[Any]:
 
 
 def numbers(optimizer: Any, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """A parameter and its states as they are calculated with, each in a row: views where they are stored so."""
+    """A parameter and its states as they are calculated with, each in a row: views where they are stored so here."""
     plan, rounding = optimizer._plan, optimizer._storage["rounding"]
-    param, arrays = plan.param(name), plan.arrays(name)
+    param = on_host(plan.param(name))
+    arrays = {state: on_host(array) for state, array in plan.arrays(name).items()}
     real = arithmetic(param)
     theta = flat(param) if param.dtype == real else widen(param, real, arrays.get("rest"), rounding)
     states = [spec for spec in plan.companions(name) if spec.role == "state"]

@@ -10,9 +10,9 @@ import numpy as np
 from . import _core, storage
 from . import stages as all_stages
 from .configured import ONCE, Configured
-from .memory import assign, for_companion, initialize, portable
+from .memory import for_companion, initialize, portable
 from .options import Whole
-from .state import TOLERATED, State, check_orders, orders, restore, save
+from .state import TOLERATED, State, check_layouts, fill, layouts, restore, save
 
 SEED = Whole(0, "for random rounding", expected="an integer in [0, 2**63)", annotation="int")
 
@@ -42,13 +42,15 @@ class Optimizer(Configured):
         self,
         params: Any,
         lr: Any = UNSET,
-        *,
+        *others: Any,
         convention: str = "torch",
         seed: int = 0,
         memory: Mapping[str, Mapping[str, np.ndarray]] | None = None,
         extents: Mapping[str, tuple[int, int]] | None = None,
         **given: Any,
     ) -> None:
+        if others:
+            raise TypeError(f"{self._name}: options must be given by their names, got {others[0]!r} by its place")
         if lr is not UNSET:
             given["lr"] = lr
         self._seed = SEED.take(self._name, "seed", seed)
@@ -171,12 +173,14 @@ class Optimizer(Configured):
         self._names.append(self._plan.names()[known:])
         return fresh
 
-    def _refresh(self, indices: Iterable[int], new_windows: bool = False) -> None:
-        """Take over groups' dicts that were changed since the last step: all or none."""
-        indices = list(indices)
-        resolved = [self._changed(index, new_windows) for index in indices]
-        before = [dict(self.param_groups[index]) for index in indices]
-        for index, options in zip(indices, resolved, strict=True):
+    def _refresh(self, indices: Iterable[int]) -> None:
+        """Take over groups' dicts that were changed since the last step."""
+        self._adopt({index: self._changed(index) for index in indices})
+
+    def _adopt(self, resolved: Mapping[int, dict[str, Any]]) -> None:
+        """Give groups, by their numbers, these options: all or none."""
+        before = {index: dict(self.param_groups[index]) for index in resolved}
+        for index, options in resolved.items():
             self.param_groups[index].update(options)
 
         def provide(name: str, param: np.ndarray, specs: list[Any]) -> list[np.ndarray]:
@@ -185,13 +189,13 @@ class Optimizer(Configured):
             return arrays
 
         try:
-            self._plan.refresh(indices, provide)
+            self._plan.refresh(list(resolved), provide)
         except BaseException:
-            for index, options in zip(indices, before, strict=True):
+            for index, options in before.items():
                 self.param_groups[index].update(options)
             raise
 
-    def _changed(self, index: int, new_windows: bool) -> dict[str, Any]:
+    def _changed(self, index: int) -> dict[str, Any]:
         group, where = self.param_groups[index], f"{self._name}: param_groups[{index}]"
         if not isinstance(group, dict):
             raise TypeError(f"{where} must be a dict, got {type(group).__name__}")
@@ -200,7 +204,7 @@ class Optimizer(Configured):
         missing = options.keys() - group.keys()
         if missing:
             raise ValueError(f"{where} must keep all its options, got none for {', '.join(sorted(missing))}")
-        for name in self._names[index] if "window" in options and not new_windows else ():
+        for name in self._names[index] if "window" in options else ():
             planes = len(self._plan.arrays(name).get("ring", range(options["window"])))
             if planes != options["window"]:
                 raise ValueError(
@@ -220,8 +224,8 @@ class Optimizer(Configured):
 
         Args:
             grads: gradients in the structure of the parameters, each with its parameter's shape and order of elements,
-                of any floating type. ``None`` skips a parameter, which does not advance it. With several groups, a
-                list with an entry for each.
+                of any floating type. ``None`` skips a parameter, which does not advance it. Where parameters came as a
+                list of groups, or groups were added, a list with an entry for each group.
             {stages}
 
         Raises:
@@ -286,8 +290,8 @@ class Optimizer(Configured):
         return self._plan.structure({name: self._plan.arrays(name)["average"] for name in self._plan.names()})
 
     def lookahead(self) -> Any:
-        """The parameters displaced by the momentum; only methods with a momentum buffer can."""
-        raise TypeError(f"{self._name}: lookahead needs a method with a momentum buffer, such as SGD")
+        """The parameters displaced by the momentum; only methods as SGD has it can."""
+        raise TypeError(f"{self._name}: lookahead needs SGD, or Adaptive with a momentum buffer")
 
     def _rate(self, group: int) -> float:
         """The learning rate of the next step."""
@@ -334,7 +338,7 @@ class Optimizer(Configured):
             },
             "extents": {name: self._plan.get_extent(name) for name in self._plan.names()},
             "numbers": {name: self._plan.get_number(name) for name in self._plan.names()},
-            "orders": orders(self._plan),
+            "layouts": layouts(self._plan),
             "calls": self._plan.calls,
             "skipped": self._plan.skipped,
         }
@@ -348,10 +352,6 @@ class Optimizer(Configured):
             foreign = {key: group.pop(key) for key in TOLERATED & group.keys()}
             self._add("", tree, group, {}, saved["extents"])
             self.param_groups[-1].update(foreign)
-        check_orders(self._plan, saved["orders"], f"{self._name}: a copy (pickle's protocol 5 keeps the order): orders")
-        for name, entry in saved["state"].items():
-            self._plan.set_step(name, entry["step"])
-            for key, array in self._plan.arrays(name).items():
-                assign(array, entry[key])
-            self._plan.set_number(name, saved["numbers"][name])
-        self._plan.calls, self._plan.skipped = saved["calls"], saved["skipped"]
+        where = f"{self._name}: a copy (pickle's protocol 5 keeps the order): layouts"
+        check_layouts(self._plan, saved["layouts"], where)
+        fill(self._plan, saved)

@@ -8,6 +8,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 
@@ -43,10 +44,13 @@ class Option:
 
 def in_words(options: Mapping[str, Option]) -> str:
     """The lines of a docstring's arguments."""
-    lines = (
-        f"{name}: {option.doc} ({option.expected}; default {option.default!r})." for name, option in options.items()
-    )
-    return "\n".join(textwrap.fill(line, 104, subsequent_indent=" " * 4, break_on_hyphens=False) for line in lines)
+    return "\n".join(_in_words(name, option) for name, option in options.items())
+
+
+@cache  # most options are those of many classes
+def _in_words(name: str, option: Option) -> str:
+    line = f"{name}: {option.doc} ({option.expected}; default {option.default!r})."
+    return textwrap.fill(line, 104, subsequent_indent=" " * 4, break_on_hyphens=False)
 
 
 def filled(doc: str, **texts: str) -> str:

@@ -9,6 +9,8 @@ array([0.5, 0.5, 0.5], dtype=float32)
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from . import methods
@@ -38,12 +40,24 @@ class Bound:
         self.optimizer.step(self.grads, **self.stages)
 
 
+def told_as(method: Any) -> Callable[[Any], Any]:
+    """Gives a method the docstring and the signature of another; `functools.wraps` would show its source as well."""
+
+    def tell(own: Any) -> Any:
+        own.__doc__, own.__signature__ = method.__doc__, inspect.signature(method)
+        return own
+
+    return tell
+
+
 class InNumPy:
     """Steps through the formulas instead of the kernels; the arrays, checks and counters are the same."""
 
+    @told_as(Optimizer.step)
     def step(self: Any, grads: Any, **stages: Any) -> None:
         step(self, grads, resolve(self._name, stages))
 
+    @told_as(Optimizer.bind)
     def bind(self: Any, grads: Any, **stages: Any) -> Bound:
         return Bound(self, grads, stages)
 

@@ -1,15 +1,2 @@
-from .methods import SGD as SGD
-from .methods import AdaBelief as AdaBelief
-from .methods import Adadelta as Adadelta
-from .methods import Adagrad as Adagrad
-from .methods import Adam as Adam
-from .methods import Adamax as Adamax
-from .methods import AdamW as AdamW
-from .methods import Adaptive as Adaptive
-from .methods import Lion as Lion
-from .methods import NAdam as NAdam
-from .methods import RAdam as RAdam
-from .methods import RMSprop as RMSprop
-from .methods import WindowedAdagrad as WindowedAdagrad
-from .methods import Yogi as Yogi
+from .methods import *  # noqa: F403
 from .numpy_stats import stats as stats

@@ -79,7 +79,8 @@ class SGD(Displaced):
     >>> w
     array([0.5, 0.5, 0.5], dtype=float32)
 
-    Source: Qian 1999; Nesterov 1983; Sutskever et al. 2013. As torch.optim.SGD; ``lr_inside`` as Keras, scikit-learn.
+    Source: Qian 1999; Nesterov 1983; Sutskever et al. 2013. As torch.optim.SGD, which takes the buffer's first gradient
+    undampened, and not the parameter's, where momentum begins later; ``lr_inside`` as Keras, scikit-learn.
     """
 
     state_names = ("momentum_buffer",)

@@ -71,7 +71,7 @@ STAGES: dict[str, Option] = {
         None,
         "what the new parameters are copied to, rounded to nearest; None for those that are not",
         expected="None or arrays of any floating type in the structure of the parameters",
-        annotation="Any",
+        annotation="Params | None",
     ),
     "zero_grad": flag(False, "set the gradients to zero when they are used"),
 }

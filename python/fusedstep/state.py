@@ -15,7 +15,7 @@ from .memory import assign, copy_of
 
 FORMAT = 1
 
-KEYS = ("format", "optimizer", "seed", "calls", "skipped", "storage", "numbers", "orders", "groups", "state")
+KEYS = ("format", "optimizer", "seed", "calls", "skipped", "storage", "numbers", "layouts", "groups", "state")
 
 #: Bits of what is counted: with one more it could not be counted on for ever.
 COUNTER = 62
@@ -60,7 +60,7 @@ def save(optimizer: Any) -> dict[str, Any]:
         "skipped": plan.skipped,
         "storage": {**optimizer._storage, "state": dict(optimizer._storage["state"])},
         "numbers": {name: plan.get_number(name) for name in plan.names()},
-        "orders": orders(plan),
+        "layouts": layouts(plan),
         "groups": groups,
         "state": {
             name: {"step": plan.get_step(name)} | {key: copy_of(array) for key, array in plan.arrays(name).items()}
@@ -69,36 +69,36 @@ def save(optimizer: Any) -> dict[str, Any]:
     }
 
 
-def orders(plan: Any) -> dict[str, list[int]]:
-    """How each parameter lies in memory: its axes, those with the longest way between elements first. One that has a
-    single element is nowhere."""
-    return {name: _order(plan.param(name)) for name in plan.names()}
-
-
-def check_orders(plan: Any, saved: Mapping[str, Any], where: str) -> None:
-    """Codes have a scale for every block of memory, and mean other numbers where blocks have other elements."""
+def layouts(plan: Any) -> dict[str, dict[str, Any]]:
+    """What each parameter is like. Its order is how it lies in memory: its axes, those with the longest way between
+    elements first. One that has a single element is nowhere."""
+    made = {}
     for name in plan.names():
-        if not any(spec.role == "scale" for spec in plan.companions(name)):
-            continue
-        order = _order(plan.param(name))
-        if saved[name] != order:
+        shape, strides, dtype = _described(plan.param(name))
+        order = [axis for axis in order_of(strides) if shape[axis] != 1]
+        made[name] = {"shape": list(shape), "dtype": dtype, "order": order}
+    return made
+
+
+def check_layouts(plan: Any, saved: Mapping[str, Any], where: str) -> None:
+    for name, own in layouts(plan).items():
+        _same_keys(saved[name], own, f"{where}[{name!r}]")
+        for key in ("shape", "dtype"):
+            _equal(saved[name][key], own[key], f"{where}[{name!r}][{key!r}]")
+        # Codes have a scale for every block of memory, and mean other numbers where blocks have other elements.
+        coded = any(spec.role == "scale" for spec in plan.companions(name))
+        if coded and saved[name]["order"] != own["order"]:
             raise ValueError(
-                f"{where}[{name!r}] must be {order}, the axes of the parameter as its codes lie in memory, "
-                f"got {saved[name]!r:.80}"
+                f"{where}[{name!r}]['order'] must be {own['order']}, the axes of the parameter as its codes lie in "
+                f"memory, got {saved[name]['order']!r:.80}"
             )
 
 
-def _order(param: Any) -> list[int]:
-    shape, strides = _layout(param)
-    return [axis for axis in order_of(strides) if shape[axis] != 1]
-
-
-def _layout(param: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shape and strides."""
+def _described(param: Any) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+    """Shape, strides and type."""
     if isinstance(param, np.ndarray):
-        return param.shape, param.strides
-    shape, strides, *_ = _core.describe(param)
-    return shape, strides
+        return param.shape, param.strides, name_of_type(param)
+    return _core.describe(param)[:3]
 
 
 def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
@@ -116,8 +116,8 @@ def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
     names = plan.names()
     _same_keys(saved["state"], names, f"{where}: state_dict['state']")
     _same_keys(saved["numbers"], names, f"{where}: state_dict['numbers']")
-    _same_keys(saved["orders"], names, f"{where}: state_dict['orders']")
-    check_orders(plan, saved["orders"], f"{where}: state_dict['orders']")
+    _same_keys(saved["layouts"], names, f"{where}: state_dict['layouts']")
+    check_layouts(plan, saved["layouts"], f"{where}: state_dict['layouts']")
     for name in names:
         _whole(saved["numbers"][name], f"{where}: state_dict['numbers'][{name!r}]")
     for index, options in enumerate(groups):
@@ -126,25 +126,21 @@ def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
             _check_entry(plan.param(name), specs, saved["state"][name], f"{where}: state_dict['state'][{name!r}]")
 
     plan.check_idle()
-    before = [dict(group) for group in optimizer.param_groups]
-    for index, options in enumerate(groups):
-        optimizer.param_groups[index].update(options)
-    try:
-        optimizer._refresh(range(len(groups)), new_windows=True)
-    except BaseException:
-        for group, options in zip(optimizer.param_groups, before, strict=True):
-            group.update(options)
-        raise
-    for name in names:
-        entry = saved["state"][name]
+    optimizer._adopt(dict(enumerate(groups)))
+    fill(plan, saved)
+    optimizer._seed = int(saved["seed"])
+    plan.set_seed(optimizer._seed)
+    plan.invalidate()
+
+
+def fill(plan: Any, saved: Mapping[str, Any]) -> None:
+    """Counters and arrays that fit."""
+    for name, entry in saved["state"].items():
         plan.set_step(name, int(entry["step"]))
         for key, array in plan.arrays(name).items():
             assign(array, entry[key])
         plan.set_number(name, int(saved["numbers"][name]))
     plan.calls, plan.skipped = int(saved["calls"]), int(saved["skipped"])
-    optimizer._seed = int(saved["seed"])
-    plan.set_seed(optimizer._seed)
-    plan.invalidate()
 
 
 def _checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:
@@ -173,7 +169,7 @@ def _checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:
 def _check_entry(param: Any, specs: list[Any], entry: Any, where: str) -> None:
     _same_keys(entry, ("step", *(spec.name for spec in specs)), where)
     _whole(entry["step"], f"{where}['step']", bits=COUNTER)
-    whole, _ = _layout(param)
+    whole, *_ = _described(param)
     for spec in specs:
         array = entry[spec.name]
         if not isinstance(array, np.ndarray):

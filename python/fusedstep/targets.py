@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def use_target(name: str) -> AbstractContextManager[None]:
     >>> with fs.use_target(fs.available_targets()[-1]):
     ...     pass
     """
-    check_target(name)
+    check_target("use_target: name", name, ValueError)
     return _used(name)
 
 
@@ -50,13 +51,13 @@ def _used(name: str) -> Iterator[None]:
         _core.force_target(before)
 
 
-def check_target(name: str) -> None:
+def check_target(what: str, name: str, error: type[Exception]) -> None:
     if name not in available_targets():
         known = ", ".join(map(repr, available_targets()))
-        raise ValueError(f"use_target: name must be a target that runs here, {known}, got {name!r}")
+        raise error(f"{what} must be a target that runs here, {known}, got {name!r}")
 
 
-def set_num_threads(n: int) -> int:
+def set_num_threads(n: int | np.integer[Any]) -> int:
     """Set how many threads a step may use, and return the old number.
 
     Args:
@@ -84,12 +85,9 @@ def get_num_threads() -> int:
 
 def take_environment() -> None:
     """Force the target that ``FUSEDSTEP_TARGET`` names; the core has read ``FUSEDSTEP_NUM_THREADS`` by itself."""
-    name, threads = (os.environ.get(f"FUSEDSTEP_{what}") for what in ("TARGET", "NUM_THREADS"))
+    name, threads = os.environ.get("FUSEDSTEP_TARGET"), os.environ.get("FUSEDSTEP_NUM_THREADS")
     if name:
-        try:
-            check_target(name)
-        except ValueError as error:
-            raise ImportError(f"FUSEDSTEP_TARGET: {error}") from None
+        check_target("FUSEDSTEP_TARGET:", name, ImportError)
         _core.force_target(name)
     if threads and not (threads.isascii() and threads.isdigit() and 1 <= int(threads) <= _core.most_threads):
         raise ImportError(f"FUSEDSTEP_NUM_THREADS: must be an integer in 1 … {_core.most_threads}, got {threads!r}")
