@@ -46,14 +46,34 @@ def test_every_option_is_told(name):
 
 
 def test_every_stage_is_told():
-    for function in (fusedstep.Adam.step, fusedstep.Adam.bind):
+    for name in ("step", "bind"):
+        function, in_numpy = getattr(fusedstep.Adam, name), getattr(fusedstep.reference.Adam, name)
         assert list(inspect.signature(function).parameters) == ["self", "grads", *stages.DEFAULTS]
+        assert inspect.signature(in_numpy) == inspect.signature(function)
+        assert inspect.getdoc(in_numpy) == inspect.getdoc(function)
     assert told(inspect.getdoc(fusedstep.Adam.step)) == ["grads", *stages.DEFAULTS]
 
 
+def blocks(document):
+    return re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
+
+
 def test_readme():
-    for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL):
+    for block in blocks("README.md"):
         exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_training(library, tmp_path, monkeypatch):
+    """Blocks go on from those before; with torch all of them."""
+    pytest.importorskip(library)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks("docs/training.md"):
+        if library == "torch" or "torch" not in block:
+            exec(compile(block, "docs/training.md", "exec"), names)
+    if library == "torch":
+        assert names["loss"] < names["y"].var() / 2
 
 
 def test_without_docstrings():
