@@ -43,8 +43,8 @@ void Plan::take(size_t tensor, py::handle grad, bool quickly) {
             keep_out(seen->data, entry.layout.size * size_of(seen->type));
             target.buffers.grad = seen->data;
             target.cargo.grad.type = seen->type;
-            held_.push_back(py::reinterpret_borrow<py::object>(grad));
-            held_.push_back(seen->keeper);
+            held_[tensor].grad = py::reinterpret_borrow<py::object>(grad);
+            held_[tensor].keeper = seen->keeper;
             return;
         }
     py::array array = own ? py::reinterpret_borrow<py::array>(grad)
@@ -53,7 +53,7 @@ void Plan::take(size_t tensor, py::handle grad, bool quickly) {
     keep_out(array.data(), array.nbytes());
     static const char nothing = 0;  // an empty array may have no address, and still takes part
     target.buffers.grad = array.size() ? array.data() : &nothing;
-    held_.push_back(std::move(array));
+    held_[tensor].grad = std::move(array);
 }
 
 void Plan::take_copy(size_t tensor, py::handle given) {
@@ -64,7 +64,7 @@ void Plan::take_copy(size_t tensor, py::handle given) {
     Cargo& cargo = plan_.tensors[tensor].cargo;
     cargo.copy = array.mutable_data();
     cargo.copy_type = type_of(array);
-    copies_.push_back(std::move(array));
+    held_[tensor].copy = std::move(array);
 }
 
 /// Where a stage's number lies that is an array on the device; nowhere where it is one of Python's.
@@ -104,31 +104,31 @@ void Plan::take_all(const py::object& grads, const py::object& given, bool descr
     if (!given.is_none()) plan_.stages = read_stages(dict);
     plan_.stages.flush_denormals = flush_denormals_;
     described |= plan_.stages.zero_grad || !copies.is_none();
+    held_.resize(entries_.size());
     match(grads, grads_, [&](size_t tensor, py::handle grad) { take(tensor, grad, !described); });
     if (given.is_none()) return;
     plan_.stages.live_scale = take_number(dict, grad_scale_);
     plan_.stages.live_norm = take_number(dict, norm_);
     if (!copies.is_none())
         match(copies, copy_to_, [this](size_t tensor, py::handle array) { take_copy(tensor, array); });
-    if (plan_.stages.zero_grad || !copies_.empty()) keep_apart(plan_.stages.zero_grad);
+    if (plan_.stages.zero_grad || !copies.is_none()) keep_apart(plan_.stages.zero_grad);
 }
 
 /// What a step writes besides parameters and state must not overlap anything else that it reads or writes.
 void Plan::keep_apart(bool zero_grad) {
     std::vector<Span> written;
-    size_t grad = 0, copy = 0;
     Territory territory;
     for (size_t i = 0; i < entries_.size(); ++i) {
-        if (plan_.tensors[i].cargo.copy) written.push_back(span_of(copies_[copy++], where(copy_to_, i)));
-        if (!plan_.tensors[i].buffers.grad || !zero_grad) continue;
-        const py::array array = held_[grad++];
-        check_written(array, where(grads_, i));
-        written.push_back(span_of(array, where(grads_, i)));
+        const auto& [keeper, grad, copy] = held_[i];
+        if (copy) written.push_back(span_of(copy, where(copy_to_, i)));
+        if (!grad || !zero_grad) continue;
+        check_written(grad, where(grads_, i));
+        written.push_back(span_of(grad, where(grads_, i)));
     }
     territory.claim(std::move(written), optimizer_);
     if (zero_grad) return;
     for (size_t i = 0; i < entries_.size(); ++i)
-        if (plan_.tensors[i].buffers.grad) territory.keep_out(held_[grad++], where(grads_, i));
+        if (held_[i].grad) territory.keep_out(held_[i].grad, where(grads_, i));
 }
 
 }  // namespace fusedstep::bindings

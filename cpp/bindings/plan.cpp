@@ -22,15 +22,14 @@ py::object visible(const py::array& array) {
 
 }  // namespace
 
-Plan::Plan(std::string optimizer, py::list groups, bool entry_per_group, bool of_function)
+Plan::Plan(std::string optimizer, py::list groups, const py::dict& storage, uint64_t seed, bool entry_per_group,
+           bool of_function)
     : optimizer_(std::move(optimizer)),
       groups_(std::move(groups)),
       entry_per_group_(entry_per_group),
       of_function_(of_function),
       params_(of_function ? "param" : "params"),
-      grads_(of_function ? "grad" : "grads") {}
-
-void Plan::configure(const py::dict& storage, uint64_t seed) {
+      grads_(of_function ? "grad" : "grads") {
     for (const auto& [name, type] : py::dict(storage["state"]))
         storage_.state[name.cast<std::string>()] = type.cast<std::string>();
     const auto rounding = storage["rounding"].cast<std::string>();
@@ -291,7 +290,6 @@ void Plan::forget() {
     options_.clear();
     groups_ = py::list();
     held_.clear();
-    copies_.clear();
     numbers_.clear();
     territory_ = {};
     leave_device();

@@ -19,9 +19,10 @@ namespace fusedstep::bindings {
 
 class Plan {
 public:
-    /// `groups` is the list of the groups' dicts. `entry_per_group`: gradients come as a list with one entry for each.
-    /// `of_function`: messages speak of the arguments of a function.
-    Plan(std::string optimizer, py::list groups, bool entry_per_group, bool of_function);
+    /// `groups` is the list of the groups' dicts, `storage` what all their steps have in common. `entry_per_group`:
+    /// gradients come as a list with one entry for each. `of_function`: messages speak of the arguments of a function.
+    Plan(std::string optimizer, py::list groups, const py::dict& storage, uint64_t seed, bool entry_per_group,
+         bool of_function);
     ~Plan() { leave_device(); }
 
     /// Adds a group, or nothing if anything is wrong. `place` is its place in the argument that it came in.
@@ -34,8 +35,6 @@ public:
     /// are dropped.
     void refresh(const std::vector<size_t>& groups, const py::function& provide);
 
-    /// What the steps of the whole optimizer have in common.
-    void configure(const py::dict& storage, uint64_t seed);
     void set_seed(uint64_t seed) {
         ++plan_.version;
         plan_.seed = seed;
@@ -156,6 +155,11 @@ private:
         py::ssize_t last_bytes = 0;
     };
 
+    /// What a step is given for a tensor, kept alive while the interpreter is released.
+    struct Held {
+        py::object keeper, grad, copy;  ///< the keeper has the memory of another library's gradient, and goes last
+    };
+
     struct Options {
         std::string method;
         Watch watch;
@@ -214,8 +218,7 @@ private:
     Storage storage_;
     double average_decay_ = 0;
     bool flush_denormals_ = false;
-    std::vector<py::object> held_;      ///< this step's gradients, kept alive while the interpreter is released
-    std::vector<py::object> copies_;    ///< and the arrays that it copies to
+    std::vector<Held> held_;            ///< by tensor, this step's
     std::vector<Number> numbers_;       ///< and those of its stages
     std::unique_ptr<Stepper> stepper_;  ///< where the arrays are not the processor's
     int64_t calls_ = 0, skipped_ = 0;

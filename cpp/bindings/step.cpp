@@ -33,7 +33,6 @@ private:
             tensor.cargo.copy = nullptr;
         }
         plan_->held_.clear();
-        plan_->copies_.clear();
         plan_->numbers_.clear();
         plan_->plan_.stages = {};
     }
@@ -231,24 +230,21 @@ Plan::Bound Plan::bind(const py::object& owner, const py::object& grads, const p
     take_all(grads, stages, true);
     settle(owner);
     check_places();
-    Bound bound{version, held_, {}, {}, plan_.stages};
-    bound.arrays.insert(bound.arrays.end(), copies_.begin(), copies_.end());
-    const auto watch = [&](const std::string& argument, std::optional<size_t> tensor, const py::array& array) {
+    Bound bound{version, {}, {}, {}, plan_.stages};
+    const auto keep = [&](const std::string& argument, std::optional<size_t> tensor, const py::object& array) {
+        if (!array) return;
+        bound.arrays.push_back(array);
         if (const std::optional<Movable> movable = Movable::of(array))
             bound.places.push_back({&argument, tensor, *movable});
     };
-    size_t grad = 0, copy = 0;
     for (size_t i = 0; i < plan_.tensors.size(); ++i) {
         const Tensor& tensor = plan_.tensors[i];
         bound.tensors.push_back(
             {tensor.buffers.grad, tensor.cargo.grad.type, tensor.cargo.copy, tensor.cargo.copy_type});
-        if (tensor.buffers.grad) watch(grads_, i, held_[grad++]);
-        if (tensor.cargo.copy) watch(copy_to_, i, copies_[copy++]);
+        keep(grads_, i, held_[i].grad);
+        keep(copy_to_, i, held_[i].copy);
     }
-    for (const auto& [argument, array] : numbers_) {
-        bound.arrays.push_back(array);
-        watch(*argument, {}, array);
-    }
+    for (const auto& [argument, array] : numbers_) keep(*argument, {}, array);
     return bound;
 }
 
@@ -292,13 +288,12 @@ void Plan::lend(const py::object& owner, const py::object& grads, const py::obje
     call_schedules();
     check_places();
     py::list work;
-    size_t grad = 0, copy = 0;
     for (size_t i = 0; i < entries_.size(); ++i) {
         const Tensor& tensor = plan_.tensors[i];
-        const py::object to = tensor.cargo.copy ? copies_[copy++] : py::none();
-        if (!tensor.buffers.grad) continue;
+        const auto& [keeper, grad, copy] = held_[i];
+        if (!grad) continue;
         work.append(py::make_tuple(entries_[i].name, tensor.group, tensor.step + 1,
-                                   plan_.groups[size_t(tensor.group)].lr, held_[grad++], to));
+                                   plan_.groups[size_t(tensor.group)].lr, grad, copy ? copy : py::none()));
     }
     run(work);
 }

@@ -6,8 +6,8 @@
 namespace fusedstep::FUSEDSTEP_TARGET {
 namespace {
 
-/// Asks for an array's elements from one on, which need not exist. A processor's own look ahead ends with a page, and
-/// sleeps while a block is read for the second time.
+/// Prefetches an array from an element on; addresses behind its end do no harm. The processor's own prefetcher stops at
+/// the end of a page, and does not run while a block is read for the second time.
 template <class Element>
 class Ahead {
 public:
@@ -16,7 +16,7 @@ public:
     RULE Ahead(const Element* values, int first)
         : at_(reinterpret_cast<uintptr_t>(values) + uintptr_t(first) * sizeof(Element)) {}
 
-    /// The next so many.
+    /// Prefetches so many elements more.
     RULE void ask(int count) {
         const uintptr_t end = at_ + uintptr_t(count) * sizeof(Element);
 #if !defined(_MSC_VER)

@@ -12,7 +12,7 @@ namespace fusedstep::cpu {
 
 class Blocks {
 public:
-    /// Those of the next tensor.
+    /// Appends a tensor of so many blocks.
     void add(int64_t count) { ends_.push_back(size() + count); }
 
     int64_t size() const { return ends_.empty() ? 0 : ends_.back(); }

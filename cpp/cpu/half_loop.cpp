@@ -33,8 +33,8 @@ RULE void sweep(const Rule& rule, float sign, float decay, int count, const uint
     INDEPENDENT
     for (int i = 0; i < count; ++i) {
         const uint32_t element = first + uint32_t(i);
-        float p = BFloat16::widen(param[i]), g = BFloat16::widen(grad[i]);
-        approach<coupled>(p, g, sign, decay);
+        float p = BFloat16::widen(param[i]), g = sign * BFloat16::widen(grad[i]);
+        apply_decay<coupled>(p, g, decay);
         const auto step = [&](auto... value) {
             rule(p, g, value...);
             ((state[i] = narrow<(Rule::slow >> index & 1) != 0>(value, keys[random + draws_before(Rule::slow, index)],

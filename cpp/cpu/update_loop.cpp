@@ -19,8 +19,8 @@ RULE void sweep(const Rule& rule, Real sign, Real decay, int64_t count, Real* RE
                 State* RESTRICT... state) {
     BY_FOUR INDEPENDENT
     for (int64_t i = 0; i < count; ++i) {
-        Real p = param[i], g = grad[i];
-        approach<coupled>(p, g, sign, decay);
+        Real p = param[i], g = sign * grad[i];
+        apply_decay<coupled>(p, g, decay);
         rule(p, g, state[i]...);
         param[i] = p;
     }

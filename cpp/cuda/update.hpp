@@ -138,11 +138,12 @@ struct Updater {
     template <class Number, size_t... i>
     RULE uint32_t step(Row& row, Real sign, std::index_sequence<i...>) const {
         Real *const p = row.array[0].x, *const g = row.array[1].x;
+        for (int j = 0; j < held; ++j) g[j] = sign * g[j];
         // Outside of the rule, of which there would be two else
         if (coupled)
-            for (int j = 0; j < held; ++j) approach<true>(p[j], g[j], sign, decay);
+            for (int j = 0; j < held; ++j) apply_decay<true>(p[j], g[j], decay);
         else
-            for (int j = 0; j < held; ++j) approach<false>(p[j], g[j], sign, decay);
+            for (int j = 0; j < held; ++j) apply_decay<false>(p[j], g[j], decay);
         uint32_t odd = 0;
         const auto own = rule_in<Number>();
         for (int j = 0; j < held; ++j) odd = Quick::worse(odd, apply(own, p[j], g[j], row.array[2 + i].x[j]...));

@@ -22,7 +22,7 @@ std::span<const Work> Plan::prepare() {
     // Work points into these.
     updates_.reserve(tensors.size());
     cargo_.reserve(tensors.size());
-    const bool all_carry = stages.touch() || stages.measure();
+    const bool all_carry = stages.needs_cargo();
     for (Tensor& tensor : tensors) {
         if (!tensor.buffers.grad) continue;
         const Prepared& entry = prepared(tensor);

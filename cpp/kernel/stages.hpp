@@ -65,9 +65,9 @@ struct Stages {
         return found;
     }
 
-    /// Whether anything happens to gradients or to what is stored.
-    bool touch() const {
-        return grad_scale != 1 || max_norm || max_norm_per_tensor || zero_grad || flush_denormals ||
+    /// Whether every tensor carries something along: gradients are measured, or they or what is stored are changed.
+    bool needs_cargo() const {
+        return measure() || grad_scale != 1 || max_norm || max_norm_per_tensor || zero_grad || flush_denormals ||
                clip_value < std::numeric_limits<double>::infinity();
     }
 

@@ -65,10 +65,9 @@ RULE Real sign(Real x) {
     return x > 0 ? Real(1) : x < 0 ? Real(-1) : x;
 }
 
-/// What stands before every rule: g ← sign·g, then g ← g + decay·θ where the decay is coupled, otherwise θ ← decay·θ.
+/// Weight decay, which stands before every rule: g ← g + decay·θ where it is coupled, otherwise θ ← decay·θ.
 template <bool coupled, class Real>
-RULE void approach(Real& param, Real& grad, Real sign, Real decay) {
-    grad = sign * grad;
+RULE void apply_decay(Real& param, Real& grad, Real decay) {
     if constexpr (coupled)
         grad = grad + decay * param;
     else

@@ -17,7 +17,7 @@ struct BFloat16 {
     /// Up with the probability of what is cut off; `random` has 16 bits.
     static RULE Bits stochastic(float x, uint32_t random) { return kept(x, rounded(x, random)); }
 
-    /// The same before anything is cut off, of a number that is one.
+    /// The rounded word, of which the upper half is kept; x is no NaN.
     static RULE uint32_t rounded(float x) { return as<uint32_t>(x) + 0x7fff + (as<uint32_t>(x) >> 16 & 1); }
     static RULE uint32_t rounded(float x, uint32_t random) { return as<uint32_t>(x) + random; }
 

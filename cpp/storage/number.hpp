@@ -45,7 +45,7 @@ struct Bits<double> {
     }
 };
 
-/// The same word without its sign.
+/// The bits of |x|, which are in the order of the numbers.
 template <class Real>
 RULE auto size_of_number(Real x) {
     return as<typename Bits<Real>::Word>(x) & Bits<Real>::magnitude;

@@ -45,9 +45,14 @@ class Plan:
     calls: int
     skipped: int
     def __init__(
-        self, optimizer: str, groups: list[dict[str, Any]], entry_per_group: bool, of_function: bool = False
+        self,
+        optimizer: str,
+        groups: list[dict[str, Any]],
+        storage: dict[str, Any],
+        seed: int,
+        entry_per_group: bool = False,
+        of_function: bool = False,
     ) -> None: ...
-    def configure(self, storage: Mapping[str, Any], seed: int) -> None: ...
     def set_seed(self, seed: int) -> None: ...
     def add(
         self,

@@ -172,11 +172,11 @@ def run(
     def provide(name: str, array: np.ndarray, specs: list[Any]) -> list[Any]:
         return [states[spec.name][int(name)] if several else states[spec.name] for spec in specs]
 
-    plan = _core.Plan(function, [], False, of_function=True)
     kept = {name: option.default for name, option in storage.STORAGE.items()}
     kept["rounding"] = ROUNDING.take(function, "rounding", rounding)
     kept["state"] = chosen_types(function, param, {name: states[name] for name in needed - set(storage.OF_THEIR_OWN)})
-    plan.configure(storage.resolve(function, kept, cls.state_names), SEED.take(function, "seed", seed))
+    stored, seed = storage.resolve(function, kept, cls.state_names), SEED.take(function, "seed", seed)
+    plan = _core.Plan(function, [], stored, seed, of_function=True)
     plan.add(param, "", cls._method, options, provide, {})
     for name in plan.names():
         plan.set_step(name, step - 1)

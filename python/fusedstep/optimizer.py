@@ -68,8 +68,7 @@ class Optimizer(Configured):
     def _start(self, entry_per_group: bool) -> None:
         self._entry_per_group = entry_per_group
         self.param_groups: list[dict[str, Any]] = []
-        self._plan = _core.Plan(self._name, self.param_groups, entry_per_group)
-        self._plan.configure(self._storage, self._seed)
+        self._plan = _core.Plan(self._name, self.param_groups, self._storage, self._seed, entry_per_group)
         self._names: list[list[str]] = []
 
     @property
