@@ -508,6 +508,18 @@ def test_lookahead_of_the_generic_method(place):
     assert (place.get(of_groups.lookahead()[0]) == 1).all()
 
 
+def test_what_an_optimizer_is_shown_as():
+    opt = fs.AdamW({"w": np.ones(3), "b": np.ones(2)}, lr=0.5, weight_decay=0.1, betas=(0.9, 0.999))
+    assert repr(opt) == "AdamW(2 parameters, lr=0.5, weight_decay=0.1)"
+    opt.add({"c": np.ones(1)}, lr=abs, maximize=True)
+    opt.param_groups[0]["initial_lr"] = 0.5
+    assert repr(opt) == (
+        "AdamW(2 parameters, lr=0.5, weight_decay=0.1, initial_lr=0.5; "
+        "1 parameter, lr=<built-in function abs>, weight_decay=0.1, maximize=True)"
+    )
+    assert repr(fs.reference.SGD([], lr=0.1)) == "SGD(0 parameters, lr=0.1)"
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_adaptive_rates(place, dtype):
     """They are those of the last step: times the gradient, what it took from the parameters."""

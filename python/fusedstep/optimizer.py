@@ -75,6 +75,15 @@ class Optimizer(Configured):
     def _name(self) -> str:
         return type(self).__name__
 
+    def __repr__(self) -> str:
+        """How many parameters each group has, its learning rate, and what else is not as the method has it."""
+        usual = self._preset("torch")
+        groups = []
+        for names, group in zip(self._names, self.param_groups, strict=True):
+            told = [f"{name}={group[name]!r}" for name in group if name == "lr" or group[name] != usual.get(name)]
+            groups.append(", ".join([f"{len(names)} parameter{'s' * (len(names) != 1)}", *told]))
+        return f"{self._name}({groups[0] if len(groups) == 1 else '; '.join(groups)})"
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._options:
             raise AttributeError(f"{self._name}: {name} must be set in param_groups, got {name} = {value!r}")
