@@ -111,8 +111,7 @@ def main() -> None:
     if why_not:
         sys.exit(f"there is no CUDA device to measure: {why_not}")
     bench = Bench(Driver(), arguments)
-    if bench.among.intersection(RIVALS):
-        load()
+    load(bench.among, arguments.rows)
     made: list[Table] = []
     for row in arguments.rows:
         bench.measure(row)

@@ -120,6 +120,18 @@ def test_reader_that_is_gone_ends_cleanly(word, unbuffered):
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_another_pipe_that_breaks(monkeypatch, capsys):
+    def work(words):
+        print("worked")
+        raise BrokenPipeError("of a process that computes")
+
+    monkeypatch.setattr("fusedstep.__main__.execute", work)
+    with pytest.raises(BrokenPipeError, match="of a process that computes"):
+        main(["info"])
+    print("and told")
+    assert capsys.readouterr().out == "worked\nand told\n"
+
+
 # info
 
 

@@ -506,6 +506,9 @@ def test_lookahead_of_the_generic_method(place):
         opt.lookahead()
     of_groups = fs.Adaptive([{"params": place.put(np.ones(2)), "phi": "nesterov"}], lr=0.5)
     assert (place.get(of_groups.lookahead()[0]) == 1).all()
+    of_groups.param_groups[0]["phi"] = "none"
+    with pytest.raises(ValueError, match="Adaptive: phi must be one of 'gradient'"):
+        of_groups.lookahead()
 
 
 def test_what_an_optimizer_is_shown_as():
@@ -518,6 +521,9 @@ def test_what_an_optimizer_is_shown_as():
         "1 parameter, lr=<built-in function abs>, weight_decay=0.1, maximize=True)"
     )
     assert repr(fs.reference.SGD([], lr=0.1)) == "SGD(0 parameters, lr=0.1)"
+    opt.param_groups[:] = [{"betas": np.ones(2)}, None, 7]
+    assert repr(opt) == "AdamW(2 parameters, betas=array([1., 1.]); 1 parameter, None)"
+    assert repr(fs.Adam.__new__(fs.Adam)).startswith("<fusedstep.adam.Adam object at ")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

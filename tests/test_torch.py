@@ -170,8 +170,22 @@ def test_decoupled_weight_decay_is_a_spelling_of_decay(name):
     coupled, _ = in_fusedstep(name, DECOUPLED[0] | {"decoupled_weight_decay": False}, 10)
     assert np.array_equal(spelled, decay)
     assert not np.array_equal(spelled, coupled)
-    with pytest.raises(ValueError, match="decay must be given once"):
-        getattr(fs, name)(start(), decay="decoupled", decoupled_weight_decay=True)
+    cls = getattr(fs, name)
+    for decay in ("coupled", "fully_decoupled"):
+        with pytest.raises(
+            ValueError, match=f"decay must be 'decoupled' with decoupled_weight_decay=True, got '{decay}'"
+        ):
+            cls(start(), decay=decay, decoupled_weight_decay=True)
+    all_defaults = inspect.signature(cls).bind(start())
+    all_defaults.apply_defaults()
+    assert repr(cls(*all_defaults.args, **all_defaults.kwargs)) == repr(cls(start()))
+    changed = cls(start())
+    changed.param_groups[0]["decoupled_weight_decay"] = True
+    with pytest.raises((TypeError, ValueError), match="decay must be 'decoupled'"):
+        changed.step(start())
+    changed.param_groups[0]["decay"] = "decoupled"
+    with pytest.raises(TypeError, match="must have options by their own names, got 'decoupled_weight_decay'"):
+        changed.step(start())
 
 
 @pytest.mark.parametrize("keyword", sorted(IMPLEMENTATION))

@@ -88,26 +88,39 @@ RIVALS: dict[str, tuple[Collection[str], Callable[[Setting, Arrays, Arrays], Ste
 }
 
 
+TORCH = ("torch", "torch._dynamo")
+#: name -> what it imports
+PACKAGES = {
+    TORCH_FUSED: TORCH,
+    TORCH_FOREACH: TORCH,
+    "torch fused, captured": TORCH,
+    "CuPy, one kernel": ("cupy",),
+    "torch.compile": TORCH,
+    BITSANDBYTES: ("bitsandbytes",),
+}
+
 #: package -> how it gives back the memory that the next row needs
-PACKAGES: dict[str, Callable[[Any], Any]] = {
+GIVE_BACK: dict[str, Callable[[Any], Any]] = {
     "torch._dynamo": lambda dynamo: dynamo.reset(),
     "torch": lambda torch: torch.cuda.empty_cache(),
     "cupy": lambda cupy: cupy.get_default_memory_pool().free_all_blocks(),
-    "bitsandbytes": lambda bitsandbytes: None,
 }
 
 
-def load() -> None:
-    """Imports whoever is there, for as long as it takes: who is broken off in the middle of that stays broken."""
-    for name in PACKAGES:
-        with suppress(Exception):
-            import_module(name)
+def load(names: Collection[str], rows: Collection[str]) -> None:
+    """Imports what those of these rows need, for as long as it takes: where an import is broken off, none succeeds
+    any more."""
+    for name, (own, _) in RIVALS.items():
+        needed = PACKAGES.get(name, ()) if name in names and not set(rows).isdisjoint(own) else ()
+        for one in needed:
+            with suppress(Exception):
+                import_module(one)
 
 
 def forget() -> None:
     """Whoever fails at it does not keep the others from it."""
     gc.collect()
-    for name, give_back in PACKAGES.items():
+    for name, give_back in GIVE_BACK.items():
         if name in sys.modules:
             with suppress(Exception):
                 give_back(sys.modules[name])

@@ -59,9 +59,21 @@ def main(words: Sequence[str] | None = None) -> int:
         finally:
             print(end="", flush=True)  # that nobody reads any more has to show while it can be caught
     except BrokenPipeError:
-        # Python writes out once more at its end what is left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not nobody_reads():
+            raise
         return 141
+
+
+def nobody_reads() -> bool:
+    """Whether the output's reader has gone. What is left then goes nowhere: Python writes it out at its end."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return True
+    return False
 
 
 def execute(words: Sequence[str] | None) -> int:

@@ -111,8 +111,8 @@ class Adaptive(Displaced):
 
         Where a group has momentum its ψ must be ``"one"``, and one group must have it.
         """
-        parts = {(group["phi"], group["psi"]) for group in self.param_groups if "momentum" in PHI[group["phi"]]}
-        if {psi for _, psi in parts} != {"one"}:
+        groups = map(self._changed, range(len(self.param_groups)))
+        if {group["psi"] for group in groups if "momentum" in group} != {"one"}:
             raise TypeError(f"{self._name}: lookahead needs phi='heavy_ball' or 'nesterov' and psi='one'")
         return super().lookahead()
 

@@ -127,10 +127,12 @@ class Configured:
         """Options that are known by name, in our spelling."""
         given = dict(given)
         if cls.takes_decoupled_weight_decay and "decoupled_weight_decay" in given:
-            if "decay" in given:
-                raise ValueError(f"{cls.__name__}: decay must be given once, got decay and decoupled_weight_decay")
             decoupled = DECOUPLED.take(cls.__name__, "decoupled_weight_decay", given.pop("decoupled_weight_decay"))
-            given["decay"] = "decoupled" if decoupled else "coupled"
+            decay = given.setdefault("decay", "decoupled" if decoupled else "coupled")
+            if decoupled and decay != "decoupled":
+                raise ValueError(
+                    f"{cls.__name__}: decay must be 'decoupled' with decoupled_weight_decay=True, got {decay!r}"
+                )
         for name in given:
             if name not in defaults:
                 known = ", ".join(sorted({*defaults, *others, *(cls._keywords().keys() - cls._options.keys())}))

@@ -77,12 +77,15 @@ class Optimizer(Configured):
 
     def __repr__(self) -> str:
         """How many parameters each group has, its learning rate, and what else is not as the method has it."""
-        usual = self._preset("torch")
+        if "_names" not in vars(self):  # a debugger may look before it is made
+            return object.__repr__(self)
+        usual = {f"{name}={value!r}" for name, value in self._preset("torch").items() if name != "lr"}
         groups = []
-        for names, group in zip(self._names, self.param_groups, strict=True):
-            told = [f"{name}={group[name]!r}" for name in group if name == "lr" or group[name] != usual.get(name)]
-            groups.append(", ".join([f"{len(names)} parameter{'s' * (len(names) != 1)}", *told]))
-        return f"{self._name}({groups[0] if len(groups) == 1 else '; '.join(groups)})"
+        for names, group in zip(self._names, self.param_groups, strict=False):
+            told = [f"{name}={value!r}" for name, value in group.items()] if isinstance(group, dict) else [repr(group)]
+            size = f"{len(names)} parameter{'s' * (len(names) != 1)}"
+            groups.append(", ".join([size, *(one for one in told if one not in usual)]))
+        return f"{self._name}({'; '.join(groups)})"
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._options:
@@ -209,7 +212,9 @@ class Optimizer(Configured):
             raise TypeError(f"{where} must be a dict, got {type(group).__name__}")
         given = {key: value for key, value in group.items() if key not in TOLERATED}
         options = self._complete(self._resolve(given, self._defaults))
-        missing = options.keys() - group.keys()
+        foreign, missing = given.keys() - options.keys(), options.keys() - group.keys()
+        if foreign:
+            raise TypeError(f"{where} must have options by their own names, got {min(foreign)!r}")
         if missing:
             raise ValueError(f"{where} must keep all its options, got none for {', '.join(sorted(missing))}")
         for name in self._names[index] if "window" in options else ():

@@ -73,7 +73,9 @@ STAGES: dict[str, Option] = {
         expected="None or arrays of any floating type in the structure of the parameters",
         annotation="Params | None",
     ),
-    "zero_grad": flag(False, "set the gradients to zero when they are used; a step that is skipped leaves them as they are"),
+    "zero_grad": flag(
+        False, "set the gradients to zero when they are used; a step that is skipped leaves them as they are"
+    ),
 }
 
 #: What a step does that is told nothing.
