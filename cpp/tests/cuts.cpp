@@ -39,7 +39,7 @@ void sweep(const double*, const Border&, const Buffers& buffers, int64_t begin, 
 void fold(const Ring& ring, int64_t begin, int64_t end) { note(folded, ring.data, begin, end); }
 
 Target recording() {
-    Target target{"recording", {}, {fold, fold}};
+    Target target{"recording", {}, {fold, fold}, nullptr, nullptr, nullptr, nullptr};
     for (auto& rule : target.loops)
         for (auto& type : rule)
             for (Loop& loop : type) loop = sweep;
