@@ -303,7 +303,7 @@ class Optimizer(Configured):
         return self._plan.structure({name: self._plan.arrays(name)["average"] for name in self._plan.names()})
 
     def lookahead(self) -> Any:
-        """The parameters displaced by the momentum; only methods as SGD has it can."""
+        """The parameters displaced by the momentum; only methods with a buffer like that of SGD have them."""
         raise TypeError(f"{self._name}: lookahead needs SGD, or Adaptive with a momentum buffer")
 
     def _rate(self, group: int) -> float:
