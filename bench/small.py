@@ -7,7 +7,7 @@ import sys
 import report
 from fusedstep.rivals import Contest, Work, hold
 from fusedstep.rivals.contest import FUSED, RIVALS
-from fusedstep.rivals.own import Bound, OnTensors
+from fusedstep.rivals.own import Bound, Function, OnTensors
 from fusedstep.rivals.torch_rival import TorchFused
 from fusedstep.tables import Table, duration
 
@@ -19,7 +19,7 @@ ROWS: dict[str, tuple[int, int, dict[str, float]]] = {
 }
 
 
-ENTERED = (*RIVALS[:2], OnTensors, *RIVALS[2:])
+ENTERED = (*RIVALS[:2], OnTensors, Function, *RIVALS[2:])
 
 
 def tabulate(contests: dict[str, Contest]) -> Table:

@@ -16,7 +16,7 @@ from fusedstep import __main__, machine, measuring
 from fusedstep.commands import bench
 from fusedstep.rivals import ROWS, Contest, Work, contest, hold
 from fusedstep.rivals.contest import FUSED, LIMIT, RIVALS, check, enter
-from fusedstep.rivals.own import Bound, Fused, OnTensors, Reference
+from fusedstep.rivals.own import Bound, Function, Fused, OnTensors, Reference
 from fusedstep.rivals.rival import Rival
 from fusedstep.tables import Table
 
@@ -41,7 +41,7 @@ def short(**options):
     return hold(Work("AdamW", SHAPES), threads=1, rounds=2, least=1e-5, **options)
 
 
-@pytest.mark.parametrize("rival", [*RIVALS, OnTensors], ids=lambda rival: rival.name)
+@pytest.mark.parametrize("rival", [*RIVALS, OnTensors, Function], ids=lambda rival: rival.name)
 def test_rivals_do_the_same_work(rival):
     for package in rival.packages:
         pytest.importorskip(package)

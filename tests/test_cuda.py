@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -92,6 +93,23 @@ def test_functions(device):
         fs.functional.adam_(there[0], device.put(grad), *there[1:], step=t, lr=0.1)
     for actual, expected in zip(there, here, strict=True):
         assert same_bytes(device.get(actual), expected)
+
+
+def test_functions_in_streams(device):
+    """Where others are at work, with other arrays in each call: none may be in another's way."""
+    rng, calls = np.random.default_rng(5), []
+    for sizes in [(), (300,), (70, 5000, 1), (9000,), (300,), (1, 2, 3), (300, 300)]:
+        here = [[random(rng, size, np.float32) for size in sizes] for _ in range(4)]
+        here[3] = [np.abs(array) for array in here[3]]
+        calls.append((here, [[device.put(array) for array in arrays] for arrays in here]))
+    for step, (here, _) in enumerate(calls, 1):
+        fs.functional.adam_(*here, step=step, lr=0.1 * step)
+    for step, (_, there) in enumerate(calls, 1):
+        with fs.cuda.use_stream((1, 2)[step % 2]):  # CUDA's own numbers of its default streams
+            fs.functional.adam_(*there, step=step, lr=0.1 * step)
+    for call in calls:
+        for expected, actual in zip(*(chain(*arrays) for arrays in call), strict=True):
+            assert same_bytes(device.get(actual), expected)
 
 
 def test_stages_that_change_while_the_arrays_stay(twins):

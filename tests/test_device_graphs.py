@@ -193,6 +193,9 @@ def test_what_cannot_be_captured(device, captured):
     ahead = fs.SGD(on(device, start()), momentum=0.9)
     with pytest.raises(RuntimeError, match="must have been run before with the same arrays"):
         captured(ahead.lookahead)
+    w = device.put(start()["w"])
+    with pytest.raises(RuntimeError, match=r"^sgd_: param must not be updated by a function while a graph is captured"):
+        captured(lambda: fs.functional.sgd_(w, grads["w"], step=1, lr=0.1))
     raising = fs.SGD(on(device, start()), lr=0.1).bind(grads, on_nonfinite="raise")
     raising.step()
     with pytest.raises(RuntimeError, match="on_nonfinite must be 'propagate' or 'skip' in a step that is captured"):

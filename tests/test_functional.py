@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import math
 import re
+import weakref
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -197,3 +201,103 @@ def test_refused_by_place():
     with pytest.raises(ValueError, match=r"^adam_: param and exp_avg must not overlap in memory, got arrays that"):
         adam_(w, g, w, v, step=1, lr=0.1)
     assert all((array == 1).all() for array in (w, g, m, v))
+
+
+# What calls share
+
+
+def adam(size=3, dtype=float, **options):
+    """A step of Adam from the same beginning: the bytes of what it writes."""
+    w, m, v = (np.ones(size, dtype) for _ in range(3))
+    fs.functional.adam_(w, np.arange(size, dtype=dtype), m, v, **{"step": 1, "lr": 0.1, **options})
+    return frozen([w, m, v])
+
+
+def test_options_that_are_equal_and_not_right():
+    for option, right, wrong in (("weight_decay", 1, True), ("maximize", True, 1), ("seed", 0, False)):
+        adam(**{option: right})
+        with pytest.raises(TypeError, match=f"^adam_: {option} must be .*, got {wrong}$"):
+            adam(**{option: wrong})
+
+
+def test_zero_has_no_sign():
+    """What is remembered of 0 is found by -0 as well."""
+    group = fs.SGD(np.ones(1), lr=-0.0, momentum=-0.0, weight_decay=np.float32(-0.0)).param_groups[0]
+    assert [math.copysign(1, group[name]) for name in ("lr", "momentum", "weight_decay")] == [1, 1, 1]
+
+
+def test_options_that_change_where_they_are():
+    betas = [0.5, 0.5]
+    first = adam(betas=betas)
+    betas[0] = 0.0
+    assert adam(betas=betas) == adam(betas=(0.0, 0.5)) != first
+
+
+def test_more_options_than_are_remembered():
+    decays = [0.5 * number for number in range(2 * fs.functional.KEPT)]
+    once = [adam(weight_decay=decay) for decay in decays]
+    assert [adam(weight_decay=decay) for decay in decays] == once
+    assert len({repr(result) for result in once}) == len(decays)
+
+
+def test_nothing_is_left_of_a_call():
+    """Neither of one that was refused: the next has steps, rates, types and shapes of its own."""
+    alone = adam(step=1)
+    adam(7, np.float32, step=5, lr=0.5)
+    with pytest.raises(ValueError, match="must not overlap"):
+        fs.functional.adam_(w := np.ones(3), np.ones(3), w, np.ones(3), step=9, lr=0.9)
+    with pytest.raises(ValueError, match="must have the shape of param"):
+        fs.functional.adam_(np.ones(3), np.ones(4), np.ones(3), np.ones(3), step=9, lr=0.9)
+    narrow = [np.ones(3), np.ones(3), np.ones(3, np.float16), np.ones(3, np.float32)]
+    fs.functional.adam_(*narrow, step=1, lr=0.1)
+    fs.functional.adam_([], [], [], [], step=1, lr=0.1)
+    assert adam(step=1) == alone
+
+
+def test_arrays_are_let_go():
+    def gone(*shape, **options):
+        arrays = [np.ones(shape) for _ in range(4)]
+        with contextlib.suppress(ValueError):
+            fs.functional.adam_(*arrays, **{"step": 1, "lr": 0.1, **options})
+        return [weakref.ref(array) for array in arrays]
+
+    assert not any(ref() is not None for ref in [*gone(3), *gone(4), *gone(3, weight_decay=-1.0)])
+
+
+def test_calls_at_the_same_time():
+    """Of the same options; long enough that they let each other run."""
+    size, threads = 100_000, 4
+
+    def steps(seed):
+        rng, results = np.random.default_rng(seed), []
+        for step in range(1, 30):
+            w, g, m = (random(rng, size, np.float32) for _ in range(3))
+            fs.functional.adam_(w, g, m, v := np.abs(m), step=step, lr=0.1)
+            results.append(zlib.crc32(b"".join([w, m, v])))
+        return results
+
+    alone = [steps(seed) for seed in range(threads)]
+    with ThreadPoolExecutor(threads) as pool:
+        assert list(pool.map(steps, range(threads))) == alone
+    assert len({result for results in alone for result in results}) == 29 * threads
+
+
+def test_a_call_within_a_call():
+    """What describes an array may run anything."""
+
+    class Gradient:
+        def __init__(self):
+            self.results = []
+
+        def __dlpack_device__(self):
+            return np.ones(3).__dlpack_device__()
+
+        def __dlpack__(self, **options):
+            self.results.append(adam())
+            return np.arange(3.0).__dlpack__(**options)
+
+    alone, outer = adam(), Gradient()
+    w, m, v = (np.ones(3) for _ in range(3))
+    fs.functional.adam_(w, outer, m, v, step=1, lr=0.1)
+    assert outer.results
+    assert {repr(result) for result in [*outer.results, frozen([w, m, v])]} == {repr(alone)}

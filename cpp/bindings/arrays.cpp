@@ -39,7 +39,11 @@ bool same_strides(const py::ssize_t* shape, const py::ssize_t* a, const py::ssiz
     return true;
 }
 
+/// NumPy's own class, of which no other behaviour is to be expected.
+bool is_plain(py::handle object) { return Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_; }
+
 py::array check_array(py::handle object, const Where& where) {
+    if (is_plain(object)) return py::reinterpret_borrow<py::array>(object);
     // A masked array's plain data would be updated under the mask.
     const py::object mask = py::getattr(object, "mask", py::none());
     if (!mask.is_none()) refuse_type(where, "be a plain numpy.ndarray", type_name(object) + " (use its .data)");
@@ -59,18 +63,6 @@ py::array check_array(py::handle object, const Where& where) {
 bool marked(const py::array& array) {
     return array.dtype().kind() == 'u' && array.itemsize() == 2 &&
            py::hasattr(py::type::handle_of(array), "fusedstep_bfloat16");
-}
-
-std::optional<Type> find_type(const py::array& array) {
-    const py::dtype dtype = array.dtype();
-    if (dtype.kind() == 'f') {
-        if (dtype.itemsize() == 2) return Type::float16;
-        if (dtype.itemsize() == 4) return Type::float32;
-        if (dtype.itemsize() == 8) return Type::float64;
-    }
-    // ml_dtypes' type is known by its name: it must not be imported for that.
-    if (marked(array) || (dtype.itemsize() == 2 && text(dtype) == "bfloat16")) return Type::bfloat16;
-    return {};
 }
 
 /// How to get a copy; other libraries' arrays have ways of their own.
@@ -132,6 +124,8 @@ void check_type(const py::array& array, const std::string& type, const Where& wh
     check_order(array, where);
 }
 
+bool is_before(const Span& a, const Span& b) { return a.begin < b.begin; }
+
 }  // namespace
 
 void check_device(const py::array& array, const Device& device, const Where& where, const Where& of) {
@@ -163,6 +157,18 @@ std::string type_name_of(const py::array& array) {
 std::string name_of(Type type) {
     constexpr const char* names[] = {"float32", "float64", "float16", "bfloat16"};
     return names[int(type)];
+}
+
+std::optional<Type> find_type(const py::array& array) {
+    const py::dtype dtype = array.dtype();
+    if (dtype.kind() == 'f') {
+        if (dtype.itemsize() == 2) return Type::float16;
+        if (dtype.itemsize() == 4) return Type::float32;
+        if (dtype.itemsize() == 8) return Type::float64;
+    }
+    // ml_dtypes' type is known by its name: it must not be imported for that.
+    if (marked(array) || (dtype.itemsize() == 2 && text(dtype) == "bfloat16")) return Type::bfloat16;
+    return {};
 }
 
 Type type_of(const py::array& array) { return find_type(array).value(); }
@@ -230,6 +236,9 @@ py::array check_copy(py::handle object, const Layout& param, const Where& where,
 
 py::array check_state(py::handle object, const Layout& param, const std::string& type, const Where& where,
                       const Where& of) {
+    if (fits(object, param) && (py::detail::array_proxy(object.ptr())->flags & writeable) &&
+        type == name_of(param.type))
+        return py::reinterpret_borrow<py::array>(object);
     py::array array = check_array(object, where);
     check_type(array, type, where);
     check_same(array, param.with_items_of(array.itemsize()), where, of);
@@ -285,7 +294,7 @@ py::array check_number(py::handle object, const Device& device, const Where& whe
 }
 
 bool fits(py::handle object, const Layout& param) {
-    if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_) return false;
+    if (!is_plain(object)) return false;
     const auto* array = py::detail::array_proxy(object.ptr());
     const size_t ndim = param.shape.size();
     return array->descr == param.dtype.ptr() && size_t(array->nd) == ndim && (array->flags & aligned) &&
@@ -298,17 +307,29 @@ Span span_of(const py::array& array, const Where& where) {
     return {begin, begin + array.nbytes(), where.name()};
 }
 
-void Territory::claim(std::vector<Span> spans, const std::string& optimizer) {
-    std::vector<Span> all = spans_;
-    for (Span& span : spans)
-        if (span.begin != span.end) all.push_back(std::move(span));
-    std::sort(all.begin(), all.end(), [](const Span& a, const Span& b) { return a.begin < b.begin; });
-    for (size_t i = 1; i < all.size(); ++i)
-        if (all[i].begin < all[i - 1].end)
-            throw py::value_error(optimizer + ": " + all[i - 1].owner + " and " + all[i].owner +
+std::vector<Span> Territory::admitted(std::vector<Span> spans, const std::string& optimizer) const {
+    std::erase_if(spans, [](const Span& span) { return span.begin == span.end; });
+    std::sort(spans.begin(), spans.end(), is_before);
+    const auto keep_apart = [&](const Span& one, const Span& later) {
+        if (later.begin < one.end)
+            throw py::value_error(optimizer + ": " + one.owner + " and " + later.owner +
                                   " must not overlap in memory, got arrays that share " +
-                                  std::to_string(std::min(all[i - 1].end, all[i].end) - all[i].begin) + " bytes");
-    spans_ = std::move(all);
+                                  std::to_string(std::min(one.end, later.end) - later.begin) + " bytes");
+    };
+    for (size_t i = 0; i < spans.size(); ++i) {
+        if (i) keep_apart(spans[i - 1], spans[i]);
+        const auto next = std::upper_bound(spans_.begin(), spans_.end(), spans[i], is_before);
+        if (next != spans_.begin()) keep_apart(*std::prev(next), spans[i]);
+        if (next != spans_.end()) keep_apart(spans[i], *next);
+    }
+    return spans;
+}
+
+void Territory::claim(std::vector<Span> spans, const std::string& optimizer) {
+    std::vector<Span> added = admitted(std::move(spans), optimizer);
+    const auto middle = py::ssize_t(spans_.size());
+    spans_.insert(spans_.end(), std::make_move_iterator(added.begin()), std::make_move_iterator(added.end()));
+    std::inplace_merge(spans_.begin(), spans_.begin() + middle, spans_.end(), is_before);
 }
 
 void Territory::keep_out(const void* data, int64_t bytes, const Where& where) const {

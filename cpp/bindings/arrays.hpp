@@ -3,6 +3,7 @@
 
 #include <pybind11/numpy.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -89,7 +90,8 @@ void check_device(const py::array& array, const Device& device, const Where& whe
 /// One float64 that is written to.
 py::array check_scalar(py::handle object, const Where& where);
 
-/// The type of a parameter's or a gradient's elements.
+/// The type of an array's elements, if it is one that parameters and gradients have.
+std::optional<Type> find_type(const py::array& array);
 Type type_of(const py::array& array);
 
 /// Whether an array has exactly its parameter's type, shape and strides: decided without a message, in a few
@@ -102,6 +104,9 @@ bool is_dense(const py::array& array);
 /// Memory that is written to: no two stretches may overlap, and nothing that is read may overlap them.
 class Territory {
 public:
+    /// Throws if stretches overlap, each other or what is there.
+    void check(std::vector<Span> spans, const std::string& optimizer) const { admitted(std::move(spans), optimizer); }
+
     /// Adds stretches, all or none.
     void claim(std::vector<Span> spans, const std::string& optimizer);
 
@@ -110,6 +115,9 @@ public:
     void keep_out(const py::array& array, const Where& where) const { keep_out(array.data(), array.nbytes(), where); }
 
 private:
+    /// Those that are not empty, sorted.
+    std::vector<Span> admitted(std::vector<Span> spans, const std::string& optimizer) const;
+
     std::vector<Span> spans_;  ///< sorted, disjoint, none of them empty
 };
 

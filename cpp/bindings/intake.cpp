@@ -21,7 +21,7 @@ void Plan::check_places(size_t tensor) const {
     for (const auto& [number, movable] : entry.movable) {
         if (!movable.has_moved()) continue;
         if (number == 0) refuse_move(where(params_, tensor).text());
-        const auto [argument, path] = called(state_, entry, entry.states[number - 1].first);
+        const auto [argument, path] = called(state_, entry, entry.states[number - 1].first.name);
         refuse_move(Where{optimizer_, argument, nowhere, path}.text());
     }
 }

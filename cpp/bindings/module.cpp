@@ -77,6 +77,7 @@ PYBIND11_MODULE(_core, module) {
         .def("add", &Plan::add)
         .def("refresh", &Plan::refresh)
         .def("step", &Plan::step)
+        .def("call", &Plan::call)
         .def("lend", &Plan::lend)
         .def("advance", &Plan::advance)
         .def("skip", &Plan::skip)

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <unordered_set>
 #include <utility>
 
 #include "cuda.hpp"
@@ -44,19 +45,15 @@ Plan::Plan(std::string optimizer, py::list groups, const py::dict& storage, uint
     plan_.seed = seed;
 }
 
-void Plan::add(const py::object& params, const std::string& place, const std::string& method, const py::dict& options,
-               const py::function& provide, const py::dict& extents) {
-    const Busy busy(busy_, optimizer_);
-    fetch();
-    std::vector<Leaf> leaves;
-    Structure structure = Structure::of(params, entries_.size(), optimizer_, place, leaves, params_.c_str());
-    Group group = read_group(method, options);
+/// Parameters as they come, checked, but for what stands beside them.
+std::vector<Plan::Entry> Plan::checked(const std::vector<Leaf>& leaves, const std::string& place,
+                                       const py::dict& extents) const {
     std::vector<Entry> added;
     std::vector<Span> claims;
-    auto places = places_;
+    std::unordered_set<std::string> names;
     for (const Leaf& leaf : leaves) {
         const Where where{optimizer_, params_, place, leaf.path};
-        if (!places.emplace(leaf.name, entries_.size() + added.size()).second)
+        if (places_.contains(leaf.name) || !names.insert(leaf.name).second)
             throw py::value_error(where.text() + " must have a name of its own, got '" + leaf.name + "' a second time");
         py::array array = check_param(leaf.value, where);
         const Extent extent = read_extent(leaf.name, array.size(), extents);
@@ -67,26 +64,26 @@ void Plan::add(const py::object& params, const std::string& place, const std::st
         check_device(array, first.layout.device, where, {optimizer_, params_, its_place, first.path});
         check_storage(added.back(), where);
     }
-    {
-        // Parameters that overlap are refused before any state is made for them.
-        Territory trial = territory_;
-        trial.claim(claims, optimizer_);
-    }
-    claims.clear();
+    // Parameters that overlap are refused before any state is made for them.
+    territory_.check(std::move(claims), optimizer_);
+    return added;
+}
+
+/// Gives parameters of a group that are checked their states, or throws.
+void Plan::furnish(std::vector<Entry>& added, const std::string& place, const Group& group, const Provide& provide) {
+    std::vector<Span> claims;
     for (Entry& entry : added) {
         entry.states =
             provide_arrays(entry, {optimizer_, params_, place, entry.path}, companions_of(entry, group), provide);
         for (Span& span : spans(entry, place)) claims.push_back(std::move(span));
     }
     territory_.claim(std::move(claims), optimizer_);
-    places_ = std::move(places);
+}
 
-    const std::lock_guard lock(stepping_);
-    const std::string own_place = "[" + std::to_string(options_.size()) + "]";
-    options_.push_back({method, Watch(options), std::move(structure), entries_.size(), own_place});
-    plan_.groups.push_back(std::move(group));
-    groups_.append(options);
+/// Makes parameters with their states tensors of the last group.
+void Plan::enroll(std::vector<Entry> added) {
     for (Entry& entry : added) {
+        places_.emplace(entry.name, entries_.size());
         Tensor tensor;
         tensor.group = int(plan_.groups.size()) - 1;
         tensor.calculate_in(arithmetic(entry.layout.type));
@@ -103,6 +100,29 @@ void Plan::add(const py::object& params, const std::string& place, const std::st
         stepper_ = cuda_backend().stepper(entries_.front().layout.device.index);
     if (stepper_) stepper_->set_counters(plan_);
     ++version;
+}
+
+std::vector<std::string> Plan::add(const py::object& params, const std::string& place, const std::string& method,
+                                   const py::dict& options, const py::function& provide, const py::dict& extents) {
+    const Busy busy(busy_, optimizer_);
+    fetch();
+    std::vector<Leaf> leaves;
+    Structure structure = Structure::of(params, entries_.size(), optimizer_, place, leaves, params_.c_str());
+    Group group = read_group(method, options);
+    std::vector<Entry> added = checked(leaves, place, extents);
+    furnish(added, place, group, [&](const Entry& entry, const std::vector<Companion>& companions) {
+        return py::list(provide(entry.name, visible(entry.param), companions));
+    });
+
+    std::vector<std::string> names;
+    for (const Entry& entry : added) names.push_back(entry.name);
+    const std::lock_guard lock(stepping_);
+    const std::string own_place = "[" + std::to_string(options_.size()) + "]";
+    options_.push_back({method, Watch(options), std::move(structure), entries_.size(), own_place});
+    plan_.groups.push_back(std::move(group));
+    groups_.append(options);
+    enroll(std::move(added));
+    return names;
 }
 
 Extent Plan::read_extent(const std::string& name, int64_t size, const py::dict& extents) const {
@@ -148,12 +168,12 @@ std::pair<std::string, std::string> Plan::called(const std::string& states, cons
     return {states, "['" + entry.name + "']['" + state + "']"};
 }
 
-Plan::Arrays Plan::provide_arrays(const Entry& entry, const Where& of, const std::vector<Companion>& companions,
-                                  const py::function& provide) const {
+Plan::Arrays Plan::provide_arrays(const Entry& entry, const Where& of, std::vector<Companion> companions,
+                                  const Provide& provide) const {
     Arrays made;
-    const py::list given = provide(entry.name, visible(entry.param), companions);
+    const py::list given = provide(entry, companions);
     for (size_t i = 0; i < companions.size(); ++i) {
-        const Companion& one = companions[i];
+        Companion& one = companions[i];
         const auto [argument, path] = called(memory_, entry, one.name);
         const Where where{optimizer_, argument, nowhere, path};
         const auto checked = [&]() -> py::array {
@@ -164,8 +184,9 @@ Plan::Arrays Plan::provide_arrays(const Entry& entry, const Where& of, const std
                 default: return check_state(given[i], entry.layout, one.dtype, where, of);
             }
         };
-        made.emplace_back(one.name, checked());
-        check_device(made.back().second, entry.layout.device, where, of);
+        py::array array = checked();
+        check_device(array, entry.layout.device, where, of);
+        made.emplace_back(std::move(one), std::move(array));
     }
     return made;
 }
@@ -175,7 +196,6 @@ void Plan::attach(size_t tensor) {
     ++plan_.version;
     Tensor& target = plan_.tensors[tensor];
     Entry& entry = entries_[tensor];
-    const std::vector<Companion> companions = companions_of(entry, plan_.groups[size_t(target.group)]);
     // A step that takes over changed options has its gradient and its copy already.
     const Cargo before = target.cargo;
     target.cargo = {};
@@ -192,10 +212,10 @@ void Plan::attach(size_t tensor) {
     entry.movable.clear();
     if (auto movable = Movable::of(entry.param)) entry.movable.emplace_back(0, std::move(*movable));
     int place = 0;
-    for (size_t i = 0; i < companions.size(); ++i) {
-        if (auto movable = Movable::of(entry.states[i].second)) entry.movable.emplace_back(i + 1, std::move(*movable));
-        const Companion& one = companions[i];
-        void* const data = entry.states[i].second.mutable_data();
+    for (size_t i = 0; i < entry.states.size(); ++i) {
+        auto& [one, array] = entry.states[i];
+        if (auto movable = Movable::of(array)) entry.movable.emplace_back(i + 1, std::move(*movable));
+        void* const data = array.mutable_data();
         if (one.role == Companion::average)
             target.cargo.average = data;
         else if (one.role == Companion::rest)
@@ -216,8 +236,8 @@ void Plan::attach(size_t tensor) {
 /// The memory that a step of this tensor writes to.
 std::vector<Span> Plan::spans(const Entry& entry, const std::string& place) const {
     std::vector<Span> spans{span_of(entry.param, {optimizer_, params_, place, entry.path})};
-    for (const auto& [state, array] : entry.states) {
-        const auto [argument, path] = called(state_, entry, state);
+    for (const auto& [companion, array] : entry.states) {
+        const auto [argument, path] = called(state_, entry, companion.name);
         spans.push_back(span_of(array, {optimizer_, argument, nowhere, path}));
     }
     return spans;
@@ -236,26 +256,24 @@ void Plan::refresh(const std::vector<size_t>& groups, const py::function& provid
         if (!others.back()) continue;
         for (size_t i = options_[index].first; i < end_of(index); ++i) {
             const Entry& entry = entries_[i];
-            const auto keep = [&](const std::string& name, const py::object& param,
-                                  const std::vector<Companion>& companions) {
+            const auto keep = [&](const Entry&, const std::vector<Companion>& companions) {
                 std::map<std::string, py::object> arrays;
                 std::vector<Companion> missing;
                 for (const Companion& one : companions) {
                     for (const auto& [known, owned] : entry.states)
-                        if (known == one.name && (one.kind != Companion::ring || owned.shape(0) == one.planes))
+                        if (known.name == one.name && (one.kind != Companion::ring || owned.shape(0) == one.planes))
                             arrays[one.name] = owned;
                     if (!arrays.contains(one.name)) missing.push_back(one);
                 }
                 if (!missing.empty()) {
-                    const py::list made = provide(name, param, missing);
+                    const py::list made = provide(entry.name, visible(entry.param), missing);
                     for (size_t j = 0; j < missing.size(); ++j) arrays[missing[j].name] = made[j];
                 }
                 py::list all;
                 for (const Companion& one : companions) all.append(arrays[one.name]);
                 return all;
             };
-            states.push_back(
-                provide_arrays(entry, where(params_, i), companions_of(entry, fresh.back()), py::cpp_function(keep)));
+            states.push_back(provide_arrays(entry, where(params_, i), companions_of(entry, fresh.back()), keep));
         }
     }
     auto next = states.begin();
@@ -336,15 +354,16 @@ std::vector<std::string> Plan::names() const {
 
 py::dict Plan::arrays(const std::string& name) const {
     py::dict made;
-    for (const auto& [state, array] : entries_[find(name)].states) made[py::str(state)] = visible(array);
+    for (const auto& [one, array] : entries_[find(name)].states) made[py::str(one.name)] = visible(array);
     return made;
 }
 
 py::object Plan::param(const std::string& name) const { return visible(entries_[find(name)].param); }
 
 std::vector<Companion> Plan::companions(const std::string& name) const {
-    const size_t tensor = find(name);
-    return companions_of(entries_[tensor], plan_.groups[size_t(plan_.tensors[tensor].group)]);
+    std::vector<Companion> all;
+    for (const auto& [one, array] : entries_[find(name)].states) all.push_back(one);
+    return all;
 }
 
 std::vector<Companion> Plan::companions_with(const std::string& name, const std::string& method,

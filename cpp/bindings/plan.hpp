@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -25,15 +26,19 @@ public:
          bool of_function);
     ~Plan() { leave_device(); }
 
-    /// Adds a group, or nothing if anything is wrong. `place` is its place in the argument that it came in.
-    /// `provide(name, param, companions)` gives the arrays beside a parameter. `extents` holds (offset, size of the
-    /// whole) by name, for parameters that are shards.
-    void add(const py::object& params, const std::string& place, const std::string& method, const py::dict& options,
-             const py::function& provide, const py::dict& extents);
+    /// Adds a group, or nothing if anything is wrong, and returns the names of its parameters. `place` is its place in
+    /// the argument that it came in. `provide(name, param, companions)` gives the arrays beside a parameter. `extents`
+    /// holds (offset, size of the whole) by name, for parameters that are shards.
+    std::vector<std::string> add(const py::object& params, const std::string& place, const std::string& method,
+                                 const py::dict& options, const py::function& provide, const py::dict& extents);
 
     /// Takes the options of groups from their dicts anew, of all or none. States that they call for are added, others
     /// are dropped.
     void refresh(const std::vector<size_t>& groups, const py::function& provide);
+
+    /// One step of parameters, in the group without any that was added, with states by name in the structure of the
+    /// parameters: arrays that the plan has for this call only.
+    void call(const py::object& param, const py::object& grad, const py::dict& states, int64_t step, double lr);
 
     void set_seed(uint64_t seed) {
         ++plan_.version;
@@ -117,7 +122,7 @@ public:
         for (const Options& group : options_) group.watch.each_object(visit);
         for (const Entry& entry : entries_) {
             visit(entry.param);
-            for (const auto& [name, array] : entry.states) visit(array);
+            for (const auto& [companion, array] : entry.states) visit(array);
         }
     }
     void forget();
@@ -141,7 +146,7 @@ public:
     void put_rates(const py::object& owner);
 
 private:
-    using Arrays = std::vector<std::pair<std::string, py::array>>;
+    using Arrays = std::vector<std::pair<Companion, py::array>>;
 
     struct Entry {
         std::string name, path;
@@ -168,7 +173,11 @@ private:
         std::string place;  ///< where it stands in a list of groups
     };
 
+    /// Gives the arrays beside a parameter, one for each of the companions.
+    using Provide = std::function<py::list(const Entry&, const std::vector<Companion>&)>;
+
     class Taken;
+    class Lent;
     struct Flag;
 
     size_t find(const std::string& name) const;
@@ -178,13 +187,20 @@ private:
     Extent read_extent(const std::string& name, int64_t size, const py::dict& extents) const;
     std::pair<std::string, std::string> called(const std::string& states, const Entry& entry,
                                                const std::string& state) const;
-    Arrays provide_arrays(const Entry& entry, const Where& of, const std::vector<Companion>& companions,
-                          const py::function& provide) const;
+    Arrays provide_arrays(const Entry& entry, const Where& of, std::vector<Companion> companions,
+                          const Provide& provide) const;
+    std::vector<Entry> checked(const std::vector<Leaf>& leaves, const std::string& place,
+                               const py::dict& extents) const;
+    void furnish(std::vector<Entry>& added, const std::string& place, const Group& group, const Provide& provide);
+    void enroll(std::vector<Entry> added);
     std::vector<Companion> companions_of(const Entry& entry, const Group& group) const;
     void check_storage(const Entry& entry, const Where& where) const;
     void attach(size_t tensor);
     std::vector<Span> spans(const Entry& entry, const std::string& place) const;
     void survey();
+    py::object given_state(const py::dict& states, const std::string& name, size_t tensor) const;
+    void move_to(const Device& device);
+    void choose_types(const std::vector<Entry>& added, const py::dict& states);
     void settle(const py::object& owner);
     void check_places() const;
     void check_places(size_t tensor) const;
@@ -195,6 +211,7 @@ private:
     void match(const py::object& tree, const std::string& argument, Take take);
     void take_all(const py::object& grads, const py::object& stages, bool described);
     void keep_apart(bool zero_grad);
+    void let_go();
     void call_schedules();
     void fetch();
     /// Its memory is freed, for which everything on the device is waited for.
@@ -221,6 +238,7 @@ private:
     std::vector<Held> held_;            ///< by tensor, this step's
     std::vector<Number> numbers_;       ///< and those of its stages
     std::unique_ptr<Stepper> stepper_;  ///< where the arrays are not the processor's
+    Device device_;                     ///< of a function's arrays in its last call
     int64_t calls_ = 0, skipped_ = 0;
     int64_t unfetched_ = 0;           ///< calls that the device may not have counted so
     bool outcome_on_device_ = false;  ///< that of the last step

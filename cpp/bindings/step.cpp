@@ -18,26 +18,27 @@ constexpr int64_t worth_releasing = 32768;
 
 }  // namespace
 
-/// Gradients that a step has taken: let go at its end, however it ends.
+/// Lets go of the gradients that a step has taken.
+void Plan::let_go() {
+    for (Tensor& tensor : plan_.tensors) {
+        tensor.buffers.grad = nullptr;
+        tensor.cargo.copy = nullptr;
+    }
+    held_.clear();
+    numbers_.clear();
+    plan_.stages = {};
+}
+
+/// Gradients that a step takes: let go at its end, however it ends.
 class Plan::Taken {
 public:
-    explicit Taken(Plan& plan) : plan_(&plan) { let_go(); }
-    ~Taken() { let_go(); }
+    explicit Taken(Plan& plan) : plan_(plan) { plan_.let_go(); }
+    ~Taken() { plan_.let_go(); }
     Taken(const Taken&) = delete;
     Taken& operator=(const Taken&) = delete;
 
 private:
-    void let_go() {
-        for (Tensor& tensor : plan_->plan_.tensors) {
-            tensor.buffers.grad = nullptr;
-            tensor.cargo.copy = nullptr;
-        }
-        plan_->held_.clear();
-        plan_->numbers_.clear();
-        plan_->plan_.stages = {};
-    }
-
-    Plan* plan_;
+    Plan& plan_;
 };
 
 /// A flag that is up for a scope.

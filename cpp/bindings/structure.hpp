@@ -38,6 +38,9 @@ public:
         }
     }
 
+    /// Whether it is one array.
+    bool is_leaf() const { return kind_ == Kind::leaf; }
+
     /// The same structure with other leaves.
     py::object fill(const std::function<py::object(size_t)>& leaf) const;
 

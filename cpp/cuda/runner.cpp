@@ -250,6 +250,7 @@ Stepper::Verdict Runner::step(Plan& plan, Stream stream) {
     if (outcome.skipped) return skipped;
     if (tasks_.empty()) return happened;
 
+    if (left_) left_->hold_back(stream);
     lay_out(plan, stream);
     if (!steps_known_) count_from(plan, stream);
     put_rates(plan, stream);
@@ -262,6 +263,12 @@ Stepper::Verdict Runner::step(Plan& plan, Stream stream) {
         for (Tensor& tensor : plan.tensors)
             if (tensor.buffers.grad) ++tensor.step;
     return underway;
+}
+
+void Runner::leave(Stream stream) {
+    const On on(device_);
+    if (!left_) left_.emplace();
+    left_->set(stream);
 }
 
 Progress Runner::fetch(Plan& plan) {

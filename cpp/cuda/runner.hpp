@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "../kernel/backend.hpp"
@@ -19,6 +20,7 @@ public:
     explicit Runner(int device) : device_(device) {}
 
     Verdict step(Plan& plan, Stream stream) override;
+    void leave(Stream stream) override;
     Progress fetch(Plan& plan) override;
     void set_counters(const Plan& plan) override;
     bool uncertain() const override { return skips_ || captured_; }
@@ -69,6 +71,7 @@ private:
     std::vector<std::unique_ptr<Counters>> counters_;
     std::vector<std::unique_ptr<Layout>> aheads_;  ///< of displace(), likewise
     Table table_{};
+    std::optional<Mark> left_;  ///< where steps in other streams may begin
     Progress seen_;
     std::vector<double> rates_;
     std::vector<int64_t> certain_steps_;  ///< that the device had counted when it was last asked

@@ -10,6 +10,7 @@ namespace fusedstep::cuda {
 namespace {
 
 cudaStream_t of(Stream stream) { return static_cast<cudaStream_t>(stream); }
+cudaEvent_t event_of(void* event) { return static_cast<cudaEvent_t>(event); }
 
 /// A stream of the current device's that waits for no other. The default one waits for many, and cannot be used while a
 /// graph is captured from one of them.
@@ -45,6 +46,17 @@ On::On(int device) : device_(device) {
 On::~On() {
     if (before_ != device_ && cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
 }
+
+Mark::Mark() {
+    cudaEvent_t made;
+    check(cudaEventCreateWithFlags(&made, cudaEventDisableTiming));
+    event_ = made;
+}
+Mark::~Mark() {
+    if (cudaEventDestroy(event_of(event_)) != cudaSuccess) cudaGetLastError();
+}
+void Mark::set(Stream stream) { check(cudaEventRecord(event_of(event_), of(stream))); }
+void Mark::hold_back(Stream stream) const { check(cudaStreamWaitEvent(of(stream), event_of(event_), 0)); }
 
 void* allocate(size_t bytes) {
     const Apart apart;

@@ -25,6 +25,24 @@ private:
     int before_, device_;
 };
 
+/// A place in what a stream of the current device has to do.
+class Mark {
+public:
+    Mark();
+    ~Mark();
+    Mark(const Mark&) = delete;
+    Mark& operator=(const Mark&) = delete;
+
+    /// Behind all that is in the stream.
+    void set(Stream stream);
+
+    /// What comes into the stream from now on waits until this place is reached.
+    void hold_back(Stream stream) const;
+
+private:
+    void* event_;
+};
+
 void* allocate(size_t bytes);
 void* allocate_zeros(size_t bytes);   ///< waits until they are there
 void release(void* memory) noexcept;  ///< waits for everything on the device

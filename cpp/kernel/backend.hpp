@@ -42,6 +42,9 @@ public:
     /// skipped until they are fetched.
     virtual Verdict step(Plan& plan, void* stream) = 0;
 
+    /// Steps that follow wait for those in this stream, whichever they are put into.
+    virtual void leave(void* stream) = 0;
+
     /// Waits, and brings counters and the last outcome into the plan. Returns how many steps have happened and how many
     /// were skipped since the last time, by the device's own count.
     virtual Progress fetch(Plan& plan) = 0;

@@ -14,12 +14,10 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
-import numpy as np
-
 from . import _core, methods, storage
-from .bfloat16 import name_of_type
 from .optimizer import SEED, Optimizer
 from .options import Whole, choice, filled, number
 
@@ -65,6 +63,9 @@ ONCE: dict[str, Any] = {"convention": "torch", "seed": 0, "rounding": "nearest"}
 
 #: Options that only a new state is made with.
 STARTS = ("initial_accumulator_value",)
+
+#: Sets of options that a function remembers.
+KEPT = 64
 
 STEP = Whole(1, "t of this update", expected="an integer in [1, 2**63)", annotation="int", low=1)
 LR = number(0.0, "learning rate η")
@@ -116,13 +117,21 @@ def function_of(method: type[Optimizer]) -> Callable[..., None]:
     parameters = signature.parameters
     leading = [key for key, parameter in parameters.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
     needed = {key for key, parameter in parameters.items() if parameter.default is parameter.empty}
+    known = {*parameters}
+    kept = lru_cache(KEPT, typed=True)(partial(Kept, cls))
 
     def update(*args: Any, **kwargs: Any) -> None:
         given = {**dict(zip(leading, args, strict=False)), **kwargs}
-        if len(given) < len(args) + len(kwargs) or not needed <= given.keys() <= parameters.keys():
+        if len(given) < len(args) + len(kwargs) or not needed <= given.keys() <= known:
             explain(name, signature, args, kwargs)
+        param, grad = given.pop("param"), given.pop("grad")
         states = {state: given.pop(state, None) for state in cls.state_names}
-        run(cls, states, **(ONCE | given))
+        step, lr = STEP.take(name, "step", given.pop("step")), LR.take(name, "lr", given.pop("lr"))
+        try:
+            options = kept(**given)
+        except TypeError:  # of what has no hash, or is no option
+            options = None
+        (options or Kept(cls, **given)).call(param, grad, states, step, lr)
 
     update.__name__ = update.__qualname__ = name
     update.__module__ = __name__
@@ -143,89 +152,68 @@ def explain(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwar
         raise TypeError(f"{name}: {error}") from None
 
 
-def run(
-    cls: type[Optimizer],
-    states: dict[str, Any],
-    param: Any,
-    grad: Any,
-    step: int,
-    lr: float,
-    convention: str,
-    seed: int,
-    rounding: str,
-    **given: Any,
-) -> None:
-    """One step of a plan that lives for this call."""
-    function = cls.__name__
-    step = STEP.take(function, "step", step)
-    given["lr"] = LR.take(function, "lr", lr)
-    options = cls._resolve(given, cls._preset(convention))
-    if options["decay"] == "fully_decoupled" and options["max_lr"] is None:
-        raise ValueError(f"{function}: max_lr must be given with decay='fully_decoupled', got None")
-    needed = set(_core.states(cls._method, options))
-    for name, arrays in states.items():
-        if (arrays is None) == (name in needed):
-            expected = "given with these options" if name in needed else "None with these options"
-            raise TypeError(f"{function}: {name} must be {expected}, got {type(arrays).__name__}")
-    several = check_lists(function, param, {name: states[name] for name in needed})
+class Kept:
+    """A function's options, checked, and plans that have them: as many as there were calls at the same time."""
 
-    def provide(name: str, array: np.ndarray, specs: list[Any]) -> list[Any]:
-        return [states[spec.name][int(name)] if several else states[spec.name] for spec in specs]
+    def __init__(
+        self,
+        cls: type[Optimizer],
+        convention: str = "torch",
+        seed: int = 0,
+        rounding: str = "nearest",
+        **given: Any,
+    ) -> None:
+        self.function = function = cls.__name__
+        options = cls._resolve(given, cls._preset(convention))
+        if options["decay"] == "fully_decoupled" and options["max_lr"] is None:
+            raise ValueError(f"{function}: max_lr must be given with decay='fully_decoupled', got None")
+        kept = {name: option.default for name, option in storage.STORAGE.items()}
+        kept["rounding"] = ROUNDING.take(function, "rounding", rounding)
+        stored, seed = storage.resolve(function, kept, cls.state_names), SEED.take(function, "seed", seed)
+        self.needed = frozenset(_core.states(cls._method, options))
+        self.idle: list[_core.Plan] = []
 
-    kept = {name: option.default for name, option in storage.STORAGE.items()}
-    kept["rounding"] = ROUNDING.take(function, "rounding", rounding)
-    kept["state"] = chosen_types(function, param, {name: states[name] for name in needed - set(storage.OF_THEIR_OWN)})
-    stored, seed = storage.resolve(function, kept, cls.state_names), SEED.take(function, "seed", seed)
-    plan = _core.Plan(function, [], stored, seed, of_function=True)
-    plan.add(param, "", cls._method, options, provide, {})
-    for name in plan.names():
-        plan.set_step(name, step - 1)
-    plan.step(None, grad, None)
+        def plan() -> _core.Plan:
+            made = _core.Plan(function, [], stored, seed, of_function=True)
+            made.add([], "", cls._method, options, list, {})
+            return made
+
+        self.plan = plan
+
+    def call(self, param: Any, grad: Any, states: dict[str, Any], step: int, lr: float) -> None:
+        for name, arrays in states.items():
+            if (arrays is None) == (name in self.needed):
+                expected = "given with these options" if name in self.needed else "None with these options"
+                raise TypeError(f"{self.function}: {name} must be {expected}, got {type(arrays).__name__}")
+        check_lists(self.function, param, states)
+        try:
+            plan = self.idle.pop()
+        except IndexError:
+            plan = self.plan()
+        try:
+            plan.call(param, grad, states, step, lr)
+        finally:
+            self.idle.append(plan)
 
 
-def check_lists(function: str, param: Any, states: dict[str, Any]) -> bool:
-    """Whether it is a list that is updated, which has to be of arrays, with as many of each state."""
+def check_lists(function: str, param: Any, states: dict[str, Any]) -> None:
+    """Where it is a list that is updated, it has to be of arrays, with as many of each state."""
     if isinstance(param, dict):
         raise TypeError(f"{function}: param must be an array or a list of arrays, got dict")
     if not isinstance(param, (list, tuple)):
-        return False
+        return
     for i, item in enumerate(param):
         if isinstance(item, (list, tuple, dict)):
             raise TypeError(f"{function}: param[{i}] must be an array, got {type(item).__name__}")
     for name, arrays in states.items():
+        if arrays is None:
+            continue
         if not isinstance(arrays, (list, tuple)):
             raise TypeError(f"{function}: {name} must be a list or a tuple, like param, got {type(arrays).__name__}")
         if len(arrays) != len(param):
             raise ValueError(
                 f"{function}: {name} must have {len(param)} entries, one for each of param, got {len(arrays)}"
             )
-    return True
-
-
-def type_of(array: Any) -> str | None:
-    """What elements are called; None of what is no array."""
-    if isinstance(array, np.ndarray):
-        return name_of_type(array)
-    try:
-        return _core.describe(array)[2]
-    except TypeError:
-        return None
-
-
-def chosen_types(function: str, param: Any, states: dict[str, Any]) -> dict[str, str] | None:
-    """The type of each state that is not what its parameters are calculated in: one for the whole list."""
-    several, chosen = isinstance(param, (list, tuple)), {}
-    for name, arrays in states.items():
-        pairs = list(zip(param, arrays, strict=True)) if several else [(param, arrays)]
-        pairs = [(type_of(theta), type_of(array)) for theta, array in pairs]
-        pairs = [pair for pair in pairs if None not in pair]
-        types = {kind for _, kind in pairs}
-        own = {theta: "float64" if theta == "float64" else "float32" for theta, _ in pairs}
-        if types <= set(storage.TYPES) and any(kind != own[theta] for theta, kind in pairs):
-            if len(types) > 1:
-                raise TypeError(f"{function}: {name} must have one type in all its arrays, got {sorted(types)}")
-            chosen[name] = types.pop()
-    return chosen or None
 
 
 __all__ = []

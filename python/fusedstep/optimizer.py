@@ -135,7 +135,7 @@ class Optimizer(Configured):
             (place, tree, self._complete(self._resolve(given, self._defaults, ("memory", "extents"))))
             for place, tree, given in entries
         ]
-        known, new = len(self._plan.names()), set[str]()
+        known, new = sum(map(len, self._names)), set[str]()
         for place, tree, _ in groups:
             new.update(_core.names(self._name, tree, place, known + len(new)))
         for argument, named in (("memory", owned), ("extents", parts)):
@@ -179,9 +179,7 @@ class Optimizer(Configured):
                 fresh.append(name)
             return made
 
-        known = len(self._plan.names())
-        self._plan.add(tree, place, self._method, options, provide, dict(extents))
-        self._names.append(self._plan.names()[known:])
+        self._names.append(self._plan.add(tree, place, self._method, options, provide, dict(extents)))
         return fresh
 
     def _refresh(self, indices: Iterable[int]) -> None:

@@ -76,7 +76,7 @@ def real(value: Any, expected: str) -> float:
         raise Refused(expected) from None
     if not math.isfinite(number):
         raise Refused(expected)
-    return number
+    return number + 0.0  # the negative zero is zero
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Whole(Option):
     low: int = 0
 
     def check(self, value: Any) -> int:
-        if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        if type(value) is not int and (not isinstance(value, numbers.Integral) or isinstance(value, bool)):
             raise Refused(self.expected, TypeError)
         integer = int(value)
         if not self.low <= integer < 2**63:

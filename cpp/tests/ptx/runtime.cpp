@@ -6,11 +6,14 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "machine.hpp"
+#include "streams.hpp"
 
 namespace {
 
@@ -27,7 +30,8 @@ struct Device {
     Machine machine{memory};
     std::deque<std::map<std::string, Kernel, std::less<>>> modules;
     std::map<const void*, const Kernel*> functions;  ///< by what stands for them on the processor
-    std::vector<std::function<void()>> stream, graph;
+    Streams streams;
+    std::vector<std::function<void()>> graph;
     std::vector<std::pair<const std::byte*, size_t>> pinned;  ///< memory of the processor's that the device can read
     bool capturing = false, spoiled = false;
     cudaError_t error = cudaSuccess, last = cudaSuccess;
@@ -39,7 +43,10 @@ struct Device {
     }
 
     void put(cudaStream_t into, std::function<void()> work) {
-        (into == captured ? graph : stream).push_back(std::move(work));
+        if (into == captured)
+            graph.push_back(std::move(work));
+        else
+            streams.put(into, std::move(work));
     }
 
     /// What nobody may do while a graph is captured, unless he has said that he has no part in that.
@@ -59,11 +66,11 @@ struct Device {
     cudaError_t finish() {
         if (error != cudaSuccess) return error;
         try {
-            for (const auto& work : stream) work();
+            streams.finish();
         } catch (const Fault& fault) {
             error = fail(cudaErrorIllegalAddress, fault.what());
+            streams.drop();
         }
-        stream.clear();
         return error;
     }
 
@@ -332,14 +339,11 @@ API cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* other
 // Events
 
 namespace {
-struct Event {
-    bool happened = true;
-};
-Event& of(cudaEvent_t event) { return *reinterpret_cast<Event*>(event); }
+std::shared_ptr<Event>& of(cudaEvent_t event) { return *reinterpret_cast<std::shared_ptr<Event>*>(event); }
 }  // namespace
 
 API cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-    *event = reinterpret_cast<cudaEvent_t>(new Event);
+    *event = reinterpret_cast<cudaEvent_t>(new std::shared_ptr(std::make_shared<Event>()));
     return cudaSuccess;
 }
 API cudaError_t cudaEventDestroy(cudaEvent_t event) {
@@ -349,14 +353,20 @@ API cudaError_t cudaEventDestroy(cudaEvent_t event) {
 API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     const std::lock_guard lock(device().mutex);
     if (device().may_use(stream)) return device().last;
-    of(event).happened = false;
-    device().put(stream, [event] { of(event).happened = true; });
+    device().put(stream, [event = of(event), number = ++of(event)->recorded] { event->happened = number; });
     return cudaSuccess;
 }
 API cudaError_t cudaEventQuery(cudaEvent_t event) {
     const std::lock_guard lock(device().mutex);
     if (device().alone("an event is asked for")) return device().last;
-    return of(event).happened ? cudaSuccess : device().last = cudaErrorNotReady;
+    return of(event)->happened == of(event)->recorded ? cudaSuccess : device().last = cudaErrorNotReady;
+}
+API cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+    const std::lock_guard lock(device().mutex);
+    if (device().may_use(stream)) return device().last;
+    if (stream == captured) return device().fail(cudaErrorStreamCaptureIsolation, "a graph that waits for an event");
+    device().streams.wait(stream, of(event));
+    return cudaSuccess;
 }
 
 // Errors
@@ -386,7 +396,7 @@ EXPORTED int fusedstep_end_graph() {
 EXPORTED void fusedstep_launch_graph() {
     Device& own = device();
     const std::lock_guard lock(own.mutex);
-    for (const auto& work : own.graph) own.stream.push_back(work);
+    for (const auto& work : own.graph) own.streams.put(nullptr, work);
 }
 EXPORTED void fusedstep_drop_graph() {
     const std::lock_guard lock(device().mutex);

@@ -1,0 +1,112 @@
+// The step of a function: a plan keeps its options, and has its arrays for one call.
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <set>
+
+#include "cuda.hpp"
+#include "look.hpp"
+#include "plan.hpp"
+
+namespace fusedstep::bindings {
+namespace {
+
+const std::string nowhere;
+
+/// The type of an array's elements; nothing of what is no array of numbers, which is refused later.
+std::optional<Type> type_of(py::handle object, const Layout& param) {
+    if (py::isinstance<py::array>(object)) return find_type(py::reinterpret_borrow<py::array>(object));
+    if (const std::optional<Seen> seen = see(object, param)) return seen->type;
+    try {
+        const auto array = described(py::reinterpret_borrow<py::object>(object), nowhere);
+        return array ? find_type(*array) : std::nullopt;
+    } catch (const py::type_error&) {
+        return {};
+    }
+}
+
+}  // namespace
+
+/// The array of a state that stands beside a parameter.
+py::object Plan::given_state(const py::dict& states, const std::string& name, size_t tensor) const {
+    const py::object given = states[py::str(name)];
+    if (options_.front().structure.is_leaf()) return given;
+    return given[py::int_(tensor)];
+}
+
+/// The types of states as they come: one for all parameters, where it is not what these are calculated in.
+void Plan::choose_types(const std::vector<Entry>& added, const py::dict& states) {
+    storage_.state.clear();
+    for (const State& state : plan_.groups.front().states()) {
+        if (state.kind != State::like_param) continue;
+        std::set<std::string> types;
+        bool others = false;
+        for (size_t i = 0; i < added.size(); ++i) {
+            const Layout& param = added[i].layout;
+            const std::optional<Type> type = type_of(given_state(states, state.name, i), param);
+            if (!type) continue;
+            types.insert(name_of(*type));
+            others |= *type != arithmetic(param.type);
+        }
+        if (!others) continue;
+        if (types.size() > 1)
+            throw py::type_error(optimizer_ + ": " + state.name + " must have one type in all its arrays, got " +
+                                 py::repr(py::cast(std::vector(types.begin(), types.end()))).cast<std::string>());
+        storage_.state[state.name] = *types.begin();
+    }
+}
+
+/// Lets go of all arrays, however the step ends.
+class Plan::Lent {
+public:
+    explicit Lent(Plan& plan) : plan_(plan) {}
+    ~Lent() {
+        plan_.let_go();
+        plan_.entries_.clear();
+        plan_.places_.clear();
+        plan_.territory_ = {};
+        plan_.plan_.tensors.clear();
+    }
+    Lent(const Lent&) = delete;
+    Lent& operator=(const Lent&) = delete;
+
+private:
+    Plan& plan_;
+};
+
+/// What the plan has on another device than that of its next arrays is of no use.
+void Plan::move_to(const Device& device) {
+    if (device == device_) return;
+    leave_device();
+    device_ = device;
+}
+
+void Plan::call(const py::object& param, const py::object& grad, const py::dict& states, int64_t step, double lr) {
+    const Busy busy(busy_, optimizer_);
+    const Lent lent(*this);
+    std::vector<Leaf> leaves;
+    options_.front().structure = Structure::of(param, 0, optimizer_, nowhere, leaves, params_.c_str());
+    std::vector<Entry> added = checked(leaves, nowhere, {});
+    choose_types(added, states);
+    move_to(added.empty() ? Device{} : added.front().layout.device);
+    if (device_.kind == Device::cuda && is_captured(added.front().param))
+        throw std::runtime_error(optimizer_ +
+                                 ": param must not be updated by a function while a graph is captured, "
+                                 "which takes an optimizer's bound step");
+    size_t tensor = 0;
+    furnish(added, nowhere, plan_.groups.front(), [&](const Entry&, const std::vector<Companion>& companions) {
+        py::list arrays;
+        for (const Companion& one : companions) arrays.append(given_state(states, one.name, tensor));
+        ++tensor;
+        return arrays;
+    });
+    enroll(std::move(added));
+    for (Tensor& one : plan_.tensors) one.step = step - 1;
+    plan_.groups.front().lr = lr;
+    take_all(grad, py::none(), false);
+    check_places();
+    run();
+    if (stepper_) stepper_->leave(current_stream(entries_.front().param));
+}
+
+}  // namespace fusedstep::bindings
