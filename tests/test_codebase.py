@@ -56,6 +56,7 @@ def test_rooms_include_only_what_they_may(room):
 def test_one_version():
     assert re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1] == fs.__version__
     assert f"## {fs.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"project(fusedstep_core VERSION {fs.__version__} " in (ROOT / "cpp/CMakeLists.txt").read_text()
 
 
 def test_stubs_are_current():

@@ -35,10 +35,10 @@ FUSED = re.compile(r"\s((?:vfn?m(?:add|sub)|fn?m(?:add|sub)|fml[as])\w*\s.*)")
 SQUARES, OF_DOUBLES = ("norm_loop.cpp", "stats_loop.cpp"), re.compile(r"\wadd\d+[ps]d\s|fmla\s.*\.2d|fmadd\s+d")
 
 
-def run(*command: object, **kwargs: object) -> str:
+def run(*command: object, status: int = 0, **kwargs: object) -> str:
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600, **kwargs)
-    assert done.returncode == 0, f"{shlex.join(map(str, command))}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-    return done.stdout
+    assert done.returncode == status, f"{shlex.join(map(str, command))}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout + (done.stderr if status else "")
 
 
 def need(*tools: str) -> None:
@@ -86,19 +86,87 @@ def test_program(core, program):
     run("ctest", "--test-dir", core, "--no-tests=error", "--output-on-failure", "-R", f"^{program}$")
 
 
-def test_the_program_that_is_shown(core, tmp_path):
-    """It compiles without a warning, and steps as the class does."""
-    shown = re.search(r"```cpp\n(.*?)```", (SOURCE / "README.md").read_text(), re.DOTALL)[1]
-    (tmp_path / "shown.cpp").write_text(shown)
+#: What the README shows: on the processor, on a device.
+SHOWN = re.findall(r"```cpp\n(.*?)```", (SOURCE / "README.md").read_text(), re.DOTALL)
+
+
+def compiled(core: Path, folder: Path, source: str) -> Path:
+    """A program that compiles without a warning."""
+    (folder / "shown.cpp").write_text(source)
     words = ["-std=c++20", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-I", SOURCE, "-I", core]
-    compiler = shutil.which(os.environ.get("CXX", "c++"))
-    program = tmp_path / "shown"
-    run(compiler, *words, tmp_path / "shown.cpp", core / "libfusedstep_core.a", "-pthread", "-o", program)
+    program = folder / "shown"
+    run(
+        shutil.which(os.environ.get("CXX", "c++")),
+        *words,
+        folder / "shown.cpp",
+        core / "libfusedstep_core.a",
+        *["-pthread", "-ldl", "-o", program],
+    )
+    return program
+
+
+def assert_steps(printed: str, steps: int, cls: type, **options: object) -> None:
+    """A program has stepped as the class does."""
     param, grad = np.array([1, 2, 3], np.float32), np.array([0.5, -2, 4], np.float32)
-    opt = fs.AdamW(param, lr=1e-3, weight_decay=0.01)
-    for _ in range(3):
+    opt = cls(param, **options)
+    for _ in range(steps):
         opt.step(grad)
-    assert [float.fromhex(word) for word in run(program).split()] == param.tolist()
+    assert [float.fromhex(word) for word in printed.split()] == param.tolist()
+
+
+def test_the_program_that_is_shown(core, tmp_path):
+    assert_steps(run(compiled(core, tmp_path, SHOWN[0])), 3, fs.AdamW, lr=1e-3, weight_decay=0.01)
+
+
+def test_the_program_on_a_device(core, tmp_path, device):
+    program = compiled(core, tmp_path, SHOWN[1])
+    library = device.simulation._name if device.simulation else fs.cuda.LIBRARY
+    assert_steps(run(program, library), 3, fs.SGD, lr=0.5, momentum=0.9)
+    for none in (tmp_path / "none.so", core / "CMakeCache.txt"):
+        assert "there is no such library" in run(program, none, status=1)
+
+
+PROGRAM = """
+cmake_minimum_required(VERSION 3.24)
+project(program LANGUAGES CXX)
+{found}
+add_library(inner STATIC inner.cpp)
+target_link_libraries(inner PUBLIC fusedstep::core)
+add_executable(shown shown.cpp)
+target_link_libraries(shown PRIVATE inner)
+install(TARGETS inner EXPORT program)
+install(EXPORT program DESTINATION lib)
+"""
+
+
+def write_program(folder: Path, found: str) -> None:
+    """A program with a library between, both of which are installed."""
+    (folder / "CMakeLists.txt").write_text(PROGRAM.format(found=found))
+    (folder / "shown.cpp").write_text(SHOWN[0])
+    (folder / "inner.cpp").write_text(
+        "#include <kernel/plan.hpp>\nint number() { return fusedstep::Plan().groups.size(); }\n"
+    )
+
+
+def test_a_program_that_finds_the_core(core, tmp_path):
+    prefix, folder = tmp_path / "installed", tmp_path / "program"
+    folder.mkdir()
+    run("cmake", "--install", core, "--prefix", prefix)
+    write_program(folder, f"find_package(fusedstep {fs.__version__} EXACT REQUIRED)")
+    run("cmake", "-S", folder, "-B", folder / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
+    run("cmake", "--build", folder / "build")
+    assert_steps(run(folder / "build" / "shown"), 3, fs.AdamW, lr=1e-3, weight_decay=0.01)
+
+
+@pytest.mark.parametrize("installs", [False, True])
+def test_a_program_that_adds_the_core(tmp_path, installs):
+    """Only where it is installed with the program can the program's library be."""
+    need("cmake")
+    write_program(
+        tmp_path, f"set(FUSEDSTEP_INSTALL {'ON' if installs else 'OFF'})\nadd_subdirectory({SOURCE} fusedstep)"
+    )
+    said = run("cmake", "-S", tmp_path, "-B", tmp_path / "build", status=not installs)
+    assert installs or "fusedstep_core" in said
 
 
 def symbol(target: str, name: str) -> str:
