@@ -107,6 +107,9 @@ def test_functions_in_streams(device):
     for step, (_, there) in enumerate(calls, 1):
         with fs.cuda.use_stream((1, 2)[step % 2]):  # CUDA's own numbers of its default streams
             fs.functional.adam_(*there, step=step, lr=0.1 * step)
+        if there[0]:
+            with fs.cuda.use_stream((2, 1)[step % 2]):  # and has nothing to do there
+                fs.functional.adam_(there[0], [None] * len(there[0]), *there[2:], step=1, lr=1.0)
     for call in calls:
         for expected, actual in zip(*(chain(*arrays) for arrays in call), strict=True):
             assert same_bytes(device.get(actual), expected)

@@ -534,6 +534,12 @@ def test_what_only_some_types_can():
         fs.SGD(np.ones(3, np.float16), rounding="remainder")
     with pytest.raises(ValueError, match=r"^Adam: extents\['w'\] must begin at a multiple of 128 for sq8, got 100"):
         fs.Adam({"w": np.ones(5000, np.float32)}, state="sq8", extents={"w": (100, 10_000)})
+    w, bits = fs.as_bfloat16(np.full(4, 0x3F80, np.uint16)), np.full(4, 0x3F80, np.uint16)
+    with pytest.raises(TypeError, match=r"grads must have dtype .*, got uint16 \(fusedstep.as_bfloat16\(x\) marks"):
+        fs.SGD(w).step(bits)
+    with pytest.raises(TypeError, match=r"exp_avg'\] must have dtype bfloat16, got uint16"):
+        fs.Adam(w, state="bfloat16", memory={"0": {"exp_avg": bits}})
+    assert (bits_of(w) == 0x3F80).all()
     with pytest.raises(TypeError, match=r"as_bfloat16: array must be a numpy.ndarray of uint16, got float32"):
         fs.as_bfloat16(np.ones(3, np.float32))
     with pytest.raises(TypeError):

@@ -79,8 +79,7 @@ std::string way_out(const py::dtype& dtype) {
 }
 
 void check_order(const py::array& array, const Where& where) {
-    const char order = array.dtype().byteorder();
-    if (order != '=' && order != '|')
+    if (!is_native(array))
         refuse_type(where, "have native byte order",
                     text(array.dtype()) + " (x.astype(x.dtype.newbyteorder('=')) is a copy)");
 }
@@ -172,6 +171,11 @@ std::optional<Type> find_type(const py::array& array) {
 }
 
 Type type_of(const py::array& array) { return find_type(array).value(); }
+
+bool is_native(const py::array& array) {
+    const char order = array.dtype().byteorder();
+    return order == '=' || order == '|';
+}
 
 Layout::Layout(const py::array& array)
     : dtype(array.dtype()),
@@ -297,6 +301,7 @@ bool fits(py::handle object, const Layout& param) {
     if (!is_plain(object)) return false;
     const auto* array = py::detail::array_proxy(object.ptr());
     const size_t ndim = param.shape.size();
+    if (param.type == Type::bfloat16 && param.dtype.kind() == 'u') return false;  // only bits that are marked
     return array->descr == param.dtype.ptr() && size_t(array->nd) == ndim && (array->flags & aligned) &&
            std::equal(param.shape.begin(), param.shape.end(), array->dimensions) &&
            std::equal(param.strides.begin(), param.strides.end(), array->strides);

@@ -92,7 +92,11 @@ py::array check_scalar(py::handle object, const Where& where);
 
 /// The type of an array's elements, if it is one that parameters and gradients have.
 std::optional<Type> find_type(const py::array& array);
+/// The same, of an array that is checked.
 Type type_of(const py::array& array);
+
+/// Whether elements have the processor's order of bytes.
+bool is_native(const py::array& array);
 
 /// Whether an array has exactly its parameter's type, shape and strides: decided without a message, in a few
 /// nanoseconds.

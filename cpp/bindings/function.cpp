@@ -14,8 +14,11 @@ namespace {
 const std::string nowhere;
 
 /// The type of an array's elements; nothing of what is no array of numbers, which is refused later.
-std::optional<Type> type_of(py::handle object, const Layout& param) {
-    if (py::isinstance<py::array>(object)) return find_type(py::reinterpret_borrow<py::array>(object));
+std::optional<Type> chosen_type(py::handle object, const Layout& param) {
+    if (py::isinstance<py::array>(object)) {
+        const auto array = py::reinterpret_borrow<py::array>(object);
+        return is_native(array) ? find_type(array) : std::nullopt;
+    }
     if (const std::optional<Seen> seen = see(object, param)) return seen->type;
     try {
         const auto array = described(py::reinterpret_borrow<py::object>(object), nowhere);
@@ -43,7 +46,7 @@ void Plan::choose_types(const std::vector<Entry>& added, const py::dict& states)
         bool others = false;
         for (size_t i = 0; i < added.size(); ++i) {
             const Layout& param = added[i].layout;
-            const std::optional<Type> type = type_of(given_state(states, state.name, i), param);
+            const std::optional<Type> type = chosen_type(given_state(states, state.name, i), param);
             if (!type) continue;
             types.insert(name_of(*type));
             others |= *type != arithmetic(param.type);
@@ -61,8 +64,8 @@ class Plan::Lent {
 public:
     explicit Lent(Plan& plan) : plan_(plan) {}
     ~Lent() {
+        const std::vector<Entry> last = std::exchange(plan_.entries_, {});  // whose end may run anything
         plan_.let_go();
-        plan_.entries_.clear();
         plan_.places_.clear();
         plan_.territory_ = {};
         plan_.plan_.tensors.clear();
@@ -81,7 +84,8 @@ void Plan::move_to(const Device& device) {
     device_ = device;
 }
 
-void Plan::call(const py::object& param, const py::object& grad, const py::dict& states, int64_t step, double lr) {
+void Plan::call(const py::object& param, const py::object& grad, const py::dict& states, int64_t step, double lr,
+                uint64_t seed) {
     const Busy busy(busy_, optimizer_);
     const Lent lent(*this);
     std::vector<Leaf> leaves;
@@ -100,13 +104,13 @@ void Plan::call(const py::object& param, const py::object& grad, const py::dict&
         ++tensor;
         return arrays;
     });
+    plan_.seed = seed;
     enroll(std::move(added));
     for (Tensor& one : plan_.tensors) one.step = step - 1;
     plan_.groups.front().lr = lr;
     take_all(grad, py::none(), false);
     check_places();
     run();
-    if (stepper_) stepper_->leave(current_stream(entries_.front().param));
 }
 
 }  // namespace fusedstep::bindings

@@ -97,7 +97,7 @@ void Plan::enroll(std::vector<Entry> added) {
     }
     for (Entry& entry : entries_) entry.last_grad = nullptr;
     if (!stepper_ && !entries_.empty() && entries_.front().layout.device.kind == Device::cuda)
-        stepper_ = cuda_backend().stepper(entries_.front().layout.device.index);
+        stepper_ = cuda_backend().stepper(entries_.front().layout.device.index, of_function_);
     if (stepper_) stepper_->set_counters(plan_);
     ++version;
 }

@@ -36,9 +36,10 @@ public:
     /// are dropped.
     void refresh(const std::vector<size_t>& groups, const py::function& provide);
 
-    /// One step of parameters, in the group without any that was added, with states by name in the structure of the
-    /// parameters: arrays that the plan has for this call only.
-    void call(const py::object& param, const py::object& grad, const py::dict& states, int64_t step, double lr);
+    /// One step of a function: with arrays that the plan has for this call only, in a group that was added without any.
+    /// `states` holds them by name, in the structure of the parameters.
+    void call(const py::object& param, const py::object& grad, const py::dict& states, int64_t step, double lr,
+              uint64_t seed);
 
     void set_seed(uint64_t seed) {
         ++plan_.version;

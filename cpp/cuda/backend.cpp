@@ -10,7 +10,9 @@ namespace {
 
 class Cuda : public Backend {
     int device_count(std::string& why_not) override { return cuda::device_count(why_not); }
-    std::unique_ptr<Stepper> stepper(int device) override { return std::make_unique<Runner>(device); }
+    std::unique_ptr<Stepper> stepper(int device, bool wanders) override {
+        return std::make_unique<Runner>(device, wanders);
+    }
 
     bool capturing(int device, void* stream) override {
         const On on(device);

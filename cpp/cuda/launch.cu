@@ -49,18 +49,32 @@ __global__ void __launch_bounds__(threads) displace_kernel(const Table table) {
     displace(table, {blockIdx.x, gridDim.x, int(threadIdx.x) / Warp::lanes, warps}, Warp());
 }
 
+/// A block takes a group.
 template <class Method>
-__global__ void __launch_bounds__(threads) prepare_kernel(const Table table, const Preparation<Method> group) {
+__global__ void __launch_bounds__(threads)
+    prepare_kernel(const Table table, const int method, const Decision decision) {
+    const Members members = table.members[blockIdx.x];
+    if (members.method != method) return;
+    const Preparation<Method> group{table, members, decision};
     __shared__ alignas(Turn) char memory[sizeof(Turn)];
     __shared__ double carried;
     Turn& leader = *reinterpret_cast<Turn*>(memory);
     if (threadIdx.x == 0) {
-        carried = carry_of(table.tasks[group.begin]);
-        leader = lead(table, group);
+        if (blockIdx.x == 0) group.count();
+        carried = group.carry_of(members.begin);
+        leader = group.lead();
     }
     __syncthreads();
-    for (int task = group.begin + int(threadIdx.x); task < group.end; task += threads)
-        follow(table, group, task, leader, carried);
+    for (int task = members.begin + int(threadIdx.x); task < members.end; task += threads)
+        group.follow(task, leader, carried);
+}
+
+using PrepareKernel = void (*)(Table, int, Decision);
+
+template <class... Method>
+PrepareKernel prepare_kernel_of(int method, const std::variant<Method...>*) {
+    static constexpr PrepareKernel kernels[] = {prepare_kernel<Method>...};
+    return kernels[method];
 }
 
 Kernel kernel_of(int rule, Type type, Path path) {
@@ -99,15 +113,9 @@ void measure(const Table& table, const Stages& stages, Stream stream) {
     check(cudaGetLastError());
 }
 
-void prepare(const Table& table, const Preparation<Method>& group, Stream stream) {
-    std::visit(
-        [&](const auto& method) {
-            using One = std::decay_t<decltype(method)>;
-            const Preparation<One> own{method,      group.decay,   group.begin,  group.end,
-                                       group.first, group.settled, group.outcome};
-            prepare_kernel<One><<<1, threads, 0, of(stream)>>>(table, own);
-        },
-        group.method);
+void prepare(const Table& table, int method, const Decision& decision, Stream stream) {
+    const PrepareKernel kernel = prepare_kernel_of(method, static_cast<const Method*>(nullptr));
+    kernel<<<unsigned(table.member_count), threads, 0, of(stream)>>>(table, method, decision);
     check(cudaGetLastError());
 }
 

@@ -11,7 +11,8 @@ namespace fusedstep::cuda {
 /// What becomes of the step, with Σg² of every task where the stages ask for them.
 void measure(const Table& table, const Stages& stages, Stream stream);
 
-void prepare(const Table& table, const Preparation<Method>& group, Stream stream);
+/// One launch for all groups of a method.
+void prepare(const Table& table, int method, const Decision& decision, Stream stream);
 
 /// Loads a kernel of update(), and those of measure(): what is launched for the first time while a graph is captured
 /// might have to be loaded, and wait for that.

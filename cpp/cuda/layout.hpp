@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "catalog.hpp"
 #include "memory.hpp"
 #include "table.hpp"
 
@@ -12,10 +13,13 @@ namespace fusedstep::cuda {
 /// A list of tasks in the device's memory, with what its steps write beside it.
 class Layout {
 public:
-    const std::vector<Task>& tasks() const { return tasks_; }
+    bool holds(const std::vector<Task>& tasks, const Catalog& catalog) const {
+        return tasks_ == tasks && listing_.catalog() == catalog;
+    }
+    const std::vector<int>& methods() const { return listing_.catalog().methods; }
     bool captured = false;  ///< a graph refers to it
 
-    void put(const std::vector<Task>& tasks, Stream stream) {
+    void put(const std::vector<Task>& tasks, const Catalog& catalog, Stream stream) {
         const bool same_cuts =
             std::equal(tasks.begin(), tasks.end(), tasks_.begin(), tasks_.end(),
                        [](const Task& a, const Task& b) { return a.size == b.size && a.offset == b.offset; });
@@ -23,6 +27,7 @@ public:
         tasks_.clear();  // until all of the new ones are there
         task_.put(tasks.data(), tasks.size() * sizeof(Task), stream);
         if (cut_anew) cut(tasks, stream);
+        listing_.put(catalog, stream);
         tasks_ = tasks;
     }
 
@@ -33,6 +38,7 @@ public:
         table.chunks = chunk_.as<const Chunk>();
         table.chunk_count = chunk_count_;
         table.first_chunks = first_chunk_.as<const int64_t>();
+        listing_.fill(table);
         table.turns = turn_.as<Turn>();
         table.sums = sum_.as<double>();
         table.squares = square_.as<double>();
@@ -55,6 +61,7 @@ private:
     }
 
     std::vector<Task> tasks_;
+    Listing listing_;
     Memory task_, chunk_, first_chunk_, turn_, sum_, square_;
     int64_t chunk_count_ = 0;
 };

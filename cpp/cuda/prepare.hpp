@@ -1,4 +1,5 @@
-// The numbers of a step, computed on the device: it alone knows how many steps were skipped or replayed.
+// The numbers of a step, computed on the device: it alone knows how many steps were skipped or replayed. Groups know
+// nothing of each other.
 #pragma once
 
 #include "../storage/random.hpp"
@@ -6,56 +7,69 @@
 
 namespace fusedstep::cuda {
 
-/// What the tasks of one group have in common in a step.
+/// What holds for a group's steps until it is changed.
 template <class Method>
-struct Preparation {
+struct Options {
     Method method;
     Decay decay;
-    int begin, end;   ///< tasks
-    bool first;       ///< of the step's groups
-    bool settled;     ///< the table knows the outcome already
+};
+
+/// What becomes of a step.
+struct Decision {
+    bool pending;     ///< the device decides that, and the table knows
     Outcome outcome;  ///< otherwise
 };
 
+/// The numbers of a group's tasks in a step.
 template <class Method>
-RULE Turn turn_at(const Table& table, const Preparation<Method>& group, int64_t step, double carry) {
-    const double lr = table.rates[table.tasks[group.begin].group];
-    Turn turn;
-    turn.step = step;
-    turn.update = group.method.at(Clock{step, lr, carry});
-    turn.border = group.decay.at(lr, turn.update.moves);
-    return turn;
-}
+struct Preparation {
+    const Table& table;
+    const Members& members;
+    const Decision& decision;
+    const Options<Method>& options =
+        *reinterpret_cast<const Options<Method>*>(table.options + members.options);  // they are of this method
 
-RULE double carry_of(const Task& task) { return task.carry ? *task.carry : 1; }
+    RULE Turn turn_at(int64_t step, double carry) const {
+        const double lr = table.rates[members.group];
+        Turn turn;
+        turn.step = step;
+        turn.update = options.method.at(Clock{step, lr, carry});
+        turn.border = options.decay.at(lr, turn.update.moves);
+        return turn;
+    }
 
-/// Counts the step, and returns the numbers of the group's first task, which most others share.
-template <class Method>
-RULE Turn lead(const Table& table, const Preparation<Method>& group) {
-    Progress& progress = *table.progress;
-    if (group.first) {
-        if (!group.settled) progress.last = group.outcome;
+    RULE double carry_of(int task) const {
+        const double* const carry = table.tasks[task].carry;
+        return carry ? *carry : 1;
+    }
+
+    /// Counts the step, which one group does for all.
+    RULE void count() const {
+        Progress& progress = *table.progress;
+        if (!decision.pending) progress.last = decision.outcome;
         ++(progress.last.skipped ? progress.skipped : progress.calls);
     }
-    const Task& task = table.tasks[group.begin];
-    return turn_at(table, group, table.steps[task.tensor] + 1, carry_of(task));
-}
 
-/// The turn of a task; `leader` is what lead() found, with the carried scalar that it found it for.
-template <class Method>
-RULE void follow(const Table& table, const Preparation<Method>& group, int task, const Turn& leader, double carried) {
-    const Task& own = table.tasks[task];
-    Turn& turn = table.turns[task];
-    if (table.progress->last.skipped) {
-        turn.update.rule = Turn::none;
-        return;
+    /// The numbers of the group's first task, which most others share.
+    RULE Turn lead() const {
+        return turn_at(table.steps[table.tasks[members.begin].tensor] + 1, carry_of(members.begin));
     }
-    const int64_t step = ++table.steps[own.tensor];
-    const double carry = carry_of(own), factor = group.settled ? turn.factor : group.outcome.factor;
-    turn = step == leader.step && carry == carried ? leader : turn_at(table, group, step, carry);
-    turn.factor = factor;
-    turn.root = random_root(own.cargo.seed, uint64_t(step), own.cargo.tensor);
-    if (own.carry) *own.carry = turn.update.carry;
-}
+
+    /// The turn of a task; `leader` is what lead() found, with the carried scalar that it found it for.
+    RULE void follow(int task, const Turn& leader, double carried) const {
+        const Task& own = table.tasks[task];
+        Turn& turn = table.turns[task];
+        if (decision.pending && table.progress->last.skipped) {
+            turn.update.rule = Turn::none;
+            return;
+        }
+        const int64_t step = ++table.steps[own.tensor];
+        const double carry = carry_of(task), factor = decision.pending ? turn.factor : decision.outcome.factor;
+        turn = step == leader.step && carry == carried ? leader : turn_at(step, carry);
+        turn.factor = factor;
+        turn.root = random_root(own.cargo.seed, uint64_t(step), own.cargo.tensor);
+        if (own.carry) *own.carry = turn.update.carry;
+    }
+};
 
 }  // namespace fusedstep::cuda

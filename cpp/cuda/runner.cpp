@@ -70,12 +70,13 @@ void refuse_capture(Stream stream) {
         throw std::runtime_error("a step that is captured must have been run before with the same arrays and stages");
 }
 
-/// Brings tasks to the device where they are others than before; false where they are not.
-bool put(std::vector<std::unique_ptr<Layout>>& layouts, const std::vector<Task>& tasks, Stream stream) {
-    if (!layouts.empty() && layouts.back()->tasks() == tasks) return false;
+/// Brings tasks and groups to the device where they are others than before; false where they are not.
+bool put(std::vector<std::unique_ptr<Layout>>& layouts, const std::vector<Task>& tasks, const Catalog& catalog,
+         Stream stream) {
+    if (!layouts.empty() && layouts.back()->holds(tasks, catalog)) return false;
     refuse_capture(stream);
     if (layouts.empty() || layouts.back()->captured) layouts.push_back(std::make_unique<Layout>());
-    layouts.back()->put(tasks, stream);
+    layouts.back()->put(tasks, catalog, stream);
     return true;
 }
 
@@ -92,7 +93,29 @@ Stages read(Stages stages, Stream stream) {
     return stages.read();
 }
 
+/// Behind the last step, and before the next, however this one ends.
+class Behind {
+public:
+    Behind(std::optional<Mark>& end, Stream stream) : end_(end), stream_(stream) {
+        if (end_) end_->hold_back(stream_);
+    }
+    ~Behind() {
+        if (end_) end_->set(stream_);
+    }
+    Behind(const Behind&) = delete;
+    Behind& operator=(const Behind&) = delete;
+
+private:
+    std::optional<Mark>& end_;
+    Stream stream_;
+};
+
 }  // namespace
+
+Runner::Runner(int device, bool wanders) : device_(device) {
+    const On on(device_);
+    if (wanders) end_.emplace();
+}
 
 /// Whether the tasks are other ones than in the step before; to make them anew takes longer.
 bool Runner::changed(const Plan& plan) {
@@ -118,7 +141,7 @@ void Runner::list_tasks(const Plan& plan) {
 /// Brings the table to the device where it has changed.
 void Runner::lay_out(const Plan& plan, Stream stream) {
     if (laid_out_) return;
-    if (put(layouts_, tasks_, stream)) {
+    if (put(layouts_, tasks_, Catalog::of(plan.groups, tasks_), stream)) {
         layouts_.back()->fill(table_);
         const Task* before = nullptr;
         for (const Task& task : tasks_) {
@@ -212,7 +235,7 @@ void Runner::displace(const Plan& plan, std::span<const Ahead> aheads, Stream st
         if (!ahead.rated) task.group = -1;
         task.aligned = is_aligned(task);
     }
-    put(aheads_, tasks, stream);
+    put(aheads_, tasks, {}, stream);
     if (!steps_known_) count_from(plan, stream);
     put_rates(plan, stream);
     const bool captured = cuda::capturing(stream);
@@ -223,21 +246,15 @@ void Runner::displace(const Plan& plan, std::span<const Ahead> aheads, Stream st
     cuda::displace(table, stream);
 }
 
-void Runner::launch(const Plan& plan, const Outcome& outcome, bool pending, Stream stream) {
-    if (pending) measure(table_, plan.stages, stream);
-    for (size_t begin = 0; begin < tasks_.size();) {
-        const int number = tasks_[begin].group;
-        size_t end = begin;
-        while (end < tasks_.size() && tasks_[end].group == number) ++end;
-        const Group& group = plan.groups[size_t(number)];
-        prepare(table_, {group.method, group.decay, int(begin), int(end), begin == 0, pending, outcome}, stream);
-        begin = end;
-    }
+void Runner::launch(const Plan& plan, const Decision& decision, Stream stream) {
+    if (decision.pending) measure(table_, plan.stages, stream);
+    for (const int method : layouts_.back()->methods()) prepare(table_, method, decision, stream);
     for (const Kind& kind : kinds_) update(table_, kind.rule, kind.type, kind.path, stream);
 }
 
 Stepper::Verdict Runner::step(Plan& plan, Stream stream) {
     const On on(device_);
+    const Behind behind(end_, stream);
     const Stages& stages = plan.stages;
     if (changed(plan)) list_tasks(plan);
     const bool pending = stages.pending() && !tasks_.empty(), captured = cuda::capturing(stream);
@@ -250,7 +267,6 @@ Stepper::Verdict Runner::step(Plan& plan, Stream stream) {
     if (outcome.skipped) return skipped;
     if (tasks_.empty()) return happened;
 
-    if (left_) left_->hold_back(stream);
     lay_out(plan, stream);
     if (!steps_known_) count_from(plan, stream);
     put_rates(plan, stream);
@@ -258,17 +274,11 @@ Stepper::Verdict Runner::step(Plan& plan, Stream stream) {
     layouts_.back()->captured |= captured;
     skips_ |= pending && stages.on_nonfinite != Stages::propagate;
     find_kinds(plan);
-    launch(plan, outcome, pending, stream);
+    launch(plan, {pending, outcome}, stream);
     if (!captured)
         for (Tensor& tensor : plan.tensors)
             if (tensor.buffers.grad) ++tensor.step;
     return underway;
-}
-
-void Runner::leave(Stream stream) {
-    const On on(device_);
-    if (!left_) left_.emplace();
-    left_->set(stream);
 }
 
 Progress Runner::fetch(Plan& plan) {

@@ -17,10 +17,9 @@ struct Counters {
 
 class Runner : public Stepper {
 public:
-    explicit Runner(int device) : device_(device) {}
+    Runner(int device, bool wanders);
 
     Verdict step(Plan& plan, Stream stream) override;
-    void leave(Stream stream) override;
     Progress fetch(Plan& plan) override;
     void set_counters(const Plan& plan) override;
     bool uncertain() const override { return skips_ || captured_; }
@@ -60,7 +59,7 @@ private:
     void count_from(const Plan& plan, Stream stream);
     void add(const Kind& kind);
     void find_kinds(const Plan& plan);
-    void launch(const Plan& plan, const Outcome& outcome, bool pending, Stream stream);
+    void launch(const Plan& plan, const Decision& decision, Stream stream);
 
     int device_;
     Source source_, source_before_;
@@ -71,7 +70,7 @@ private:
     std::vector<std::unique_ptr<Counters>> counters_;
     std::vector<std::unique_ptr<Layout>> aheads_;  ///< of displace(), likewise
     Table table_{};
-    std::optional<Mark> left_;  ///< where steps in other streams may begin
+    std::optional<Mark> end_;  ///< of the last step, where the next may be in another stream
     Progress seen_;
     std::vector<double> rates_;
     std::vector<int64_t> certain_steps_;  ///< that the device had counted when it was last asked

@@ -55,7 +55,9 @@ Mark::Mark() {
 Mark::~Mark() {
     if (cudaEventDestroy(event_of(event_)) != cudaSuccess) cudaGetLastError();
 }
-void Mark::set(Stream stream) { check(cudaEventRecord(event_of(event_), of(stream))); }
+void Mark::set(Stream stream) noexcept {
+    if (cudaEventRecord(event_of(event_), of(stream)) != cudaSuccess) cudaGetLastError();  // nothing works any more
+}
 void Mark::hold_back(Stream stream) const { check(cudaStreamWaitEvent(of(stream), event_of(event_), 0)); }
 
 void* allocate(size_t bytes) {

@@ -34,7 +34,7 @@ public:
     Mark& operator=(const Mark&) = delete;
 
     /// Behind all that is in the stream.
-    void set(Stream stream);
+    void set(Stream stream) noexcept;
 
     /// What comes into the stream from now on waits until this place is reached.
     void hold_back(Stream stream) const;

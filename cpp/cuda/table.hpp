@@ -60,6 +60,16 @@ struct Turn {
     uint64_t root = 0;  ///< of random bits
 };
 
+/// The tasks of one group, which stand behind each other.
+struct Members {
+    int group;  ///< its place in the plan
+    int begin, end;
+    int method;       ///< its place among all
+    int64_t options;  ///< the first byte of the group's
+
+    bool operator==(const Members&) const = default;
+};
+
 struct Chunk {
     int task;
     int number;  ///< among the task's
@@ -71,11 +81,14 @@ struct Table {
     const Chunk* chunks;  ///< those of a task behind each other
     int64_t chunk_count;
     const int64_t* first_chunks;  ///< of each task
-    Turn* turns;                  ///< of each task
-    int64_t* steps;               ///< of each tensor of the plan
-    const double* rates;          ///< learning rates of each group
-    double* sums;                 ///< of the squares of each block
-    double* squares;              ///< of each task
+    const Members* members;       ///< of each group that has tasks
+    int member_count;
+    const char* options;
+    Turn* turns;          ///< of each task
+    int64_t* steps;       ///< of each tensor of the plan
+    const double* rates;  ///< learning rates of each group
+    double* sums;         ///< of the squares of each block
+    double* squares;      ///< of each task
     Progress* progress;
     int run_bits = 0;  ///< an update's team takes 2^run_bits chunks behind each other
 };

@@ -42,9 +42,6 @@ public:
     /// skipped until they are fetched.
     virtual Verdict step(Plan& plan, void* stream) = 0;
 
-    /// Steps that follow wait for those in this stream, whichever they are put into.
-    virtual void leave(void* stream) = 0;
-
     /// Waits, and brings counters and the last outcome into the plan. Returns how many steps have happened and how many
     /// were skipped since the last time, by the device's own count.
     virtual Progress fetch(Plan& plan) = 0;
@@ -67,7 +64,9 @@ public:
     virtual ~Backend() = default;
 
     virtual int device_count(std::string& why_not) = 0;
-    virtual std::unique_ptr<Stepper> stepper(int device) = 0;
+
+    /// `wanders`: its steps are in several streams, and wait for each other.
+    virtual std::unique_ptr<Stepper> stepper(int device, bool wanders) = 0;
 
     /// Whether what is put into the stream goes into a graph, and happens when that is launched. Whatever waits for the
     /// device would be the end of that graph.

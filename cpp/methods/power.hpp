@@ -5,8 +5,10 @@
 // which needs no fused multiply-add and is exact with or without one.
 #pragma once
 
-#include <cstddef>
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <iterator>
 
 #include "../rules/rule.hpp"
 
@@ -73,12 +75,12 @@ public:
         for (int digit = 63 - __clzll(t); digit >= 0; --digit) power = next(power, t, digit);
         return power;
 #else
-        // A step later the upper digits are the same, and so is what they led to.
+        Way& way = Way::of(beta_);
         int digit = 0;
-        for (auto changed = uint64_t(t ^ last_); changed; changed >>= 1) ++digit;
-        while (digit-- > 0) above_[digit] = next(above_[digit + 1], t, digit);
-        last_ = t;
-        return above_[0];
+        for (auto changed = uint64_t(t ^ way.last); changed; changed >>= 1) ++digit;
+        while (digit-- > 0) way.above[digit] = next(way.above[digit + 1], t, digit);
+        way.last = t;
+        return way.above[0];
 #endif
     }
 
@@ -91,17 +93,26 @@ private:
         return t >> digit & 1 ? square * DoubleDouble{beta_} : square;
     }
 
-    struct Prefixes {
-        DoubleDouble each[65];
-        ANYWHERE Prefixes() {
-            for (DoubleDouble& power : each) power = {1};
+    /// What led to the last power that a thread has asked for. A step later the upper digits are the same.
+    struct Way {
+        double beta = NAN;
+        int64_t last = 0;
+        DoubleDouble above[65] = {};  ///< β to the digits from here up
+
+        static Way& of(double beta) {
+            thread_local Way recent[8];
+            thread_local unsigned next = 0;
+            for (Way& way : recent)
+                if (way.beta == beta) return way;
+            Way& way = recent[next++ % std::size(recent)];
+            way.beta = beta;
+            way.last = 0;
+            std::fill(std::begin(way.above), std::end(way.above), DoubleDouble{1});
+            return way;
         }
-        DoubleDouble& operator[](int digit) { return each[digit]; }
     };
 
     double beta_;
-    mutable Prefixes above_;  ///< β to the digits from here up
-    mutable int64_t last_ = 0;
 };
 
 }  // namespace fusedstep

@@ -2,6 +2,8 @@
 #include "../methods/power.hpp"
 
 #include <cstring>
+#include <thread>
+#include <vector>
 
 #include "../methods/radam.hpp"
 #include "check.hpp"
@@ -75,11 +77,19 @@ constexpr Length lengths[] = {
 int main() {
     for (const Row& row : rows) CHECK(ulps(double(Power(row.beta).correction(row.t)), row.correction) <= 1);
 
-    // What a Power remembers does not depend on the order in which the steps come.
-    const Power forwards(0.999), backwards(0.999);
-    double late[300];
-    for (int t = 299; t >= 1; --t) late[t] = double(backwards.at(t));
-    for (int t = 1; t < 300; ++t) CHECK(double(forwards.at(t)) == late[t]);
+    // What is remembered of a decay rate depends neither on the order in which steps come, nor on what else is asked
+    // for between them, nor on the thread.
+    constexpr int most = 300, others = 20;
+    const auto power = [](int i, int t) { return double(Power(0.9 + 0.001 * i).at(t)); };
+    std::vector<double> late(most);
+    for (int t = most - 1; t >= 1; --t) late[size_t(t)] = power(0, t);
+    for (int t = 1; t < most; ++t) {
+        CHECK(power(0, t) == late[size_t(t)]);
+        for (int i = 1; i < others; ++i) CHECK(power(i, t) < 1 && power(i, t) > late[size_t(t)]);
+    }
+    std::thread([&] {
+        for (int t = 1; t < most; ++t) CHECK(power(0, t) == late[size_t(t)]);
+    }).join();
 
     CHECK(Power(0.9).beta() == 0.9 && Power(0.9).rest() == 1 - 0.9 && double(Power(0.9).at(0)) == 1);
 

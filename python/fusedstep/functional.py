@@ -30,14 +30,15 @@ Args:
     grad: gradients like the parameters, of any floating type; ``None`` in a list skips a parameter.
     {states}
     step: t of this update, from 1.
-    lr: learning rate η.
-    options: those of `{name}`, where ``fully_decoupled`` needs ``max_lr``, and ``convention``, ``seed``, ``rounding``
-        ("nearest" or "stochastic").
+    lr: learning rate η, a number: of a schedule, ``schedule(step - 1)``.
+    options: those of `{name}`, but for what only a new state begins with; ``fully_decoupled`` needs ``max_lr``.
+        ``convention``, ``seed``, ``rounding`` ("nearest" or "stochastic") as for the class.
 
 Raises:
     TypeError, ValueError: an argument or an array that does not fit. Nothing has changed then.
 
-State begins as that of the class does:
+A list's arrays round at random each for itself; calls for one array each need a ``seed`` for each array. Threads may
+call at the same time, with arrays of their own. State begins as that of the class does:
 
 >>> import numpy as np, fusedstep as fs
 >>> w = np.ones(3)
@@ -54,7 +55,7 @@ STATES = (
 #: What is said of states of another shape.
 SHAPES = {
     "ring": " ``ring`` has ``window`` of these arrays as one, along its first axis.",
-    "mu_product": " ``mu_product`` is one float64 for each parameter, an array without axes.",
+    "mu_product": " ``mu_product`` is one float64 for each parameter, an array without axes that begins at 1.",
 }
 
 
@@ -65,7 +66,11 @@ ONCE: dict[str, Any] = {"convention": "torch", "seed": 0, "rounding": "nearest"}
 STARTS = ("initial_accumulator_value",)
 
 #: Sets of options that a function remembers.
-KEPT = 64
+REMEMBERED = 64
+
+#: Of these, what is equal is the same to every check.
+NUMBERS = (int, float)
+PLAIN = (*NUMBERS, bool, str, type(None))
 
 STEP = Whole(1, "t of this update", expected="an integer in [1, 2**63)", annotation="int", low=1)
 LR = number(0.0, "learning rate η")
@@ -118,7 +123,7 @@ def function_of(method: type[Optimizer]) -> Callable[..., None]:
     leading = [key for key, parameter in parameters.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
     needed = {key for key, parameter in parameters.items() if parameter.default is parameter.empty}
     known = {*parameters}
-    kept = lru_cache(KEPT, typed=True)(partial(Kept, cls))
+    remembered = lru_cache(REMEMBERED, typed=True)(partial(Prepared, cls))
 
     def update(*args: Any, **kwargs: Any) -> None:
         given = {**dict(zip(leading, args, strict=False)), **kwargs}
@@ -127,11 +132,9 @@ def function_of(method: type[Optimizer]) -> Callable[..., None]:
         param, grad = given.pop("param"), given.pop("grad")
         states = {state: given.pop(state, None) for state in cls.state_names}
         step, lr = STEP.take(name, "step", given.pop("step")), LR.take(name, "lr", given.pop("lr"))
-        try:
-            options = kept(**given)
-        except TypeError:  # of what has no hash, or is no option
-            options = None
-        (options or Kept(cls, **given)).call(param, grad, states, step, lr)
+        seed = SEED.take(name, "seed", given.pop("seed", 0))
+        prepared = remembered(**given) if make_plain(given) else Prepared(cls, **given)
+        prepared.call(param, grad, states, step, lr, seed)
 
     update.__name__ = update.__qualname__ = name
     update.__module__ = __name__
@@ -152,46 +155,49 @@ def explain(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwar
         raise TypeError(f"{name}: {error}") from None
 
 
-class Kept:
+def make_plain(given: dict[str, Any]) -> bool:
+    """Whether options can be remembered; a list of numbers is made a tuple for that."""
+    for name, value in given.items():
+        if type(value) in PLAIN:
+            continue
+        if type(value) not in (list, tuple) or not all(type(item) in NUMBERS for item in value):
+            return False
+        given[name] = tuple(value)
+    return True
+
+
+class Prepared:
     """A function's options, checked, and plans that have them: as many as there were calls at the same time."""
 
-    def __init__(
-        self,
-        cls: type[Optimizer],
-        convention: str = "torch",
-        seed: int = 0,
-        rounding: str = "nearest",
-        **given: Any,
-    ) -> None:
-        self.function = function = cls.__name__
-        options = cls._resolve(given, cls._preset(convention))
-        if options["decay"] == "fully_decoupled" and options["max_lr"] is None:
-            raise ValueError(f"{function}: max_lr must be given with decay='fully_decoupled', got None")
-        kept = {name: option.default for name, option in storage.STORAGE.items()}
-        kept["rounding"] = ROUNDING.take(function, "rounding", rounding)
-        stored, seed = storage.resolve(function, kept, cls.state_names), SEED.take(function, "seed", seed)
-        self.needed = frozenset(_core.states(cls._method, options))
+    def __init__(self, cls: type[Optimizer], *, convention: str = "torch", rounding: str = "nearest", **given: Any):
+        self.cls, self.function = cls, cls.__name__
+        self.options = cls._resolve(given, cls._preset(convention))
+        if self.options["decay"] == "fully_decoupled" and self.options["max_lr"] is None:
+            raise ValueError(f"{self.function}: max_lr must be given with decay='fully_decoupled', got None")
+        chosen = {name: option.default for name, option in storage.STORAGE.items()}
+        chosen["rounding"] = ROUNDING.take(self.function, "rounding", rounding)
+        self.storage = storage.resolve(self.function, chosen, cls.state_names)
+        self.needed = frozenset(_core.states(cls._method, self.options))
         self.idle: list[_core.Plan] = []
 
-        def plan() -> _core.Plan:
-            made = _core.Plan(function, [], stored, seed, of_function=True)
-            made.add([], "", cls._method, options, list, {})
-            return made
+    def plan(self) -> _core.Plan:
+        plan = _core.Plan(self.function, [], self.storage, 0, of_function=True)
+        plan.add([], "", self.cls._method, self.options, list, {})
+        return plan
 
-        self.plan = plan
-
-    def call(self, param: Any, grad: Any, states: dict[str, Any], step: int, lr: float) -> None:
+    def call(self, param: Any, grad: Any, states: dict[str, Any], step: int, lr: float, seed: int) -> None:
         for name, arrays in states.items():
             if (arrays is None) == (name in self.needed):
                 expected = "given with these options" if name in self.needed else "None with these options"
-                raise TypeError(f"{self.function}: {name} must be {expected}, got {type(arrays).__name__}")
+                came = "None" if arrays is None else type(arrays).__name__
+                raise TypeError(f"{self.function}: {name} must be {expected}, got {came}")
         check_lists(self.function, param, states)
         try:
             plan = self.idle.pop()
         except IndexError:
             plan = self.plan()
         try:
-            plan.call(param, grad, states, step, lr)
+            plan.call(param, grad, states, step, lr, seed)
         finally:
             self.idle.append(plan)
 

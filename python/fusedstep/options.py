@@ -76,7 +76,7 @@ def real(value: Any, expected: str) -> float:
         raise Refused(expected) from None
     if not math.isfinite(number):
         raise Refused(expected)
-    return number + 0.0  # the negative zero is zero
+    return number
 
 
 @dataclass(frozen=True)

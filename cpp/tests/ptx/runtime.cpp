@@ -353,7 +353,9 @@ API cudaError_t cudaEventDestroy(cudaEvent_t event) {
 API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     const std::lock_guard lock(device().mutex);
     if (device().may_use(stream)) return device().last;
-    device().put(stream, [event = of(event), number = ++of(event)->recorded] { event->happened = number; });
+    device().put(stream, [event = of(event), number = ++of(event)->recorded] {
+        event->happened = std::max(event->happened, number);
+    });
     return cudaSuccess;
 }
 API cudaError_t cudaEventQuery(cudaEvent_t event) {

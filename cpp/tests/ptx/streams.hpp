@@ -1,4 +1,5 @@
-// What is to be done, stream by stream. Those that do not wait for each other take turns, the last one first.
+// What is to be done, stream by stream. Those that do not wait for each other take turns; no stream waits for all
+// others, as those of torch do not.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -20,52 +21,44 @@ struct Event {
 /// What streams have to do.
 class Streams {
 public:
-    void put(cudaStream_t into, std::function<void()> work) {
-        queues_[into].items.push_back({count_++, std::move(work), {}});
-    }
+    void put(cudaStream_t into, std::function<void()> work) { queues_[into].items.push_back({std::move(work), {}}); }
     void wait(cudaStream_t into, std::shared_ptr<Event> event) {
         const uint64_t recorded = event->recorded;
-        queues_[into].items.push_back({count_++, [] {}, [=] { return event->happened >= recorded; }});
+        queues_[into].items.push_back({[] {}, [=] { return event->happened >= recorded; }});
     }
     void finish() {
         while (Queue* const next = choose()) {
-            next->turns = ++turns_;
+            next->turn = ++turns_;
             next->items.front().work();
             next->items.pop_front();
         }
+        for (const auto& [stream, queue] : queues_)
+            if (!queue.items.empty()) throw Fault("a stream waits for what does not come");
     }
     void drop() { queues_.clear(); }
 
 private:
     struct Item {
-        uint64_t number;
         std::function<void()> work;
         std::function<bool()> ready;
     };
     struct Queue {
         std::deque<Item> items;
-        uint64_t turns = 0;  ///< how many others had before it had its last
+        uint64_t turn = 0;  ///< that it had last
     };
 
-    /// The default stream waits for all others, and they for it.
+    /// The one whose turn is longest ago; of those that had none, the last.
     Queue* choose() {
-        Queue& of_default = queues_[nullptr];
-        const uint64_t barrier = of_default.items.empty() ? UINT64_MAX : of_default.items.front().number;
         Queue* found = nullptr;
-        bool is_first = true;
         for (auto& [stream, queue] : queues_) {
-            if (!stream || queue.items.empty() || queue.items.front().number > barrier) continue;
-            is_first = false;
-            const Item& item = queue.items.front();
-            if (item.ready && !item.ready()) continue;
-            const auto rank = [](const Queue& one) { return std::pair(one.turns, ~one.items.front().number); };
-            if (!found || rank(queue) < rank(*found)) found = &queue;
+            if (queue.items.empty() || (queue.items.front().ready && !queue.items.front().ready())) continue;
+            if (!found || queue.turn <= found->turn) found = &queue;
         }
-        return is_first && !of_default.items.empty() ? &of_default : found;
+        return found;
     }
 
     std::map<cudaStream_t, Queue> queues_;
-    uint64_t count_ = 0, turns_ = 0;
+    uint64_t turns_ = 0;
 };
 
 }  // namespace fusedstep::ptx

@@ -54,6 +54,24 @@ Kernel kernel(int rule, Type type, Path path) {
     }
 }
 
+template <class Method>
+void prepare_group(const Table& table, int number, const Decision& decision) {
+    const Members& members = table.members[number];
+    const Preparation<Method> group{table, members, decision};
+    if (number == 0) group.count();
+    const double carried = group.carry_of(members.begin);
+    const Turn leader = group.lead();
+    for (int task = members.begin; task < members.end; ++task) group.follow(task, leader, carried);
+}
+
+using Prepare = void (*)(const Table& table, int number, const Decision& decision);
+
+template <class... Method>
+Prepare prepare_of(int method, const std::variant<Method...>*) {
+    static constexpr Prepare all[] = {prepare_group<Method>...};
+    return all[method];
+}
+
 }  // namespace
 
 void measure(const Table& table, const Stages& stages, Stream stream) {
@@ -66,18 +84,12 @@ void measure(const Table& table, const Stages& stages, Stream stream) {
     });
 }
 
-void prepare(const Table& table, const Preparation<Method>& group, Stream stream) {
+void prepare(const Table& table, int method, const Decision& decision, Stream stream) {
+    const Prepare run = prepare_of(method, static_cast<const Method*>(nullptr));
     put(stream, [=] {
-        std::visit(
-            [&](const auto& method) {
-                using One = std::decay_t<decltype(method)>;
-                const Preparation<One> own{method,      group.decay,   group.begin,  group.end,
-                                           group.first, group.settled, group.outcome};
-                const double carried = carry_of(table.tasks[group.begin]);
-                const Turn leader = lead(table, own);
-                for (int task = group.begin; task < group.end; ++task) follow(table, own, task, leader, carried);
-            },
-            group.method);
+        // The last first: no group waits for another.
+        for (int i = table.member_count - 1; i >= 0; --i)
+            if (table.members[i].method == method) run(table, i, decision);
     });
 }
 

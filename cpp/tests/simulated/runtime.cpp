@@ -52,7 +52,7 @@ On::~On() = default;
 
 Mark::Mark() = default;
 Mark::~Mark() = default;
-void Mark::set(Stream) {}
+void Mark::set(Stream) noexcept {}
 void Mark::hold_back(Stream) const {}
 
 void* allocate(size_t bytes) {
