@@ -139,20 +139,21 @@ install(EXPORT program DESTINATION lib)
 """
 
 
-def write_program(folder: Path, found: str) -> None:
+def write_program(folder: Path, found: str, included: str = "#include <kernel/plan.hpp>\n") -> None:
     """A program with a library between, both of which are installed."""
     (folder / "CMakeLists.txt").write_text(PROGRAM.format(found=found))
     (folder / "shown.cpp").write_text(SHOWN[0])
-    (folder / "inner.cpp").write_text(
-        "#include <kernel/plan.hpp>\nint number() { return fusedstep::Plan().groups.size(); }\n"
-    )
+    (folder / "inner.cpp").write_text(f"{included}int number() {{ return fusedstep::Plan().groups.size(); }}\n")
 
 
 def test_a_program_that_finds_the_core(core, tmp_path):
     prefix, folder = tmp_path / "installed", tmp_path / "program"
     folder.mkdir()
     run("cmake", "--install", core, "--prefix", prefix)
-    write_program(folder, f"find_package(fusedstep {fs.__version__} EXACT REQUIRED)")
+    headers = [path.relative_to(prefix / "include/fusedstep") for path in prefix.rglob("*.hpp")]
+    lines = [f"#include <{header.as_posix()}>\n" for header in headers]
+    assert len(lines) > 30
+    write_program(folder, f"find_package(fusedstep {fs.__version__.rpartition('.')[0]} REQUIRED)", "".join(lines))
     run("cmake", "-S", folder, "-B", folder / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
     run("cmake", "--build", folder / "build")
     assert_steps(run(folder / "build" / "shown"), 3, fs.AdamW, lr=1e-3, weight_decay=0.01)

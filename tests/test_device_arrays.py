@@ -283,6 +283,20 @@ def test_gradients_at_odd_addresses(device):
         opt.step({"w": Described(grad, data=(address + 2, False))})
 
 
+def test_gradients_that_are_only_read(device):
+    values = start(1)["w"]
+    grad = device.put(values)
+    address, _ = grad.__cuda_array_interface__["data"]
+    there, read_only = device.put(start()["w"]), Described(grad, data=(address, True))
+    opt = fs.SGD({"w": there}, lr=0.5)
+    opt.step({"w": read_only})
+    with pytest.raises(ValueError, match=r"^SGD: grads\['w'\] must be writeable, got a read-only array"):
+        opt.step({"w": read_only}, zero_grad=True)
+    assert same_bytes(device.get(grad), values)
+    opt.step({"w": grad}, zero_grad=True)
+    assert not device.get(grad).any()
+
+
 def test_copies_are_of_dense_arrays(device):
     sparse = Shifted(device.put(start()["w"]), 0, 100)
     sparse.__cuda_array_interface__["strides"] = (8,)

@@ -381,11 +381,44 @@ def test_gradients_are_let_go():
     assert seen() is None
 
 
-def test_gradients_set_to_zero():
-    param, grad = torch.ones(8), torch.ones(8)
-    fs.SGD({"w": param}, lr=0.5).step({"w": grad}, zero_grad=True)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_set_to_zero_and_copies(dtype):
+    param, grad, copied = torch.ones(8), torch.ones(8, dtype=dtype), torch.ones(8, dtype=dtype)
+    opt = fs.SGD({"w": param}, lr=0.5)
+    opt.step({"w": grad}, copy_to={"w": copied})
+    assert grad.all()
+    assert (copied == 0.5).all()
+    opt.step({"w": grad}, zero_grad=True)
     assert not grad.any()
-    assert (param == 0.5).all()
+    assert not param.any()
+    assert (copied == 0.5).all()
+
+
+def test_what_a_step_writes_lies_apart():
+    both, (w, b, copied) = torch.ones(12), torch.ones(3, 8)
+    opt = fs.SGD([w, b], lr=0.5)
+    within = "must not overlap in memory, got arrays that share 16 bytes"
+    for grads, stages, expected in (
+        ([both[:8], both[4:]], {"zero_grad": True}, rf"grads\[0\] and grads\[1\] {within}"),
+        ([None, both[:8]], {"zero_grad": True, "copy_to": [both[4:], None]}, rf"grads\[1\] and copy_to\[0\] {within}"),
+        ([w.clone(), b.clone()], {"copy_to": [both[:8], both[4:]]}, rf"copy_to\[0\] and copy_to\[1\] {within}"),
+        ([both[:8], None], {"copy_to": [both[4:], None]}, r"grads\[0\] must not overlap copy_to\[0\] in memory"),
+        ([w.clone(), None], {"copy_to": [b, None]}, r"copy_to\[0\] must not overlap params\[1\] in memory"),
+    ):
+        with pytest.raises(ValueError, match=f"^SGD: {expected}"):
+            opt.step(grads, **stages)
+    assert all((array == 1).all() for array in (both, w, b, copied))
+    opt.step([both[:8], both[4:]])  # which are only read
+    assert (w == 0.5).all()
+
+
+def test_copies_are_let_go():
+    opt, copied = fs.SGD({"w": torch.ones(8)}, lr=0.5), torch.ones(8)
+    opt.step({"w": torch.ones(8)}, copy_to={"w": copied})
+    seen = weakref.ref(copied)
+    del copied
+    gc.collect()
+    assert seen() is None
 
 
 def test_a_look_that_is_interrupted():

@@ -56,15 +56,25 @@ void Plan::take(size_t tensor, py::handle grad, bool quickly) {
     held_[tensor].grad = std::move(array);
 }
 
-void Plan::take_copy(size_t tensor, py::handle given) {
+void Plan::take_copy(size_t tensor, py::handle given, bool quickly) {
     if (given.is_none()) return;
-    py::array array = check_copy(given, entries_[tensor].layout, where(copy_to_, tensor), where(params_, tensor));
-    territory_.keep_out(array, where(copy_to_, tensor));
-    if (array.size() == 0) return;
+    Entry& entry = entries_[tensor];
     Cargo& cargo = plan_.tensors[tensor].cargo;
-    cargo.copy = array.mutable_data();
-    cargo.copy_type = type_of(array);
-    held_[tensor].copy = std::move(array);
+    Held& held = held_[tensor];
+    const std::optional<Seen> seen = quickly ? see(given, entry.layout) : std::nullopt;
+    if (seen) {
+        cargo.copy = const_cast<void*>(seen->data);
+        cargo.copy_type = seen->type;
+        held.copy_keeper = seen->keeper;
+        held.copy = py::reinterpret_borrow<py::object>(given);
+    } else {
+        py::array array = check_copy(given, entry.layout, where(copy_to_, tensor), where(params_, tensor));
+        if (array.size() == 0) return;
+        cargo.copy = array.mutable_data();
+        cargo.copy_type = type_of(array);
+        held.copy = std::move(array);
+    }
+    territory_.keep_out(cargo.copy, entry.layout.size * size_of(cargo.copy_type), where(copy_to_, tensor));
 }
 
 /// Where a stage's number lies that is an array on the device; nowhere where it is one of Python's.
@@ -103,32 +113,39 @@ void Plan::take_all(const py::object& grads, const py::object& given, bool descr
     const py::object copies = given.is_none() ? py::none() : py::object(dict["copy_to"]);
     if (!given.is_none()) plan_.stages = read_stages(dict);
     plan_.stages.flush_denormals = flush_denormals_;
-    described |= plan_.stages.zero_grad || !copies.is_none();
     held_.resize(entries_.size());
     match(grads, grads_, [&](size_t tensor, py::handle grad) { take(tensor, grad, !described); });
     if (given.is_none()) return;
     plan_.stages.live_scale = take_number(dict, grad_scale_);
     plan_.stages.live_norm = take_number(dict, norm_);
     if (!copies.is_none())
-        match(copies, copy_to_, [this](size_t tensor, py::handle array) { take_copy(tensor, array); });
+        match(copies, copy_to_, [&](size_t tensor, py::handle array) { take_copy(tensor, array, !described); });
     if (plan_.stages.zero_grad || !copies.is_none()) keep_apart(plan_.stages.zero_grad);
 }
 
 /// What a step writes besides parameters and state must not overlap anything else that it reads or writes.
 void Plan::keep_apart(bool zero_grad) {
+    const auto stretch = [&](const std::string& argument, size_t tensor, const void* data, Type type) {
+        const auto* const begin = static_cast<const char*>(data);
+        return Span{begin, begin + plan_.tensors[tensor].size * size_of(type), where(argument, tensor).name()};
+    };
     std::vector<Span> written;
-    Territory territory;
     for (size_t i = 0; i < entries_.size(); ++i) {
-        const auto& [keeper, grad, copy] = held_[i];
-        if (copy) written.push_back(span_of(copy, where(copy_to_, i)));
-        if (!grad || !zero_grad) continue;
-        check_written(grad, where(grads_, i));
-        written.push_back(span_of(grad, where(grads_, i)));
+        const Tensor& tensor = plan_.tensors[i];
+        if (tensor.cargo.copy) written.push_back(stretch(copy_to_, i, tensor.cargo.copy, tensor.cargo.copy_type));
+        if (!tensor.buffers.grad || !zero_grad) continue;
+        // Of another library's array it is known that it can be written to, if it was seen quickly.
+        if (py::isinstance<py::array>(held_[i].grad)) check_written(held_[i].grad, where(grads_, i));
+        written.push_back(stretch(grads_, i, tensor.buffers.grad, tensor.cargo.grad.type));
     }
+    Territory territory;
     territory.claim(std::move(written), optimizer_);
     if (zero_grad) return;
-    for (size_t i = 0; i < entries_.size(); ++i)
-        if (held_[i].grad) territory.keep_out(held_[i].grad, where(grads_, i));
+    for (size_t i = 0; i < entries_.size(); ++i) {
+        const Tensor& tensor = plan_.tensors[i];
+        if (tensor.buffers.grad)
+            territory.keep_out(tensor.buffers.grad, tensor.size * size_of(tensor.cargo.grad.type), where(grads_, i));
+    }
 }
 
 }  // namespace fusedstep::bindings

@@ -143,7 +143,7 @@ std::optional<Seen> by_interface(py::handle object, const Layout& param) {
     const py::object shape = item(dict, names[2]), strides = item(dict, names[3]), data = item(dict, names[4]);
     const size_t ndim = param.shape.size();
     if (!type || !is_tuple(shape, ndim) || (strides && !is_tuple(strides, ndim)) || !is_tuple(data, 2)) return {};
-    if (item(dict, names[5])) return {};
+    if (item(dict, names[5]) || PyTuple_GET_ITEM(data.ptr(), 1) != Py_False) return {};
     const auto size = [&](size_t i) { return number(shape, i); };
     const auto stride = [&](size_t i) {
         if (strides) return number(strides, i);

@@ -13,8 +13,8 @@ struct Seen {
     Type type;
 };
 
-/// That of an array of a floating type that has this parameter's device, shape and strides; nothing for everything
-/// else, of which a longer look tells more.
+/// That of an array of a floating type that has this parameter's device, shape and strides, and can be written to;
+/// nothing for everything else, of which a longer look tells more.
 std::optional<Seen> see(py::handle object, const Layout& param);
 
 }  // namespace fusedstep::bindings

@@ -163,7 +163,8 @@ private:
 
     /// What a step is given for a tensor, kept alive while the interpreter is released.
     struct Held {
-        py::object keeper, grad, copy;  ///< the keeper has the memory of another library's gradient, and goes last
+        py::object keeper, copy_keeper;  ///< have the memory of other libraries' arrays, and go last
+        py::object grad, copy;
     };
 
     struct Options {
@@ -206,7 +207,7 @@ private:
     void check_places() const;
     void check_places(size_t tensor) const;
     void take(size_t tensor, py::handle grad, bool quickly);
-    void take_copy(size_t tensor, py::handle array);
+    void take_copy(size_t tensor, py::handle array, bool quickly);
     Live take_number(const py::dict& stages, const std::string& argument);
     template <class Take>
     void match(const py::object& tree, const std::string& argument, Take take);

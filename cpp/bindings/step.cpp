@@ -291,7 +291,7 @@ void Plan::lend(const py::object& owner, const py::object& grads, const py::obje
     py::list work;
     for (size_t i = 0; i < entries_.size(); ++i) {
         const Tensor& tensor = plan_.tensors[i];
-        const auto& [keeper, grad, copy] = held_[i];
+        const py::object &grad = held_[i].grad, &copy = held_[i].copy;
         if (!grad) continue;
         work.append(py::make_tuple(entries_[i].name, tensor.group, tensor.step + 1,
                                    plan_.groups[size_t(tensor.group)].lr, grad, copy ? copy : py::none()));

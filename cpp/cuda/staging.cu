@@ -1,5 +1,6 @@
 // Transport to a device through memory that its copy engine reads by itself: from any other the runtime would copy only
 // after it has waited for the stream.
+#include <cstddef>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -38,22 +39,31 @@ public:
     }
 
 private:
-    /// As many are made as are on their way at a time, which the length of the device's queue bounds.
+    /// As many are made as are on their way at a time, which the length of the device's queue bounds. They are used in
+    /// turn: where the first that is large enough is not back yet, those behind it are hardly either.
     Buffer& idle(size_t bytes) {
-        for (Buffer& buffer : buffers_)
-            if (buffer.bytes >= bytes && buffer.idle()) return buffer;
+        size_t turn = turn_;
+        for (size_t seen = 0; seen < buffers_.size(); ++seen, turn = (turn + 1) % buffers_.size()) {
+            if (buffers_[turn].bytes < bytes) continue;
+            if (!buffers_[turn].idle()) break;
+            turn_ = (turn + 1) % buffers_.size();
+            return buffers_[turn];
+        }
         Buffer made;
-        made.bytes = size_t(1) << 16;
+        made.bytes = size_t(1) << 12;
         while (made.bytes < bytes) made.bytes *= 2;
         buffers_.reserve(buffers_.size() + 1);
         check(cudaEventCreateWithFlags(&made.arrived, cudaEventDisableTiming));
         const cudaError_t error = cudaHostAlloc(&made.data, made.bytes, cudaHostAllocPortable);
         if (error != cudaSuccess) cudaEventDestroy(made.arrived);
         check(error);
-        return buffers_.emplace_back(made);
+        const auto place = buffers_.insert(buffers_.begin() + std::ptrdiff_t(turn_), made);
+        turn_ = (turn_ + 1) % buffers_.size();
+        return *place;
     }
 
     std::vector<Buffer> buffers_;
+    size_t turn_ = 0;  ///< whose it is: the buffer's that was used longest ago
 };
 
 }  // namespace

@@ -135,9 +135,16 @@ struct Scene {
         if (cargo.param.rounding == Rounding::kahan || cargo.param.rounding == Rounding::remainder)
             cargo.param.rest = data[8];
         task.path = path;
-        return {
-            &task,       1,        chunks.data(), int64_t(chunks.size()), first_chunks.data(), &turn, nullptr, nullptr,
-            sums.data(), &squares, nullptr};
+        Table table{};
+        table.tasks = &task;
+        table.task_count = 1;
+        table.chunks = chunks.data();
+        table.chunk_count = int64_t(chunks.size());
+        table.first_chunks = first_chunks.data();
+        table.turns = &turn;
+        table.sums = sums.data();
+        table.squares = &squares;
+        return table;
     }
 
     bool same(const Scene& other) const {
