@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import re
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,67 +209,3 @@ def test_schedules_of_torch_leave_their_mark():
         schedule.step()
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=TOLERANCE)
     assert optimizer.param_groups[0]["lr"] < 0.1 / 32
-
-
-@pytest.fixture
-def shown():
-    """The class that docs/training.md shows: an optimizer of torch's with ours inside."""
-    text = (Path(__file__).parents[1] / "docs/training.md").read_text(encoding="utf-8")
-    names = {"torch": torch, "fs": fs}
-    exec(re.search(r"^class Fused.*?\n(?=\n\n)", text, re.DOTALL | re.MULTILINE)[0], names)
-    return names["Fused"]
-
-
-def test_in_the_place_of_torchs_own(shown):
-    """With a scheduler that changes rates and betas, closures, groups, a scaler; and it goes on from its state."""
-    rng = np.random.default_rng(0)
-    x, y = (torch.from_numpy(rng.standard_normal((64, size))) for size in (5, 1))
-
-    def begin(cls):
-        w, b = (torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in ((5, 1), 1))
-        groups = [{"params": [w], "weight_decay": 0.1}, {"params": [b], "weight_decay": 0.0, "lr": 0.02}]
-        optimizer = cls(groups, lr=0.01, betas=(0.9, 0.99))
-        return w, b, optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=[0.1, 0.2], total_steps=60)
-
-    def train(run, steps):
-        w, b, optimizer, scheduler = run
-
-        def loss():
-            optimizer.zero_grad()
-            found = ((x @ w + b - y) ** 2).mean()
-            found.backward()
-            return found
-
-        for _ in range(steps):
-            assert optimizer.step(loss) > 0
-            scheduler.step()
-
-    runs = begin(torch.optim.AdamW), begin(shown)
-    for run in runs:
-        train(run, 30)
-    (w, b, ours, _), others = runs[1], begin(shown)
-    others[2].load_state_dict(ours.state_dict())
-    for mine, saved in zip(others, (w, b), strict=False):
-        mine.data.copy_(saved)
-    others[3].load_state_dict(runs[1][3].state_dict())
-    assert others[2].param_groups[0]["lr"] == ours.param_groups[0]["lr"] != 0.01
-    for run in (*runs, others):
-        train(run, 30)
-    for expected, actual, again in zip(runs[0][:2], runs[1][:2], others[:2], strict=True):
-        assert (actual - expected).abs().max() < TOLERANCE * expected.abs().max()
-        assert torch.equal(actual, again)
-
-    added = torch.ones(2, dtype=torch.float64, requires_grad=True)
-    ours.add_param_group({"params": [added], "lr": 0.5})
-    added.grad = torch.ones_like(added)
-    ours.step()
-    assert torch.allclose(added, torch.tensor(0.5, dtype=added.dtype), atol=0.01)
-
-    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
-    scaler.scale(((x @ w + b - y) ** 2).mean()).backward()
-    w.grad[0] = torch.inf
-    before = w.detach().clone()
-    scaler.step(ours)
-    scaler.update()
-    assert torch.equal(w, before)
-    assert scaler.get_scale() == 2.0

@@ -1,0 +1,211 @@
+"""The optimizer that is one of torch's: it does what torch's own does, in the hands of whatever drives those."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import pickle
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+
+torch = pytest.importorskip("torch")
+
+from fusedstep.torch import Optimizer  # noqa: E402 (which needs torch)
+
+TOLERANCE = 1e-11
+SCHEDULERS = torch.optim.lr_scheduler
+
+X, Y = (torch.from_numpy(np.random.default_rng(0).standard_normal((64, size))) for size in (5, 1))
+
+
+def theirs(groups, **options):
+    return torch.optim.AdamW(groups, **options)
+
+
+def ours(groups, **options):
+    return Optimizer(groups, fs.AdamW, **options)
+
+
+class Run:
+    """A linear model, its optimizer, and what drives that."""
+
+    def __init__(self, make, schedule=lambda optimizer: None, **options):
+        self.w, self.b = (torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in ((5, 1), 1))
+        groups = [{"params": [self.w], "weight_decay": 0.1}, {"params": [self.b], "weight_decay": 0.0, "lr": 0.02}]
+        self.optimizer = make(groups, **{"lr": 0.01, "betas": (0.9, 0.99)} | options)
+        self.scheduler = schedule(self.optimizer)
+
+    def loss(self):
+        self.optimizer.zero_grad()
+        found = ((X @ self.w + self.b - Y) ** 2).mean()
+        found.backward()
+        return found
+
+    def train(self, steps=30):
+        for _ in range(steps):
+            loss = self.optimizer.step(self.loss)
+            assert loss > 0
+            if isinstance(self.scheduler, SCHEDULERS.ReduceLROnPlateau):
+                self.scheduler.step(loss.item())
+            elif self.scheduler:
+                self.scheduler.step()
+        return self
+
+    def equals(self, other, tolerance=0.0):
+        for own, their in ((self.w, other.w), (self.b, other.b)):
+            assert own.any()
+            assert (own - their).abs().max() <= tolerance * their.abs().max()
+
+
+SCHEDULES = {
+    "none": lambda optimizer: None,
+    "one cycle": lambda optimizer: SCHEDULERS.OneCycleLR(optimizer, max_lr=[0.1, 0.2], total_steps=60),
+    "cyclic": lambda optimizer: SCHEDULERS.CyclicLR(optimizer, 0.001, 0.1, step_size_up=7, cycle_momentum=False),
+    "plateau": lambda optimizer: SCHEDULERS.ReduceLROnPlateau(optimizer, patience=0, threshold=0.5),
+    "restarts": lambda optimizer: SCHEDULERS.CosineAnnealingWarmRestarts(optimizer, 7),
+    "lambda": lambda optimizer: SCHEDULERS.LambdaLR(optimizer, lambda t: 1 / (1 + t)),
+    "in sequence": lambda optimizer: SCHEDULERS.SequentialLR(
+        optimizer,
+        [SCHEDULERS.LinearLR(optimizer, 0.1, total_iters=5), SCHEDULERS.ExponentialLR(optimizer, 0.9)],
+        milestones=[5],
+    ),
+    "averaged": lambda optimizer: torch.optim.swa_utils.SWALR(optimizer, swa_lr=0.05),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedulers(schedule):
+    runs = [Run(make, SCHEDULES[schedule]).train() for make in (ours, theirs)]
+    runs[0].equals(runs[1], TOLERANCE)
+    rates = [[group["lr"] for group in run.optimizer.param_groups] for run in runs]
+    assert rates[0] == rates[1]
+    assert (rates[0] == [0.01, 0.02]) == (schedule == "none")
+
+
+def test_a_schedulers_names_are_not_ours():
+    """OneCycleLR leaves the largest rate of its cycle as "max_lr"."""
+    options = {"decay": "fully_decoupled", "max_lr": 0.5}
+    run = Run(ours, SCHEDULES["one cycle"], **options).train(3)
+    assert run.optimizer.param_groups[0]["max_lr"] == 0.1
+    assert [group["max_lr"] for group in run.optimizer.inner.param_groups] == [0.5, 0.5]
+
+
+def test_options_that_are_not_given():
+    """Schedulers read them: rates, and betas or momentum."""
+    w = torch.zeros(3, requires_grad=True)
+    optimizer = Optimizer([w], fs.Adam)
+    assert optimizer.param_groups[0]["lr"] == optimizer.defaults["lr"] == 1e-3
+    SCHEDULERS.OneCycleLR(optimizer, 0.05, total_steps=9)
+    w.grad = torch.ones(3)
+    optimizer.step()
+    assert optimizer.inner.param_groups[0]["betas"][0] == 0.95  # that a cycle begins with
+
+
+@pytest.mark.parametrize("options", [{}, {"state": "bfloat16"}, {"weight_average": 0.9}], ids=str)
+def test_a_run_in_a_file(tmp_path, options):
+    """With torch's defaults, which load no pickle; schedulers find again what they have left in the groups."""
+    run = Run(ours, SCHEDULES["one cycle"], **options).train()
+    torch.save([run.optimizer.state_dict(), run.scheduler.state_dict(), run.w, run.b], tmp_path / "run.pt")
+    state, schedule, w, b = torch.load(tmp_path / "run.pt")
+    other = Run(ours, SCHEDULES["one cycle"], **options)
+    other.w.data.copy_(w)
+    other.b.data.copy_(b)
+    other.optimizer.load_state_dict(state)
+    other.scheduler.load_state_dict(schedule)
+    assert other.optimizer.param_groups[0]["lr"] == run.optimizer.param_groups[0]["lr"] != 0.01
+    other.train().equals(run.train())
+    SCHEDULERS.StepLR(other.optimizer, 3, last_epoch=30)  # needs "initial_lr"
+    if options.get("state"):
+        assert state["state"]["state"]["0"]["exp_avg"].dtype == torch.bfloat16
+
+
+def test_states_of_others_are_refused():
+    run, small = Run(ours), Optimizer([torch.zeros(3, requires_grad=True)], fs.AdamW)
+    before = run.optimizer.state_dict()
+    with pytest.raises(ValueError, match="zip"):
+        run.optimizer.load_state_dict(small.state_dict())
+    with pytest.raises(ValueError, match=r"^AdamW: state"):
+        Optimizer([run.w, run.b], fs.AdamW).load_state_dict({**before, "param_groups": [{}]})
+    assert repr(run.optimizer.state_dict()) == repr(before)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda run: pickle.loads(pickle.dumps(run))], ids=["copy", "pickle"])
+def test_copies(copied):
+    run = Run(ours, SCHEDULES["one cycle"]).train()
+    other = copied(run)
+    other.train()
+    with pytest.raises(AssertionError):
+        other.equals(run)
+    other.equals(run.train())
+
+
+def test_groups_of_torch():
+    """Named parameters, and keys that are nobody's option."""
+    model = torch.nn.Linear(3, 2)
+    named = Optimizer(model.named_parameters(), fs.SGD, lr=0.5)
+    assert named.param_groups[0]["param_names"] == ["weight", "bias"]
+    tagged = Optimizer([{"params": list(model.parameters()), "name": "all", "lr_scale": 2.0}], fs.SGD, lr=0.5)
+    assert tagged.param_groups[0]["lr_scale"] == 2.0
+    SCHEDULERS.StepLR(tagged, 3)
+    added = torch.ones(2, requires_grad=True)
+    tagged.add_param_group({**tagged.param_groups[0], "params": [added], "lr": 0.25})
+    added.grad = torch.ones(2)
+    tagged.step()
+    assert (added == 0.75).all()
+    assert tagged.state_dict()["param_groups"][1]["initial_lr"] == 0.5
+
+
+@pytest.mark.parametrize("wrong", [{"lr": -1.0}, {"lr": "much"}])
+def test_groups_that_are_refused(wrong):
+    w, added = (torch.ones(2, requires_grad=True) for _ in range(2))
+    optimizer = Optimizer([w], fs.SGD, lr=0.5)
+    with pytest.raises((TypeError, ValueError), match=r"^SGD: lr must be"):
+        optimizer.add_param_group({"params": [added], **wrong})
+    with pytest.raises(TypeError, match=r"^SGD: options must be among"):
+        Optimizer([w], fs.SGD, foreach=True)
+    w.grad = torch.ones(2)
+    optimizer.step()
+    assert (w == 0.5).all()
+    assert (added == 1).all()
+
+
+def test_stages_and_other_makers():
+    w = torch.zeros(2, requires_grad=True)
+    optimizer = Optimizer([w], functools.partial(fs.SGD, rounding="stochastic"), lr=torch.tensor(0.5))
+    w.grad = torch.tensor([30.0, 40.0])
+    optimizer.step(grad_scale=10.0, max_norm=1.0, zero_grad=True)
+    assert torch.allclose(w, torch.tensor([-0.3, -0.4]))
+    assert not w.grad.any()
+    optimizer.param_groups[0]["lr"] = torch.tensor(0.25)
+    w.grad += 1
+    optimizer.step()
+    assert torch.allclose(w, torch.tensor([-0.55, -0.65]))
+
+
+def test_hooks_and_scalers():
+    run, called = Run(ours), []
+    run.optimizer.register_step_pre_hook(lambda *given: called.append("before"))
+    run.optimizer.register_step_post_hook(lambda *given: called.append("after"))
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    for factor, after in ((torch.inf, 2.0), (1.0, 2.0)):
+        before = run.w.detach().clone()
+        run.optimizer.zero_grad()
+        scaler.scale(((X @ run.w + run.b - Y) ** 2).mean() * factor).backward()
+        scaler.step(run.optimizer)
+        scaler.update()
+        assert torch.equal(run.w, before) == (factor == torch.inf)
+        assert scaler.get_scale() == after
+    assert called == ["before", "after"]
+
+
+def test_parameters_that_are_frozen():
+    w, b = (torch.zeros(2, requires_grad=True) for _ in range(2))
+    optimizer = Optimizer([w, b], fs.Adam, lr=0.1)
+    w.requires_grad_(False)
+    b.grad = torch.ones(2)
+    optimizer.step()
+    assert not w.any()
+    assert b.all()
