@@ -144,8 +144,8 @@ REFUSED = [
     (arguments(step=True), TypeError, r"step must be an integer in \[1, 2\*\*63\), got True"),
     (arguments(step=1.0), TypeError, r"step must be an integer in \[1, 2\*\*63\), got 1\.0"),
     (arguments(step=2**63), ValueError, r"step must be an integer in \[1, 2\*\*63\), got 9223372036854775808"),
-    (arguments(lr=-1), ValueError, "lr must be a finite number ≥ 0, got -1"),
-    (arguments(lr=abs), TypeError, "lr must be a finite number ≥ 0, got <built-in function abs>"),
+    (arguments(lr=-1), ValueError, r"lr must be a finite number ≥ 0 \(a schedule's is schedule\(step - 1\)\), got -1"),
+    (arguments(lr=abs), TypeError, "lr must be a finite number ≥ 0 .*, got <built-in function abs>"),
     (arguments(betas=(0.9, 1)), ValueError, r"betas must be two numbers in \[0, 1\), got \(0\.9, 1\)"),
     (
         arguments(convention="caffe"),
@@ -184,6 +184,19 @@ def test_refused(given, error, says):
         fs.functional.adam_(**given)
     assert type(raised.value) is error
     assert frozen(given) == before
+
+
+def test_rings_that_are_refused():
+    def step(ring):
+        fs.functional.windowed_adagrad_(
+            np.ones((4, 3)), np.ones((4, 3)), np.zeros((4, 3)), ring, step=1, lr=0.1, window=5
+        )
+
+    step(np.zeros((5, 4, 3)))
+    for shape in [(4, 4, 3), (4, 3), (), (5, 4, 3, 1)]:
+        says = rf"ring must have the shape of 5 arrays like param, \(5, 4, 3\), got {re.escape(str(shape))}"
+        with pytest.raises(ValueError, match=f"^windowed_adagrad_: {says}"):
+            step(np.zeros(shape))
 
 
 def test_refused_by_place():

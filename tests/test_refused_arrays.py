@@ -52,7 +52,7 @@ FLOATS = "dtype float32, float64, float16 or bfloat16"
 NO_ARRAYS = [
     ("float", lambda a: 1.0, TypeError, "be a numpy.ndarray", "float"),
     ("NumPy scalar", lambda a: a[0, 0], TypeError, "be a numpy.ndarray", "numpy.float32"),
-    ("str", lambda a: "w", TypeError, "be a numpy.ndarray", "str"),
+    ("str", lambda a: "w", TypeError, "be a numpy.ndarray", "str (dict(x) takes pairs"),
     ("bytes", lambda a: a.tobytes(), TypeError, "be a numpy.ndarray", "bytes"),
     ("set", lambda a: {1.0}, TypeError, "be a numpy.ndarray", "set"),
     ("generator", lambda a: (x for x in a), TypeError, "be a numpy.ndarray", "generator (list(x) makes a list"),
@@ -62,6 +62,13 @@ NO_ARRAYS = [
     ("JAX", from_library("jax.numpy", lambda jnp, a: jnp.array(a)), TypeError, "be a numpy.ndarray", "numpy.array(x)"),
     ("JAX by name", like_jax, TypeError, "be a numpy.ndarray", "numpy.array(x) is a copy"),
     ("torch, int", from_library("torch", lambda torch, a: torch.from_numpy(a).int()), TypeError, "float32", "int32"),
+    (
+        "torch, complex",
+        from_library("torch", lambda torch, a: torch.from_numpy(a).to(torch.complex64)),
+        TypeError,
+        "float32",
+        "complex64",
+    ),
     ("torch, bool", from_library("torch", lambda torch, a: torch.from_numpy(a).bool()), TypeError, "float32", "bool"),
     ("torch, sparse", from_library("torch", torch_sparse), TypeError, "its library can describe", "torch.strided"),
 ]
@@ -258,11 +265,7 @@ BAD_MEMORY = [
         (what, {"w": {"exp_avg": make}}, error, "memory['w']['exp_avg']", expected, came)
         for what, make, error, expected, came in [
             *NO_ARRAYS,
-            *(
-                (*row[:3], "dtype float32", row[0] if row[0] == "uint16" else row[4])
-                for row in WRONG_TYPES
-                if row[0] not in PLAIN
-            ),
+            *((*row[:3], "dtype float32", row[4]) for row in WRONG_TYPES if row[0] not in PLAIN),
             *(row for row in WRONG_TYPES if row[0] in PLAIN),
             ("float64", lambda a: a.astype(np.float64), TypeError, "float32", "float64"),
             ("flat", lambda a: a.ravel(), ValueError, "(4, 3)", "(12,)"),

@@ -54,7 +54,9 @@ py::array check_array(py::handle object, const Where& where) {
                         name + " (JAX arrays are immutable; numpy.array(x) is a copy that can be updated)");
         if (const auto array = described(py::reinterpret_borrow<py::object>(object), where.text())) return *array;
         refuse_type(where, "be a numpy.ndarray, or an array that DLPack or __cuda_array_interface__ describes",
-                    PyIter_Check(object.ptr()) ? name + " (list(x) makes a list of its arrays)" : name);
+                    PyIter_Check(object.ptr())      ? name + " (list(x) makes a list of its arrays)"
+                    : PyUnicode_Check(object.ptr()) ? name + " (dict(x) takes pairs of names and arrays)"
+                                                    : name);
     }
     return py::reinterpret_borrow<py::array>(object);
 }
@@ -69,12 +71,16 @@ bool marked(const py::array& array) {
 std::string copy_of(const py::array& array) { return given_of(array) ? "a contiguous copy" : "x.copy()"; }
 
 /// The way to numbers of a type that is taken.
-std::string way_out(const py::dtype& dtype) {
+std::string way_out(const py::array& array) {
+    const py::dtype dtype = array.dtype();
     if (text(dtype) == "uint16") return " (fusedstep.as_bfloat16(x) marks the bits of bfloat16)";
+    const bool own = !given_of(array);
     switch (dtype.kind()) {
-        case 'c': return " (x.view(x.real.dtype) shares its memory as pairs of real numbers)";
+        case 'c':
+            return own ? " (x.view(x.real.dtype) shares its memory as pairs of real numbers)"
+                       : " (torch.view_as_real(x) shares the memory of a tensor)";
         case 'V': return "";
-        default: return " (x.astype('float32') is a copy)";
+        default: return own ? " (x.astype('float32') is a copy)" : " (a copy in float32 is taken)";
     }
 }
 
@@ -86,8 +92,7 @@ void check_order(const py::array& array, const Where& where) {
 
 void check_float(const py::array& array, const Where& where) {
     if (!find_type(array))
-        refuse_type(where, "have dtype float32, float64, float16 or bfloat16",
-                    text(array.dtype()) + way_out(array.dtype()));
+        refuse_type(where, "have dtype float32, float64, float16 or bfloat16", text(array.dtype()) + way_out(array));
     check_order(array, where);
 }
 
@@ -119,7 +124,8 @@ void check_same(const py::array& array, const Layout& param, const Where& where,
 }
 
 void check_type(const py::array& array, const std::string& type, const Where& where) {
-    if (type_name_of(array) != type) refuse_type(where, "have dtype " + type, type_name_of(array));
+    if (const std::string own = type_name_of(array); own != type)
+        refuse_type(where, "have dtype " + type, own + (own == "uint16" ? way_out(array) : ""));
     check_order(array, where);
 }
 
@@ -258,6 +264,12 @@ py::array check_ring(py::handle object, const Layout& param, int64_t planes, con
     ring.shape.insert(ring.shape.begin(), planes);
     ring.strides.insert(ring.strides.begin(), param.size * array.itemsize());
     ring.size = planes * param.size;
+    if (array.ndim() == 0 ||
+        !std::equal(ring.shape.begin(), ring.shape.end(), array.shape(), array.shape() + array.ndim()))
+        refuse(where,
+               "have the shape of " + std::to_string(planes) + " arrays like " + of.name() + ", " +
+                   tuple_text(ring.shape.data(), py::ssize_t(ring.shape.size())),
+               tuple_text(array.shape(), array.ndim()));
     check_same(array, ring, where, of);
     check_memory(array, where, true);
     return array;

@@ -167,7 +167,9 @@ bool Movable::has_moved() const {
 }
 
 void refuse_move(const std::string& name) {
-    throw py::value_error(name + " must stay in the memory that it was given in, got other data");
+    throw py::value_error(name +
+                          " must stay in the memory that it was given in, got other data (a new optimizer "
+                          "takes that, and goes on from this one's state_dict())");
 }
 
 std::optional<Device> device_of(const dlpack::Device& device) {

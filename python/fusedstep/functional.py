@@ -19,7 +19,7 @@ from typing import Any
 
 from . import _core, methods, storage
 from .optimizer import SEED, Optimizer
-from .options import Whole, choice, filled, number
+from .options import Number, Whole, choice, filled
 
 DOC = """{name}'s update of one array or a list of arrays, in place.
 
@@ -73,7 +73,7 @@ NUMBERS = (int, float)
 PLAIN = (*NUMBERS, bool, str, type(None))
 
 STEP = Whole(1, "t of this update", expected="an integer in [1, 2**63)", annotation="int", low=1)
-LR = number(0.0, "learning rate η")
+LR = Number(0.0, "learning rate η", expected="a finite number ≥ 0 (a schedule's is schedule(step - 1))")
 ROUNDING = choice("nearest", "stochastic", doc="how parameters of float16 and bfloat16 are rounded")
 
 
