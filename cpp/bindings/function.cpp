@@ -95,8 +95,8 @@ void Plan::call(const py::object& param, const py::object& grad, const py::dict&
     move_to(added.empty() ? Device{} : added.front().layout.device);
     if (device_.kind == Device::cuda && is_captured(added.front().param))
         throw std::runtime_error(optimizer_ +
-                                 ": param must not be updated by a function while a graph is captured, "
-                                 "which takes an optimizer's bound step");
+                                 ": param must not be updated by a function while a graph is captured (a bound step "
+                                 "of an optimizer can be), got a stream that one is captured from");
     size_t tensor = 0;
     furnish(added, nowhere, plan_.groups.front(), [&](const Entry&, const std::vector<Companion>& companions) {
         py::list arrays;

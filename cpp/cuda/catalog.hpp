@@ -37,7 +37,7 @@ struct Catalog {
     }
 
 private:
-    /// Byte by byte, so that what lies between members is the same where they are. Returns where that is.
+    /// Byte by byte, as what lies between them is compared as well. Returns where they begin.
     int64_t write(const Group& group) {
         const size_t at = options.size();
         std::visit(

@@ -29,7 +29,6 @@ struct Group {
 struct Tensor {
     int group = 0;
     Type type = Type::float32;  ///< that its rule calculates in
-    Device device;
     int64_t size = 0;
     Extent extent;
     Buffers buffers;  ///< `grad` is null in a step that skips this tensor
