@@ -124,6 +124,16 @@ def test_stages_that_change_while_the_arrays_stay(twins):
         pair.check()
 
 
+def test_options_that_change_while_the_arrays_stay(twins):
+    pair = twins("Adam", {"lr": 0.1})
+    steps = pair.kernel.bind(start(1)).step, pair.other.bind(on(pair.device, start(1))).step
+    for options in ({}, {"betas": (0.5, 0.9)}, {"weight_decay": 0.1}, {"lr": 0.5}, {"eps": 0.1, "maximize": True}, {}):
+        for optimizer, step in zip((pair.kernel, pair.other), steps, strict=True):
+            optimizer.param_groups[0].update(options)
+            step()
+        pair.check()
+
+
 # Counting
 
 
