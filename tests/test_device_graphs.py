@@ -131,19 +131,21 @@ def test_a_graph_keeps_what_it_was_captured_with(twins, captured):
 
 def test_a_graph_keeps_its_options(twins, captured):
     pair = twins("Adam", {"lr": 0.1})
-    grads = start(1)
+    grads, first = start(1), {"weight_decay": 0.0, "betas": (0.9, 0.999)}
     bound = pair.other.bind(on(pair.device, grads))
     pair.kernel.step(grads)
     bound.step()
     launch = captured(bound.step)
     for decay in (0.1, 0.2):
+        changed = {"weight_decay": decay, "betas": (0.5, 0.9)}
         for optimizer in (pair.kernel, pair.other):
-            optimizer.param_groups[0].update(weight_decay=decay, betas=(0.5, 0.9))
+            optimizer.param_groups[0].update(changed)
         pair.kernel.step(grads)
         bound.step()
         pair.check()
-        pair.kernel.param_groups[0].update(weight_decay=0.0, betas=(0.9, 0.999))
+        pair.kernel.param_groups[0].update(first)
         pair.kernel.step(grads)
+        pair.kernel.param_groups[0].update(changed)
         launch()
         pair.check()
 
