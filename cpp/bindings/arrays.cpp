@@ -264,13 +264,9 @@ py::array check_ring(py::handle object, const Layout& param, int64_t planes, con
     ring.shape.insert(ring.shape.begin(), planes);
     ring.strides.insert(ring.strides.begin(), param.size * array.itemsize());
     ring.size = planes * param.size;
-    if (array.ndim() == 0 ||
-        !std::equal(ring.shape.begin(), ring.shape.end(), array.shape(), array.shape() + array.ndim()))
-        refuse(where,
-               "have the shape of " + std::to_string(planes) + " arrays like " + of.name() + ", " +
-                   tuple_text(ring.shape.data(), py::ssize_t(ring.shape.size())),
-               tuple_text(array.shape(), array.ndim()));
-    check_same(array, ring, where, of);
+    check_device(array, param.device, where, of);
+    const std::string alike = std::to_string(planes) + " arrays like " + of.name(), nowhere;
+    check_same(array, ring, where, {of.optimizer, alike, nowhere, nowhere});
     check_memory(array, where, true);
     return array;
 }

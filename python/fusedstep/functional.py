@@ -132,7 +132,7 @@ def function_of(method: type[Optimizer]) -> Callable[..., None]:
         param, grad = given.pop("param"), given.pop("grad")
         states = {state: given.pop(state, None) for state in cls.state_names}
         step, lr = STEP.take(name, "step", given.pop("step")), LR.take(name, "lr", given.pop("lr"))
-        seed = SEED.take(name, "seed", given.pop("seed", 0))
+        seed = SEED.take(name, "seed", given.pop("seed", ONCE["seed"]))
         prepared = remembered(**given) if make_plain(given) else Prepared(cls, **given)
         prepared.call(param, grad, states, step, lr, seed)
 
@@ -169,7 +169,14 @@ def make_plain(given: dict[str, Any]) -> bool:
 class Prepared:
     """A function's options, checked, and plans that have them: as many as there were calls at the same time."""
 
-    def __init__(self, cls: type[Optimizer], *, convention: str = "torch", rounding: str = "nearest", **given: Any):
+    def __init__(
+        self,
+        cls: type[Optimizer],
+        *,
+        convention: str = ONCE["convention"],
+        rounding: str = ONCE["rounding"],
+        **given: Any,
+    ) -> None:
         self.cls, self.function = cls, cls.__name__
         self.options = cls._resolve(given, cls._preset(convention))
         if self.options["decay"] == "fully_decoupled" and self.options["max_lr"] is None:

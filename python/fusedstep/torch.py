@@ -107,9 +107,11 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             TypeError, ValueError: the state is of other parameters, or another method. Nothing has changed then.
         """
-        groups = list(zip(self.param_groups, state_dict["param_groups"], strict=True))
+        groups, count = state_dict["param_groups"], len(self.param_groups)
+        if len(groups) != count:
+            raise ValueError(f"{type(self.inner).__name__}: state must have {count} groups, got {len(groups)}")
         self.inner.load_state_dict(mapped(state_dict["state"], torch.Tensor, to_array))
-        for group, saved in groups:
+        for group, saved in zip(self.param_groups, groups, strict=True):
             group.update(saved)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -11,6 +11,8 @@
 #include <memory>
 #include <utility>
 
+#include "memory.hpp"
+
 namespace fusedstep::ptx {
 
 /// How often an event was put into a stream, and when its turn has come.
