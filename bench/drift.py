@@ -63,7 +63,7 @@ class Ours:
         self.step = self.optimizer.step
 
     def root(self) -> np.ndarray:
-        from fusedstep.numpy_step import numbers
+        from fusedstep.in_numpy.step import numbers
 
         return np.sqrt(numbers(self.optimizer, "0")[1]["exp_avg_sq"])
 

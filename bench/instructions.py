@@ -13,7 +13,7 @@ import numpy as np
 
 import fusedstep as fs
 import report
-from fusedstep.encodings import cast
+from fusedstep.in_numpy.encodings import cast
 from fusedstep.tables import Table
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 import fusedstep as fs
 import report
-from fusedstep.encodings import cast
+from fusedstep.in_numpy.encodings import cast
 from fusedstep.measuring import Others, compete, ratio
 from fusedstep.rivals.rival import package
 from fusedstep.tables import Table, duration

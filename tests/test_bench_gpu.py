@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.encodings import bfloat16_nearest
+from fusedstep.in_numpy.encodings import bfloat16_nearest
 from fusedstep.rivals import Contest
 from fusedstep.rivals.contest import FUSED
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep import numpy_step
+from fusedstep.in_numpy import step as numpy_step
 
 from cases import frozen
 from scenes import LR, Scene, assert_refused, small
@@ -123,7 +123,7 @@ def test_calls_during_a_step(meddle):
 def test_reference_that_is_asked_in_the_middle_of_its_step(monkeypatch):
     w = np.ones(3)
     opt = fs.reference.SGD(w, lr=0.5)
-    monkeypatch.setattr("fusedstep.numpy_step.update", lambda *arguments: opt.step(np.ones(3)))
+    monkeypatch.setattr("fusedstep.in_numpy.step.update", lambda *arguments: opt.step(np.ones(3)))
     with pytest.raises(RuntimeError, match=r"^SGD: a step must be over before .*, got a second call during one"):
         opt.step(np.ones(3))
     monkeypatch.undo()

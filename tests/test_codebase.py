@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import fusedstep as fs
-from fusedstep import _core, formulas, functional, methods
+from fusedstep import _core, functional, methods
+from fusedstep.in_numpy import formulas
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = [path for folder in ("cpp", "python", "tests", "bench") for path in sorted((ROOT / folder).rglob("*.?pp"))]

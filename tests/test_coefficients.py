@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.double_double import correction, power, rho
+from fusedstep.in_numpy.double_double import correction, power, rho
 
 BETAS = [0.5, 0.6, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999, 1 - 1e-6, 1 - 2**-24, 1 - 2**-40, 1 - 2**-53, 0.3, 1e-3]
 STEPS = [

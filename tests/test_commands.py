@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep import contract, formulas, methods, storage
+from fusedstep import contract, methods, storage
 from fusedstep.__main__ import COMMANDS, main
 from fusedstep.bfloat16 import name_of_type
 from fusedstep.commands import info, network, trial, verify
+from fusedstep.in_numpy import formulas
 
 from process import interruptible
 

@@ -17,7 +17,9 @@ import fusedstep
 from fusedstep import stages
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = ["fusedstep", *(f"fusedstep.{module.name}" for module in pkgutil.iter_modules(fusedstep.__path__))]
+ROOMS = [fusedstep, fusedstep.in_numpy, fusedstep.methods]
+MODULES = ["fusedstep"]
+MODULES += [module.name for room in ROOMS for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}.")]
 MODULES.remove("fusedstep._core")
 MODULES.remove("fusedstep.__main__")
 

@@ -17,7 +17,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.bfloat16 import bits_of
-from fusedstep.encodings import bfloat16_nearest
+from fusedstep.in_numpy.encodings import bfloat16_nearest
 
 from cases import CASES, DTYPES, IDS, SHARED
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusedstep.double_double import rho
+from fusedstep.in_numpy.double_double import rho
 from fusedstep.lab.method import DOCUMENTED
 
 for extra in ("scipy", "matplotlib"):

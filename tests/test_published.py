@@ -18,7 +18,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.configured import ONCE
-from fusedstep.double_double import correction, rho
+from fusedstep.in_numpy.double_double import correction, rho
 
 STEPS = 40
 SIZE = 17

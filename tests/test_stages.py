@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.norms import block_sum, square_sum
+from fusedstep.in_numpy.norms import block_sum, square_sum
 
 from cases import CASES, IDS, assert_same_state, random, same_bytes
 

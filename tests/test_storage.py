@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import fusedstep as fs
 from fusedstep.bfloat16 import BFloat16, bits_of
 from fusedstep.contract import STORAGES, extreme, random
-from fusedstep.encodings import (
+from fusedstep.in_numpy.encodings import (
     Draw,
     bfloat16_nearest,
     bfloat16_stochastic,

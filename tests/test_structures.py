@@ -523,7 +523,7 @@ def test_what_an_optimizer_is_shown_as():
     assert repr(fs.reference.SGD([], lr=0.1)) == "SGD(0 parameters, lr=0.1)"
     opt.param_groups[:] = [{"betas": np.ones(2)}, None, 7]
     assert repr(opt) == "AdamW(2 parameters, betas=array([1., 1.]); 1 parameter, None)"
-    assert repr(fs.Adam.__new__(fs.Adam)).startswith("<fusedstep.adam.Adam object at ")
+    assert repr(fs.Adam.__new__(fs.Adam)).startswith("<fusedstep.methods.adam.Adam object at ")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.encodings import bfloat16_nearest
+from fusedstep.in_numpy.encodings import bfloat16_nearest
 
 from cases import CASES, DTYPES, assert_same_state, pair, random, same_bytes
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import fusedstep as fs
-from fusedstep.encodings import cast
+from fusedstep.in_numpy.encodings import cast
 
 Arrays = list[fs.cuda.Array]
 

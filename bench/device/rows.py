@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fusedstep as fs
-from fusedstep.encodings import cast
+from fusedstep.in_numpy.encodings import cast
 from fusedstep.rivals import ROWS
 
 COPY, TORCH_FUSED, TORCH_FOREACH, BITSANDBYTES = "copy", "torch fused", "torch foreach", "bitsandbytes, 8 bits"

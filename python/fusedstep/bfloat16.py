@@ -50,7 +50,7 @@ class BFloat16(np.ndarray):
 
 def nearest(values: Any) -> np.ndarray:
     """The bits of numbers, rounded."""
-    from .encodings import cast  # which knows these arrays
+    from .in_numpy.encodings import cast  # which knows these arrays
 
     return bits_of(cast(np.asarray(values, np.float32), "bfloat16"))
 

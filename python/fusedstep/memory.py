@@ -8,7 +8,7 @@ import numpy as np
 
 from . import cuda
 from .bfloat16 import BFloat16, as_bfloat16, bits_of, is_bfloat16
-from .encodings import encode, flat, narrow, order_of, widen
+from .in_numpy.encodings import encode, flat, narrow, order_of, widen
 
 LINE = 64
 PAGE = 4096

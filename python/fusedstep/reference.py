@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import methods
-from .numpy_stats import stats as stats
-from .numpy_step import step
+from .in_numpy.stats import stats as stats
+from .in_numpy.step import step
 from .optimizer import Optimizer
 from .stages import resolve
 

@@ -1,2 +1,2 @@
+from .in_numpy.stats import stats as stats
 from .methods import *  # noqa: F403
-from .numpy_stats import stats as stats

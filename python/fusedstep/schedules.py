@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_type_hints
 
-from .double_double import multiply, power
+from .in_numpy.double_double import multiply, power
 from .options import Each, Function, at_least, choice, fraction, number, positive, rate, whole
 
 __all__ = [

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from ..bfloat16 import bits_of
-from ..encodings import cast
+from ..in_numpy.encodings import cast
 
 GAP = 3
 UNTOUCHED = 7.0

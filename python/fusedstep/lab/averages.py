@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..double_double import correction, rho
+from ..in_numpy.double_double import correction, rho
 from .figure import BLUE, GREY, VERMILION, figure, finish
 from .page import Page
 

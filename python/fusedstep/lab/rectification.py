@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..double_double import rho
+from ..in_numpy.double_double import rho
 from ..tables import Table
 from .figure import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILION, figure, finish
 from .method import Method

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .optimizer import Optimizer
-from .options import at_least, betas, choice, number, optional, whole
+from ..optimizer import Optimizer
+from ..options import at_least, betas, choice, number, optional, whole
 
 
 class RAdam(Optimizer):

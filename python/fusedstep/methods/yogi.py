@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .optimizer import Optimizer
-from .options import betas, number, rate
+from ..optimizer import Optimizer
+from ..options import betas, number, rate
 
 
 class Yogi(Optimizer):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .optimizer import Optimizer
-from .options import fraction, number, rate
+from ..optimizer import Optimizer
+from ..options import fraction, number, rate
 
 
 class Adadelta(Optimizer):

@@ -5,8 +5,8 @@ from typing import Any, Literal, Protocol, SupportsFloat, TypeAlias, type_check_
 
 import numpy as np
 
-from ._core import AnyArray
-from .optimizer import Optimizer
+from .._core import AnyArray
+from ..optimizer import Optimizer
 
 Real: TypeAlias = float | Fraction | np.floating[Any] | np.integer[Any]
 Integer: TypeAlias = int | np.integer[Any]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .bfloat16 import as_bfloat16, bits_of, is_bfloat16
+from ..bfloat16 import as_bfloat16, bits_of, is_bfloat16
 
 # Random bits
 

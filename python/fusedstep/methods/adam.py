@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from .configured import COMMON
-from .optimizer import Optimizer
-from .options import betas, choice, flag, number, whole
+from ..configured import COMMON
+from ..optimizer import Optimizer
+from ..options import betas, choice, flag, number, whole
 
 
 class Adam(Optimizer):

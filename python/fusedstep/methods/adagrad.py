@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .optimizer import Optimizer
-from .options import choice, flag, number, rate, whole
+from ..optimizer import Optimizer
+from ..options import choice, flag, number, rate, whole
 
 
 class Adagrad(Optimizer):

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from . import _core
+from .. import _core
+from ..gradients import Stats, summary
 from .encodings import flat, widen
-from .gradients import Stats, summary
 from .norms import block_sum
 
 DOUBLE = np.dtype(np.float64)

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import memory
-from .cuda import on_host
-from .encodings import flat
-from .formulas import adaptive_rate
-from .numpy_step import numbers
-from .options import any_number, betas, choice, flag, number, whole
+from .. import memory
+from ..cuda import on_host
+from ..in_numpy.encodings import flat
+from ..in_numpy.formulas import adaptive_rate
+from ..in_numpy.step import numbers
+from ..options import any_number, betas, choice, flag, number, whole
 from .sgd import Displaced, momentum_conflict
 
 MOMENTUM = ("momentum", "dampening", "buffer")

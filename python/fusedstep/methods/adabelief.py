@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .optimizer import Optimizer
-from .options import betas, number
+from ..optimizer import Optimizer
+from ..options import betas, number
 
 
 class AdaBelief(Optimizer):

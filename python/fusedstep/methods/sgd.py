@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import memory
-from .encodings import narrow
-from .numpy_step import numbers
-from .optimizer import Optimizer
-from .options import any_number, choice, flag, number
+from .. import memory
+from ..in_numpy.encodings import narrow
+from ..in_numpy.step import numbers
+from ..optimizer import Optimizer
+from ..options import any_number, choice, flag, number
 
 
 class Displaced(Optimizer):

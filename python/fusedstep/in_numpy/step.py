@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import stages as all_stages
-from .cuda import on_host
+from .. import stages as all_stages
+from ..cuda import on_host
 from .encodings import Draw, decode, encode, flat, narrow, planes, widen
 from .formulas import apply
 from .norms import in_order, root, square_sum
