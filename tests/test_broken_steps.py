@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import re
+import threading
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -77,6 +80,28 @@ def test_schedule_that_gives_no_rate(value):
     scene.go_on()
 
 
+@pytest.mark.parametrize("value", [NAN, -1.0, "0.5", None, np.ones(2), True], ids=str)
+def test_rates_that_are_none_outside_of_a_step(value):
+    now = {"lr": LR}
+    opt = fs.Adaptive([{"params": [small()], "phi": "heavy_ball"}], lr=lambda step: now["lr"], psi="one")
+    opt.step([[small()]])
+    now["lr"] = value
+    for call in (opt.lookahead, opt.adaptive_rate):
+        with pytest.raises(ValueError, match=rf"lr must be a schedule of finite .*, got {re.escape(repr(value))}"):
+            call()
+
+
+@pytest.mark.parametrize("rate", [Decimal("0.1"), np.float32(0.1)], ids=repr)
+def test_rates_that_are_numbers_of_others(rate):
+    """They are made Python's own where a step does that, and everywhere else."""
+    opts = [fs.SGD(np.ones(3), lr=lambda step, lr=lr: lr, momentum=0.9) for lr in (rate, float(rate))]
+    rates = [fs.Adaptive(np.ones(3), lr=lambda step, lr=lr: lr, psi="sum") for lr in (rate, float(rate))]
+    for opt in (*opts, *rates):
+        opt.step(np.full(3, 2.0))
+    assert (opts[0].lookahead() == opts[1].lookahead()).all()
+    assert (rates[0].adaptive_rate() == rates[1].adaptive_rate()).all()
+
+
 @pytest.mark.parametrize(
     "value",
     [NAN, INF, -1.0, "0.5", None, np.ones(2), 1j],
@@ -91,6 +116,8 @@ def test_first_rate_that_is_none(value):
     assert repr(value) in str(caught.value)
     assert frozen(params) == before
 
+
+BUSY = "^SGD: a step or a copy must be over before the next begins, got a second call during one"
 
 #: What a schedule must not do to the optimizer that asks it.
 MEDDLING = {
@@ -111,7 +138,7 @@ def test_calls_during_a_step(meddle):
     state["saved"]["groups"][0]["weight_decay"] = 0.5  # would show if it were taken
     state["bound"] = scene.opt.bind(grads)
     before = scene.snapshot()
-    with pytest.raises(RuntimeError, match=r"^SGD: a step must be over before .*, got a second call during one"):
+    with pytest.raises(RuntimeError, match=BUSY):
         scene.opt.step(grads)
     assert scene.snapshot() == before
     repair()
@@ -124,7 +151,7 @@ def test_reference_that_is_asked_in_the_middle_of_its_step(monkeypatch):
     w = np.ones(3)
     opt = fs.reference.SGD(w, lr=0.5)
     monkeypatch.setattr("fusedstep.in_numpy.step.update", lambda *arguments: opt.step(np.ones(3)))
-    with pytest.raises(RuntimeError, match=r"^SGD: a step must be over before .*, got a second call during one"):
+    with pytest.raises(RuntimeError, match=BUSY):
         opt.step(np.ones(3))
     monkeypatch.undo()
     opt.step(np.ones(3))
@@ -148,6 +175,75 @@ def test_reference_that_breaks_off(monkeypatch):
     assert (a == 1).all()
     assert (b == 0.5).all()
     assert [entry["step"] for entry in opt.state.values()] == [0, 1]
+
+
+def small_steps():
+    w, grad = np.ones(3), np.ones(3)
+    return w, grad, fs.SGD(w, lr=0.5, momentum=0.5)
+
+
+@pytest.mark.parametrize("part", ["copy_of", "assign"])
+def test_steps_while_state_is_copied_or_filled(monkeypatch, part):
+    """All of it is of one moment."""
+    w, grad, opt = small_steps()
+    opt.step(grad)
+    saved, before = opt.state_dict(), frozen(w)
+    copying = opt.state_dict if part == "copy_of" else lambda: opt.load_state_dict(saved)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"fusedstep.state.{part}", lambda *arguments: opt.step(grad))
+        with pytest.raises(RuntimeError, match=BUSY):
+            copying()
+    assert frozen(w) == before
+    copying()
+    opt.step(grad)
+    assert opt.state["0"]["step"] == 2
+
+
+def test_options_that_another_thread_brings_while_a_step_takes_over_its_own():
+    w, grad, opt = small_steps()
+    opt.step(grad)
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Slow(float):
+        def __float__(self):
+            inside.set()
+            go_on.wait(60)
+            return 0.25
+
+    opt.param_groups[0]["lr"] = Slow(0.25)
+    stepping = threading.Thread(target=opt.step, args=(grad,))
+    stepping.start()
+    try:
+        assert inside.wait(60)
+        with pytest.raises(RuntimeError, match=BUSY):
+            opt._adopt({0: {**opt.param_groups[0], "lr": 0.5, "momentum": 0.0}})
+    finally:
+        go_on.set()
+        stepping.join()
+    assert opt.param_groups[0]["momentum"] == 0.5
+    assert (w == 1 - 0.5 - 0.25 * 1.5).all()
+
+
+def test_rate_of_a_dict_that_answers_for_itself():
+    """What it holds counts, and nothing of its class is run."""
+
+    class Liar(dict):
+        lies = False
+
+        def __getitem__(self, key):
+            if self.lies:
+                opt.param_groups.clear()
+                return math.nan
+            return super().__getitem__(key)
+
+    params = [np.ones(3), np.ones(3)]
+    opt = fs.SGD([{"params": param} for param in params], lr=0.5)
+    opt.param_groups[0] = group = Liar(opt.param_groups[0])
+    opt.step([np.ones(3)] * 2)
+    group["lr"], group.lies = 0.25, True
+    opt.step([np.ones(3)] * 2)
+    assert (params[0] == 0.25).all()
+    assert (params[1] == 0).all()
 
 
 def test_other_optimizers_during_a_step():

@@ -51,7 +51,7 @@ FLOATS = "dtype float32, float64, float16 or bfloat16"
 #: (what, how it is made of a float32 array of shape (4, 3), the error, what is expected, what came)
 NO_ARRAYS = [
     ("float", lambda a: 1.0, TypeError, "be a numpy.ndarray", "float"),
-    ("NumPy scalar", lambda a: a[0, 0], TypeError, "be a numpy.ndarray", "numpy.float32"),
+    ("NumPy scalar", lambda a: a[0, 0], TypeError, "be a numpy.ndarray", "numpy.float32 (numpy.asarray(x) is"),
     ("str", lambda a: "w", TypeError, "be a numpy.ndarray", "str (dict(x) takes pairs"),
     ("bytes", lambda a: a.tobytes(), TypeError, "be a numpy.ndarray", "bytes"),
     ("set", lambda a: {1.0}, TypeError, "be a numpy.ndarray", "set"),
@@ -303,6 +303,12 @@ def test_memory(memory, error, place, expected, came, added):
     assert (good == 77).all(), "nothing is written where something else is refused"
 
 
+
+class Two(tuple):
+    def __len__(self):
+        return 2
+
+
 #: (what, extents of w, which has 12 elements)
 BAD_EXTENTS = [
     ("negative", {"w": (-1, 20)}, ValueError, "extents['w']", "12 elements", "-1"),
@@ -311,6 +317,7 @@ BAD_EXTENTS = [
     ("at the end of numbers", {"w": (2**63 - 1, 2**63 - 1)}, ValueError, "extents['w']", "12 elements", str(2**63 - 1)),
     ("beyond numbers", {"w": (0, 2**63)}, ValueError, "extents['w']", "12 elements", str(2**63)),
     ("a number", {"w": 5}, ValueError, "extents['w']", "(offset, size of the whole)", "5"),
+    ("nothing that says it is two", {"w": Two()}, ValueError, "extents['w']", "(offset, size of the whole)", "()"),
     ("one number", {"w": (5,)}, ValueError, "extents['w']", "(offset, size of the whole)", "(5,)"),
     ("three numbers", {"w": (5, 20, 30)}, ValueError, "extents['w']", "(offset, size of the whole)", "(5, 20, 30)"),
     ("floats", {"w": (0.0, 20.0)}, ValueError, "extents['w']", "(offset, size of the whole)", "(0.0, 20.0)"),

@@ -13,6 +13,14 @@ import fusedstep as fs
 from cases import frozen
 from scenes import LR, Scene, assert_refused, small, table
 
+
+class Longer(tuple):
+    """Says that it has one entry more than it has; what stands in its memory behind them is nobody's."""
+
+    def __len__(self):
+        return super().__len__() + 1
+
+
 #: (what, parameters, gradients, the error, its place, what is expected, what came)
 CONTAINERS = [
     ("None for a list", "list", None, TypeError, "grads", "a list or a tuple, like params", "NoneType"),
@@ -23,6 +31,7 @@ CONTAINERS = [
     ("too short", "list", lambda g: g[:1], ValueError, "grads", "2 entries", "1"),
     ("too long", "list", lambda g: [*g, g[0]], ValueError, "grads", "2 entries", "3"),
     ("nothing", "list", [], ValueError, "grads", "2 entries", "0"),
+    ("one that says it is longer", "list", lambda g: Longer(g[:1]), ValueError, "grads", "2 entries", "1"),
     ("None for a dict", "dict", None, TypeError, "grads", "a dict, like params", "NoneType"),
     ("list for a dict", "dict", lambda g: [g["w"], g["net"]], TypeError, "grads", "a dict, like params", "list"),
     ("array for a dict", "dict", np.ones(3), TypeError, "grads", "a dict, like params", "numpy.ndarray"),
@@ -71,6 +80,22 @@ def test_containers(tree, grads, error, place, expected, came, bound):
     given = grads(scene.grads()) if callable(grads) else grads
     call = scene.opt.bind if bound else scene.opt.step
     scene.refuses(lambda: call(given), error, place, expected, came)
+
+
+def test_names_that_break_off():
+    """What is raised while names are looked for comes out."""
+
+    class Broken:
+        def __hash__(self):
+            return hash("w")
+
+        def __eq__(self, other):
+            raise KeyboardInterrupt
+
+    scene = Scene({"w": small()})
+    with pytest.raises(KeyboardInterrupt):
+        scene.opt.step({Broken(): small()})
+    scene.go_on()
 
 
 #: (what, parameters, the error, its place, what is expected, what came)

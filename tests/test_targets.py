@@ -224,14 +224,17 @@ def stepped(into: Callable[[], object], back: Callable[[], object]) -> list[byte
     adagrad = fs.Adagrad(double, lr=0.3)
     into()
     try:
+        # What is computed once is computed where it is made.
+        nadam = fs.NAdam(np.ones(50), lr=0.1, momentum_decay=0.0123)
         for _ in range(4):
             adam.step(small)
             adagrad.step(wide)
+            nadam.step(double[:50])
         # Roots and ratios of the sums are Python's own.
         sums = np.array([fs.stats(grad)["0"].l1 for grad in (subnormal, wide)])
     finally:
         back()
-    state = adam.state["0"]["exp_avg_sq"], adagrad.state["0"]["sum"]
+    state = adam.state["0"]["exp_avg_sq"], adagrad.state["0"]["sum"], nadam.state["0"]["mu_product"]
     return [array.tobytes() for array in (single, double, *state, sums)]
 
 
@@ -257,12 +260,16 @@ def check_mode(into: Callable[[], object], back: Callable[[], object], acts: Cal
     assert seen == [True] * 3
 
 
-@pytest.mark.parametrize("mode", ROUNDING)
-def test_rounding_modes(mode, set_threads):
+@pytest.fixture
+def libm():
     path = ctypes.util.find_library("m")
     if not path:
         pytest.skip("there is no libm to set the mode with")
-    libm = ctypes.CDLL(path)
+    return ctypes.CDLL(path)
+
+
+@pytest.mark.parametrize("mode", ROUNDING)
+def test_rounding_modes(mode, libm, set_threads):
     little = np.float64(2.0**-60)
 
     def acts() -> bool:
@@ -278,6 +285,18 @@ def test_rounding_modes(mode, set_threads):
         )
 
     check_mode(lambda: libm.fesetround(ROUNDING[mode]), lambda: libm.fesetround(0), acts, set_threads)
+
+
+def test_rounding_modes_beside_a_device(device, libm):
+    """What the host computes for it is not rounded in the caller's mode either."""
+    opt, grad = fs.SGD(device.put(np.ones(3)), lr=0.1), device.put(np.ones(3))
+    factors = []
+    for mode in (0, *ROUNDING.values()):
+        libm.fesetround(mode)
+        opt.step(grad, grad_scale=3.0)
+        libm.fesetround(0)
+        factors.append(opt.last.factor)
+    assert factors == [1 / 3] * len(factors)
 
 
 @pytest.mark.parametrize("mode", MXCSR)

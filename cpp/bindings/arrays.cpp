@@ -42,6 +42,9 @@ bool same_strides(const py::ssize_t* shape, const py::ssize_t* a, const py::ssiz
 /// NumPy's own class, of which no other behaviour is to be expected.
 bool is_plain(py::handle object) { return Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_; }
 
+/// One of NumPy's, which is no array
+bool is_number(py::handle object) { return py::isinstance(object, py::module_::import("numpy").attr("generic")); }
+
 py::array check_array(py::handle object, const Where& where) {
     if (is_plain(object)) return py::reinterpret_borrow<py::array>(object);
     // A masked array's plain data would be updated under the mask.
@@ -56,6 +59,7 @@ py::array check_array(py::handle object, const Where& where) {
         refuse_type(where, "be a numpy.ndarray, or an array that DLPack or __cuda_array_interface__ describes",
                     PyIter_Check(object.ptr())      ? name + " (list(x) makes a list of its arrays)"
                     : PyUnicode_Check(object.ptr()) ? name + " (dict(x) takes pairs of names and arrays)"
+                    : is_number(object)             ? name + " (numpy.asarray(x) is an array of it)"
                                                     : name);
     }
     return py::reinterpret_borrow<py::array>(object);
@@ -263,10 +267,9 @@ py::array check_ring(py::handle object, const Layout& param, int64_t planes, con
     Layout ring = param.with_items_of(array.itemsize());
     ring.shape.insert(ring.shape.begin(), planes);
     ring.strides.insert(ring.strides.begin(), param.size * array.itemsize());
-    ring.size = planes * param.size;
     check_device(array, param.device, where, of);
-    const std::string alike = std::to_string(planes) + " arrays like " + of.name(), nowhere;
-    check_same(array, ring, where, {of.optimizer, alike, nowhere, nowhere});
+    const std::string alike = std::to_string(planes) + " arrays like " + of.name();
+    check_same(array, ring, where, {of.optimizer, alike});
     check_memory(array, where, true);
     return array;
 }

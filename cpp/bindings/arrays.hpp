@@ -8,21 +8,11 @@
 #include <vector>
 
 #include "foreign.hpp"
+#include "where.hpp"
 
 namespace fusedstep::bindings {
 
 namespace py = pybind11;
-
-/// Names an argument in a message: the optimizer, the argument, and its place, as in `Adam: grads[3]`.
-struct Where {
-    const std::string& optimizer;
-    const std::string& argument;
-    const std::string& place;  ///< of the group, where there are several
-    const std::string& path;
-
-    std::string name() const { return argument + place + path; }
-    std::string text() const { return optimizer + ": " + name(); }
-};
 
 /// What an array must have in common with its parameter.
 struct Layout {

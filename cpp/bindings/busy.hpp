@@ -1,9 +1,10 @@
-// Marks an optimizer as in use: two steps at a time would race for its counters and its state.
+// Marks an optimizer as in use: two calls at a time would race for its counters and its state.
 #pragma once
 
 #include <atomic>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 namespace fusedstep::bindings {
 
@@ -12,7 +13,8 @@ public:
     Busy(std::atomic<bool>& flag, const std::string& optimizer) : flag_(flag) {
         if (flag_.exchange(true))
             throw std::runtime_error(optimizer +
-                                     ": a step must be over before the next begins, got a second call during one");
+                                     ": a step or a copy must be over before the next begins, got a second call "
+                                     "during one");
     }
     ~Busy() { flag_.store(false); }
     Busy(const Busy&) = delete;
@@ -20,6 +22,20 @@ public:
 
 private:
     std::atomic<bool>& flag_;
+};
+
+/// For the thread that has an optimizer: what it calls in a scope may ask whether it is the one.
+class Pass {
+public:
+    explicit Pass(std::atomic<std::thread::id>& holder)
+        : holder_(holder), before_(holder.exchange(std::this_thread::get_id())) {}
+    ~Pass() { holder_.store(before_); }
+    Pass(const Pass&) = delete;
+    Pass& operator=(const Pass&) = delete;
+
+private:
+    std::atomic<std::thread::id>& holder_;
+    const std::thread::id before_;
 };
 
 }  // namespace fusedstep::bindings

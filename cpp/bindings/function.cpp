@@ -11,8 +11,6 @@
 namespace fusedstep::bindings {
 namespace {
 
-const std::string nowhere;
-
 /// The type of an array's elements; nothing of what is no array of numbers, which is refused later.
 std::optional<Type> chosen_type(py::handle object, const Layout& param) {
     if (py::isinstance<py::array>(object)) {
@@ -21,7 +19,7 @@ std::optional<Type> chosen_type(py::handle object, const Layout& param) {
     }
     if (const std::optional<Seen> seen = see(object, param)) return seen->type;
     try {
-        const auto array = described(py::reinterpret_borrow<py::object>(object), nowhere);
+        const auto array = described(py::reinterpret_borrow<py::object>(object), {});
         return array ? find_type(*array) : std::nullopt;
     } catch (const py::type_error&) {
         return {};
@@ -89,8 +87,8 @@ void Plan::call(const py::object& param, const py::object& grad, const py::dict&
     const Busy busy(busy_, optimizer_);
     const Lent lent(*this);
     std::vector<Leaf> leaves;
-    options_.front().structure = Structure::of(param, 0, optimizer_, nowhere, leaves, params_.c_str());
-    std::vector<Entry> added = checked(leaves, nowhere, {});
+    options_.front().structure = Structure::of(param, 0, {optimizer_, params_}, leaves);
+    std::vector<Entry> added = checked(leaves, {}, {});
     choose_types(added, states);
     move_to(added.empty() ? Device{} : added.front().layout.device);
     if (device_.kind == Device::cuda && is_captured(added.front().param))
@@ -98,7 +96,7 @@ void Plan::call(const py::object& param, const py::object& grad, const py::dict&
                                  ": param must not be updated by a function while a graph is captured (a bound step "
                                  "of an optimizer can be), got a stream that one is captured from");
     size_t tensor = 0;
-    furnish(added, nowhere, plan_.groups.front(), [&](const Entry&, const std::vector<Companion>& companions) {
+    furnish(added, {}, plan_.groups.front(), [&](const Entry&, const std::vector<Companion>& companions) {
         py::list arrays;
         for (const Companion& one : companions) arrays.append(given_state(states, one.name, tensor));
         ++tensor;
@@ -109,8 +107,9 @@ void Plan::call(const py::object& param, const py::object& grad, const py::dict&
     for (Tensor& one : plan_.tensors) one.step = step - 1;
     plan_.groups.front().lr = lr;
     take_all(grad, py::none(), false);
+    void* const stream = own_stream();
     check_places();
-    run();
+    run(stream);
 }
 
 }  // namespace fusedstep::bindings

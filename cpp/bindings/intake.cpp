@@ -4,12 +4,6 @@
 #include "stages.hpp"
 
 namespace fusedstep::bindings {
-namespace {
-
-const std::string nowhere;
-
-}  // namespace
-
 /// A step on memory that its tensors have left would be lost. Nothing that runs Python may come behind this.
 void Plan::check_places() const {
     for (size_t i = 0; i < entries_.size(); ++i)
@@ -22,7 +16,7 @@ void Plan::check_places(size_t tensor) const {
         if (!movable.has_moved()) continue;
         if (number == 0) refuse_move(where(params_, tensor).text());
         const auto [argument, path] = called(state_, entry, entry.states[number - 1].first.name);
-        refuse_move(Where{optimizer_, argument, nowhere, path}.text());
+        refuse_move(Where{optimizer_, argument, {}, path}.text());
     }
 }
 
@@ -78,31 +72,30 @@ void Plan::take_copy(size_t tensor, py::handle given, bool quickly) {
 }
 
 /// Where a stage's number lies that is an array on the device; nowhere where it is one of Python's.
-Live Plan::take_number(const py::dict& stages, const std::string& argument) {
-    const py::object given = stages[py::str(argument)];
+Live Plan::take_number(const py::dict& stages, std::string_view argument) {
+    const py::object given = stages[py::str(argument.data(), argument.size())];
     if (given.is_none() || PyFloat_Check(given.ptr())) return {};
-    py::array array = check_number(given, entries_.front().layout.device, {optimizer_, argument, nowhere, nowhere},
-                                   where(params_, 0));
+    py::array array = check_number(given, entries_.front().layout.device, {optimizer_, argument}, where(params_, 0));
     const Live live{array.data(), type_of(array)};
-    numbers_.push_back({&argument, std::move(array)});
+    numbers_.push_back({argument, std::move(array)});
     return live;
 }
 
 /// Calls take(tensor, leaf) for the leaves of a tree that mirrors the parameters.
 template <class Take>
-void Plan::match(const py::object& tree, const std::string& argument, Take take) {
+void Plan::match(const py::object& tree, std::string_view argument, Take take) {
     const auto one = [&](size_t group, py::handle entry) {
         const Options& options = options_[group];
-        options.structure.match(entry, optimizer_, argument, place_of(group),
+        options.structure.match(entry, {optimizer_, argument, place_of(group)}, params_,
                                 [&](size_t leaf, py::handle array) { take(options.first + leaf, array); });
     };
     if (options_.size() == 1 && !entry_per_group_) return one(0, tree);
     if (!PyList_Check(tree.ptr()) && !PyTuple_Check(tree.ptr()))
-        throw py::type_error(optimizer_ + ": " + argument + " must be a list with one entry for each group, got " +
-                             Py_TYPE(tree.ptr())->tp_name);
+        throw py::type_error(Where{optimizer_, argument}.text() +
+                             " must be a list with one entry for each group, got " + Py_TYPE(tree.ptr())->tp_name);
     const py::tuple entries(tree);  // whatever becomes of a list while its arrays are read
     if (entries.size() != options_.size())
-        throw py::value_error(optimizer_ + ": " + argument + " must have " + std::to_string(options_.size()) +
+        throw py::value_error(Where{optimizer_, argument}.text() + " must have " + std::to_string(options_.size()) +
                               " entries, one for each group, got " + std::to_string(entries.size()));
     for (size_t i = 0; i < options_.size(); ++i) one(i, entries[i]);
 }
@@ -125,7 +118,7 @@ void Plan::take_all(const py::object& grads, const py::object& given, bool descr
 
 /// What a step writes besides parameters and state must not overlap anything else that it reads or writes.
 void Plan::keep_apart(bool zero_grad) {
-    const auto stretch = [&](const std::string& argument, size_t tensor, const void* data, Type type) {
+    const auto stretch = [&](std::string_view argument, size_t tensor, const void* data, Type type) {
         const auto* const begin = static_cast<const char*>(data);
         return Span{begin, begin + plan_.tensors[tensor].size * size_of(type), where(argument, tensor).name()};
     };

@@ -2,6 +2,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <memory>
+#include <optional>
+#include <utility>
+
 #include "backend_name.hpp"
 #include "collectable.hpp"
 #include "cpu/processors.hpp"
@@ -32,8 +36,23 @@ struct Bound {
     template <class Visit>
     void each_object(const Visit& visit) const {
         visit(owner);
+        for (const py::object& array : grads.arrays) visit(array);
     }
-    void forget() { owner = py::none(); }
+    void forget() {
+        owner = py::none();
+        grads.places.clear();
+        const std::vector<py::object> last = std::exchange(grads.arrays, {});  // whose end may run anything
+    }
+};
+
+/// For `with`
+struct Alone {
+    std::shared_ptr<fs::bindings::Plan> plan;
+    std::optional<fs::bindings::Plan::Alone> held;
+
+    explicit Alone(std::shared_ptr<fs::bindings::Plan> plan) : plan(std::move(plan)) {}
+    void enter() { held.emplace(*plan); }
+    void leave(const py::args&) { held.reset(); }
 };
 
 template <class List, class Keep>
@@ -101,6 +120,7 @@ PYBIND11_MODULE(_core, module) {
         .def("set_number", &Plan::set_number)
         .def("set_seed", &Plan::set_seed)
         .def("invalidate", [](Plan& plan) { ++plan.version; })
+        .def("rate", &Plan::rate)
         .def("put_rates", &Plan::put_rates)
         .def("displace", &Plan::displace)
         .def_property("calls", &Plan::get_calls, &Plan::set_calls)
@@ -108,6 +128,11 @@ PYBIND11_MODULE(_core, module) {
     py::class_<Bound>(module, "Bound", fs::bindings::collectable<Bound>())
         .def("check", &Bound::check)
         .def("step", &Bound::step, "One step with the bound gradients, in place.");
+
+    py::class_<Alone>(module, "Alone")
+        .def(py::init<std::shared_ptr<Plan>>())
+        .def("__enter__", &Alone::enter)
+        .def("__exit__", &Alone::leave);
 
     using Readings = fs::bindings::Readings;
     py::class_<Readings>(module, "Readings")
@@ -143,7 +168,7 @@ PYBIND11_MODULE(_core, module) {
     module.def("names",
                [](const std::string& optimizer, const py::object& params, const std::string& place, size_t first) {
                    std::vector<fs::bindings::Leaf> leaves;
-                   fs::bindings::Structure::of(params, first, optimizer, place, leaves);
+                   fs::bindings::Structure::of(params, first, {optimizer, "params", place}, leaves);
                    std::vector<std::string> names;
                    for (const auto& leaf : leaves) names.push_back(leaf.name);
                    return names;

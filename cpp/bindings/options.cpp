@@ -3,6 +3,8 @@
 #include <initializer_list>
 #include <utility>
 
+#include "kernel/float_mode.hpp"
+
 namespace fusedstep::bindings {
 namespace {
 
@@ -70,6 +72,7 @@ void for_every_method(Visit&& visit) {
 }  // namespace
 
 Group read_group(const std::string& method, const py::dict& options) {
+    const FloatMode mode;  // numbers are made of options here
     const Reader reader(options);
     Group group;
     bool found = false;

@@ -14,8 +14,6 @@
 namespace fusedstep::bindings {
 namespace {
 
-const std::string nowhere;
-
 /// What Python may see of an array: NumPy's description of memory that it can read, or what the user gave.
 py::object visible(const py::array& array) {
     return device_of(array).kind == Device::cpu ? py::object(array) : as_given(array);
@@ -46,7 +44,7 @@ Plan::Plan(std::string optimizer, py::list groups, const py::dict& storage, uint
 }
 
 /// Parameters as they come, checked, but for what stands beside them.
-std::vector<Plan::Entry> Plan::checked(const std::vector<Leaf>& leaves, const std::string& place,
+std::vector<Plan::Entry> Plan::checked(const std::vector<Leaf>& leaves, std::string_view place,
                                        const py::dict& extents) const {
     std::vector<Entry> added;
     std::vector<Span> claims;
@@ -60,7 +58,7 @@ std::vector<Plan::Entry> Plan::checked(const std::vector<Leaf>& leaves, const st
         claims.push_back(span_of(array, where));
         added.push_back({leaf.name, leaf.path, array, Layout(array), extent, {}});
         const Entry& first = entries_.empty() ? added.front() : entries_.front();
-        const std::string& its_place = entries_.empty() ? place : place_of(0);
+        const std::string_view its_place = entries_.empty() ? place : place_of(0);
         check_device(array, first.layout.device, where, {optimizer_, params_, its_place, first.path});
         check_storage(added.back(), where);
     }
@@ -70,7 +68,7 @@ std::vector<Plan::Entry> Plan::checked(const std::vector<Leaf>& leaves, const st
 }
 
 /// Gives parameters of a group that are checked their states, or throws.
-void Plan::furnish(std::vector<Entry>& added, const std::string& place, const Group& group, const Provide& provide) {
+void Plan::furnish(std::vector<Entry>& added, std::string_view place, const Group& group, const Provide& provide) {
     std::vector<Span> claims;
     for (Entry& entry : added) {
         entry.states =
@@ -107,7 +105,7 @@ std::vector<std::string> Plan::add(const py::object& params, const std::string& 
     const Busy busy(busy_, optimizer_);
     fetch();
     std::vector<Leaf> leaves;
-    Structure structure = Structure::of(params, entries_.size(), optimizer_, place, leaves, params_.c_str());
+    Structure structure = Structure::of(params, entries_.size(), {optimizer_, params_, place}, leaves);
     Group group = read_group(method, options);
     std::vector<Entry> added = checked(leaves, place, extents);
     furnish(added, place, group, [&](const Entry& entry, const std::vector<Companion>& companions) {
@@ -129,7 +127,7 @@ Extent Plan::read_extent(const std::string& name, int64_t size, const py::dict& 
     const py::str key(name);
     if (!extents.contains(key)) return {0, size};
     const py::object given = extents[key];
-    if (PyTuple_Check(given.ptr()) && py::len(given) == 2) {
+    if (PyTuple_Check(given.ptr()) && PyTuple_GET_SIZE(given.ptr()) == 2) {
         PyObject* const offset = PyTuple_GET_ITEM(given.ptr(), 0);
         PyObject* const whole = PyTuple_GET_ITEM(given.ptr(), 1);
         if (PyLong_CheckExact(offset) && PyLong_CheckExact(whole)) {
@@ -162,10 +160,10 @@ std::vector<Companion> Plan::companions_of(const Entry& entry, const Group& grou
 }
 
 /// A state in messages, argument and path: an entry of one argument, or of the function's argument for this state.
-std::pair<std::string, std::string> Plan::called(const std::string& states, const Entry& entry,
+std::pair<std::string, std::string> Plan::called(std::string_view states, const Entry& entry,
                                                  const std::string& state) const {
     if (of_function_) return {state, entry.path};
-    return {states, "['" + entry.name + "']['" + state + "']"};
+    return {std::string(states), "['" + entry.name + "']['" + state + "']"};
 }
 
 Plan::Arrays Plan::provide_arrays(const Entry& entry, const Where& of, std::vector<Companion> companions,
@@ -175,7 +173,7 @@ Plan::Arrays Plan::provide_arrays(const Entry& entry, const Where& of, std::vect
     for (size_t i = 0; i < companions.size(); ++i) {
         Companion& one = companions[i];
         const auto [argument, path] = called(memory_, entry, one.name);
-        const Where where{optimizer_, argument, nowhere, path};
+        const Where where{optimizer_, argument, {}, path};
         const auto checked = [&]() -> py::array {
             switch (one.kind) {
                 case Companion::scalar: return check_scalar(given[i], where);
@@ -234,18 +232,17 @@ void Plan::attach(size_t tensor) {
 }
 
 /// The memory that a step of this tensor writes to.
-std::vector<Span> Plan::spans(const Entry& entry, const std::string& place) const {
+std::vector<Span> Plan::spans(const Entry& entry, std::string_view place) const {
     std::vector<Span> spans{span_of(entry.param, {optimizer_, params_, place, entry.path})};
     for (const auto& [companion, array] : entry.states) {
         const auto [argument, path] = called(state_, entry, companion.name);
-        spans.push_back(span_of(array, {optimizer_, argument, nowhere, path}));
+        spans.push_back(span_of(array, {optimizer_, argument, {}, path}));
     }
     return spans;
 }
 
 void Plan::refresh(const std::vector<size_t>& groups, const py::function& provide) {
-    std::optional<Busy> busy;
-    if (!settling_) busy.emplace(busy_, optimizer_);
+    const std::optional<Busy> busy = enter();
     std::vector<Group> fresh;
     std::vector<Arrays> states;
     /// Whether a group has other states now. Most changes are of a number, and leave every array where it is.
@@ -325,11 +322,11 @@ size_t Plan::end_of(size_t group) const {
     return group + 1 < options_.size() ? options_[group + 1].first : entries_.size();
 }
 
-const std::string& Plan::place_of(size_t group) const {
-    return options_.size() == 1 && !entry_per_group_ ? nowhere : options_[group].place;
+std::string_view Plan::place_of(size_t group) const {
+    return options_.size() == 1 && !entry_per_group_ ? std::string_view() : options_[group].place;
 }
 
-Where Plan::where(const std::string& argument, size_t tensor) const {
+Where Plan::where(std::string_view argument, size_t tensor) const {
     return {optimizer_, argument, place_of(size_t(plan_.tensors[tensor].group)), entries_[tensor].path};
 }
 

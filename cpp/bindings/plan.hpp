@@ -5,7 +5,10 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -52,7 +55,7 @@ public:
 
     /// A stage's number that lies on the device.
     struct Number {
-        const std::string* argument;
+        std::string_view argument;
         py::array array;
     };
 
@@ -68,7 +71,7 @@ public:
         std::vector<py::object> arrays;  ///< keeps the memory alive
         /// What could get other memory.
         struct Place {
-            const std::string* argument;
+            std::string_view argument;
             std::optional<size_t> tensor;  ///< nothing of a stage's number
             Movable movable;
         };
@@ -97,6 +100,17 @@ public:
 
     /// Takes over options that were changed since the last step, before all that is there is copied.
     void take_changes(const py::object& owner);
+
+    /// Has a plan for itself, where it is copied or filled: no step and no other copy begins before it is let go. What
+    /// the same thread calls meanwhile may take over options.
+    class Alone {
+    public:
+        explicit Alone(Plan& plan);
+
+    private:
+        Busy busy_;
+        Pass pass_;
+    };
 
     /// A group's parameters as they were given.
     py::object group_structure(size_t group) const;
@@ -139,6 +153,9 @@ public:
     int64_t get_skipped();
     void set_skipped(int64_t skipped);
 
+    /// A group's learning rate at a step: of a schedule, what it says, if that is one.
+    double rate(size_t group, int64_t step) const;
+
     /// Fills arrays on a device with θ − factor·state, or θ where there is no such state; `aheads` holds (factor,
     /// array) by name.
     void displace(const py::object& owner, const std::string& state, const py::dict& aheads);
@@ -180,25 +197,24 @@ private:
 
     class Taken;
     class Lent;
-    struct Flag;
 
+    std::optional<Busy> enter();
     size_t find(const std::string& name) const;
     size_t end_of(size_t group) const;
-    const std::string& place_of(size_t group) const;
-    Where where(const std::string& argument, size_t tensor) const;
+    std::string_view place_of(size_t group) const;
+    Where where(std::string_view argument, size_t tensor) const;
     Extent read_extent(const std::string& name, int64_t size, const py::dict& extents) const;
-    std::pair<std::string, std::string> called(const std::string& states, const Entry& entry,
+    std::pair<std::string, std::string> called(std::string_view states, const Entry& entry,
                                                const std::string& state) const;
     Arrays provide_arrays(const Entry& entry, const Where& of, std::vector<Companion> companions,
                           const Provide& provide) const;
-    std::vector<Entry> checked(const std::vector<Leaf>& leaves, const std::string& place,
-                               const py::dict& extents) const;
-    void furnish(std::vector<Entry>& added, const std::string& place, const Group& group, const Provide& provide);
+    std::vector<Entry> checked(const std::vector<Leaf>& leaves, std::string_view place, const py::dict& extents) const;
+    void furnish(std::vector<Entry>& added, std::string_view place, const Group& group, const Provide& provide);
     void enroll(std::vector<Entry> added);
     std::vector<Companion> companions_of(const Entry& entry, const Group& group) const;
     void check_storage(const Entry& entry, const Where& where) const;
     void attach(size_t tensor);
-    std::vector<Span> spans(const Entry& entry, const std::string& place) const;
+    std::vector<Span> spans(const Entry& entry, std::string_view place) const;
     void survey();
     py::object given_state(const py::dict& states, const std::string& name, size_t tensor) const;
     void move_to(const Device& device);
@@ -208,9 +224,9 @@ private:
     void check_places(size_t tensor) const;
     void take(size_t tensor, py::handle grad, bool quickly);
     void take_copy(size_t tensor, py::handle array, bool quickly);
-    Live take_number(const py::dict& stages, const std::string& argument);
+    Live take_number(const py::dict& stages, std::string_view argument);
     template <class Take>
-    void match(const py::object& tree, const std::string& argument, Take take);
+    void match(const py::object& tree, std::string_view argument, Take take);
     void take_all(const py::object& grads, const py::object& stages, bool described);
     void keep_apart(bool zero_grad);
     void let_go();
@@ -218,12 +234,13 @@ private:
     void fetch();
     /// Its memory is freed, for which everything on the device is waited for.
     void leave_device();
-    void run_cuda();
-    void run();
+    void* own_stream() const;
+    void run_cuda(void* stream);
+    void run(void* stream);
     void refuse_step(double norm, bool raises);
 
-    inline static const std::string state_ = "state", memory_ = "memory", copy_to_ = "copy_to",
-                                    grad_scale_ = "grad_scale", norm_ = "norm", lookahead_ = "lookahead";
+    static constexpr std::string_view state_ = "state", memory_ = "memory", copy_to_ = "copy_to",
+                                      grad_scale_ = "grad_scale", norm_ = "norm", lookahead_ = "lookahead";
 
     std::string optimizer_;
     py::list groups_;
@@ -243,10 +260,11 @@ private:
     Device device_;                     ///< of a function's arrays in its last call
     int64_t calls_ = 0, skipped_ = 0;
     int64_t unfetched_ = 0;           ///< calls that the device may not have counted so
+    Outcome outcome_;                 ///< of the last step: the plan's own is written while it runs
     bool outcome_on_device_ = false;  ///< that of the last step
     std::mutex stepping_;             ///< with the device: others may ask what it has counted
     std::atomic<bool> busy_{false};
-    bool settling_ = false;  ///< the step itself is taking over a changed dict
+    std::atomic<std::thread::id> holder_{};  ///< who has the plan, and may take over options and ask
 };
 
 }  // namespace fusedstep::bindings

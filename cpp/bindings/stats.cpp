@@ -5,17 +5,17 @@
 #include "cpu/stats.hpp"
 #include "cuda.hpp"
 #include "released.hpp"
+#include "structure.hpp"
 
 namespace fusedstep::bindings {
 namespace {
 
-const std::string caller = "stats", nowhere;
+constexpr std::string_view caller = "stats", names[] = {"grads", "before", "after"};
 
 /// The leaves of a tree that mirrors the gradients.
-std::vector<py::object> mirrored(const Structure& structure, size_t count, const py::object& tree,
-                                 const std::string& argument) {
+std::vector<py::object> mirrored(const Structure& structure, size_t count, const py::object& tree, int argument) {
     std::vector<py::object> leaves(count);
-    structure.match(tree, caller, argument, nowhere,
+    structure.match(tree, {caller, names[argument]}, names[0],
                     [&](size_t leaf, py::handle value) { leaves[leaf] = py::reinterpret_borrow<py::object>(value); });
     return leaves;
 }
@@ -23,27 +23,27 @@ std::vector<py::object> mirrored(const Structure& structure, size_t count, const
 }  // namespace
 
 Readings::Readings(const py::object& grads, const py::object& before, const py::object& after) {
-    static const std::string names[] = {"grads", "before", "after"};
     if (before.is_none() != after.is_none())
-        throw py::type_error("stats: before and after must come together, got only " + names[before.is_none() ? 2 : 1]);
+        throw py::type_error("stats: before and after must come together, got only " +
+                             std::string(names[before.is_none() ? 2 : 1]));
     std::vector<Leaf> leaves;
-    const Structure structure = Structure::of(grads, 0, caller, nowhere, leaves, names[0].c_str());
+    const Structure structure = Structure::of(grads, 0, {caller, names[0]}, leaves);
     std::vector<py::object> found, left;
     if (!before.is_none()) {
-        found = mirrored(structure, leaves.size(), before, names[1]);
-        left = mirrored(structure, leaves.size(), after, names[2]);
+        found = mirrored(structure, leaves.size(), before, 1);
+        left = mirrored(structure, leaves.size(), after, 2);
     }
     const Leaf* first = nullptr;
     for (size_t i = 0; i < leaves.size(); ++i) {
         const Leaf& leaf = leaves[i];
         if (leaf.value.is_none()) continue;
-        const auto where = [&](int argument) { return Where{caller, names[argument], nowhere, leaf.path}; };
+        const auto where = [&](int argument) { return Where{caller, names[argument], {}, leaf.path}; };
         Reading reading{leaf.name, check_read(leaf.value, where(0)), py::none(), py::none()};
         if (!first) {
             first = &leaf;
             device_ = device_of(reading.grad);
         }
-        check_device(reading.grad, device_, where(0), Where{caller, names[0], nowhere, first->path});
+        check_device(reading.grad, device_, where(0), Where{caller, names[0], {}, first->path});
         if (!before.is_none()) {
             const py::array old = check_read(found[i], where(1));
             check_shape(old, reading.grad, where(1), where(0));
@@ -80,7 +80,7 @@ py::list Readings::measure() const {
     std::vector<Found> found;
     void* stream = nullptr;
     if (device_.kind != Device::cpu) {
-        refuse_capture(readings_.front().grad, caller);
+        refuse_capture(readings_.front().grad, std::string(caller));
         stream = current_stream(readings_.front().grad);
     }
     {

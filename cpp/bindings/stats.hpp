@@ -1,10 +1,10 @@
 // Arrays that are only read, with what is measured of them.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "arrays.hpp"
-#include "structure.hpp"
 
 namespace fusedstep::bindings {
 

@@ -41,12 +41,15 @@ private:
     Plan& plan_;
 };
 
-/// A flag that is up for a scope.
-struct Plan::Flag {
-    bool& flag;
-    explicit Flag(bool& raised) : flag(raised) { flag = true; }
-    ~Flag() { flag = false; }
-};
+Plan::Alone::Alone(Plan& plan) : busy_(plan.busy_, plan.optimizer_), pass_(plan.holder_) {
+    if (plan.stepper_) refuse_capture(plan.entries_.front().param, plan.optimizer_);
+}
+
+/// Marks the plan as in use, unless this thread has it already.
+std::optional<Busy> Plan::enter() {
+    if (holder_.load() == std::this_thread::get_id()) return std::nullopt;
+    return std::optional<Busy>(std::in_place, busy_, optimizer_);
+}
 
 void Plan::settle(const py::object& owner) {
     const auto count = size_t(PyList_GET_SIZE(groups_.ptr()));
@@ -58,15 +61,15 @@ void Plan::settle(const py::object& owner) {
     for (size_t i = 0; i < count; ++i) {
         const py::handle group = PyList_GET_ITEM(groups_.ptr(), py::ssize_t(i));
         const Watch::Change change = options_[i].watch.change(group);
-        if (change == Watch::Change::any) changed.push_back(i);
-        if (change == Watch::Change::rate) rates.emplace_back(i, group[py::str("lr")]);
+        if (change.any) changed.push_back(i);
+        if (change.rate) rates.emplace_back(i, change.rate);
     }
     if (!changed.empty()) {
-        const Flag settling(settling_);
+        const Pass pass(holder_);
         owner.attr("_refresh")(changed);
     }
     for (const auto& [group, lr] : rates) {
-        plan_.groups[group].lr = lr.cast<double>();
+        plan_.groups[group].lr = PyFloat_AS_DOUBLE(lr.ptr());
         options_[group].watch.see_rate(lr);
     }
 }
@@ -77,31 +80,40 @@ void Plan::call_schedules() {
     if (called && stepper_ && is_captured(entries_.front().param))
         throw std::runtime_error(optimizer_ + ": lr must be a number in a step that is captured, got a schedule");
     if (called) get_calls();
-    for (size_t i = 0; i < options_.size(); ++i) {
-        if (!options_[i].watch.schedule()) continue;
-        const py::object given = options_[i].watch.schedule()(calls_);
-        const bool number = PyNumber_Check(given.ptr()) && !PyBool_Check(given.ptr());
-        const double lr = number ? PyFloat_AsDouble(given.ptr()) : -1;
-        PyErr_Clear();
-        if (!std::isfinite(lr) || lr < 0)
-            throw py::value_error(optimizer_ + ": lr must be a schedule of finite numbers that are not negative, got " +
-                                  py::repr(given).cast<std::string>() + " at step " + std::to_string(calls_));
-        plan_.groups[i].lr = lr;
-    }
+    for (size_t i = 0; i < options_.size(); ++i)
+        if (options_[i].watch.schedule()) plan_.groups[i].lr = rate(i, calls_);
+}
+
+double Plan::rate(size_t group, int64_t step) const {
+    const py::object& schedule = options_.at(group).watch.schedule();
+    if (!schedule) return plan_.groups[group].lr;
+    const py::object given = schedule(step);
+    const bool number = PyNumber_Check(given.ptr()) && !PyBool_Check(given.ptr());
+    const double lr = number ? PyFloat_AsDouble(given.ptr()) : -1;
+    PyErr_Clear();
+    if (!std::isfinite(lr) || lr < 0)
+        throw py::value_error(optimizer_ + ": lr must be a schedule of finite numbers that are not negative, got " +
+                              py::repr(given).cast<std::string>() + " at step " + std::to_string(step));
+    return lr;
 }
 
 /// Brings what a device has counted.
 void Plan::fetch() {
     if (!stepper_) return;
     refuse_capture(entries_.front().param, optimizer_);
-    const Released released;
-    const std::lock_guard lock(stepping_);
-    const Outcome known = plan_.outcome;
-    const Progress progress = stepper_->fetch(plan_);
-    calls_ += progress.calls - unfetched_;
-    skipped_ += progress.skipped;
-    unfetched_ = 0;
-    if (!outcome_on_device_) plan_.outcome = known;
+    Outcome last;
+    {
+        const Released released;
+        const std::lock_guard lock(stepping_);
+        const Outcome known = plan_.outcome;
+        const Progress progress = stepper_->fetch(plan_);
+        calls_ += progress.calls - unfetched_;
+        skipped_ += progress.skipped;
+        unfetched_ = 0;
+        if (!outcome_on_device_) plan_.outcome = known;
+        last = plan_.outcome;
+    }
+    outcome_ = last;
 }
 
 void Plan::leave_device() {
@@ -133,7 +145,11 @@ void Plan::put_rates(const py::object& owner) {
     const Busy busy(busy_, optimizer_);
     settle(owner);
     call_schedules();
-    if (stepper_) stepper_->put_rates(plan_, current_stream(entries_.front().param));
+    if (!stepper_) return;
+    void* const stream = current_stream(entries_.front().param);
+    const Released released;
+    const std::lock_guard lock(stepping_);
+    stepper_->put_rates(plan_, stream);
 }
 
 void Plan::displace(const py::object& owner, const std::string& state, const py::dict& aheads) {
@@ -162,32 +178,37 @@ void Plan::displace(const py::object& owner, const std::string& state, const py:
     stepper_->displace(plan_, all, stream);
 }
 
+/// The stream of a step on a device. To ask for it runs Python.
+void* Plan::own_stream() const { return stepper_ ? current_stream(entries_.front().param) : nullptr; }
+
 /// Puts the step into the caller's stream; only to raise does it wait.
-void Plan::run_cuda() {
-    void* const stream = current_stream(entries_.front().param);
+void Plan::run_cuda(void* stream) {
     const bool captured = cuda_backend().capturing(entries_.front().layout.device.index, stream);
     const bool raises = plan_.stages.on_nonfinite == Stages::raise;
     Stepper::Verdict verdict;
+    Outcome outcome;
     {
         const Released released;
         const std::lock_guard lock(stepping_);
         verdict = stepper_->step(plan_, stream);
+        outcome = plan_.outcome;
         const bool counted = verdict == Stepper::underway;
         outcome_on_device_ = counted || (captured && outcome_on_device_);
         calls_ += !captured && verdict != Stepper::skipped;
         unfetched_ += !captured && counted;
     }
     if (captured) return;
-    if (verdict == Stepper::skipped) return refuse_step(plan_.outcome.norm, raises);
+    outcome_ = outcome;
+    if (verdict == Stepper::skipped) return refuse_step(outcome_.norm, raises);
     if (!raises || !outcome_on_device_ || !plan_.stages.pending()) return;
     fetch();
-    if (!plan_.outcome.skipped) return;
+    if (!outcome_.skipped) return;
     --skipped_;  // the device has counted what is an error here
-    refuse_step(plan_.outcome.norm, true);
+    refuse_step(outcome_.norm, true);
 }
 
-void Plan::run() {
-    if (stepper_) return run_cuda();
+void Plan::run(void* stream) {
+    if (stepper_) return run_cuda(stream);
     int64_t total = 0;
     for (const Tensor& tensor : plan_.tensors)
         if (tensor.buffers.grad) total += tensor.size;
@@ -198,10 +219,11 @@ void Plan::run() {
         const Released released;
         happened = cpu::step(plan_);
     }
+    outcome_ = plan_.outcome;
     if (happened)
         ++calls_;
     else
-        refuse_step(plan_.outcome.norm, plan_.stages.on_nonfinite == Stages::raise);
+        refuse_step(outcome_.norm, plan_.stages.on_nonfinite == Stages::raise);
 }
 
 /// A step that its stages do not let happen is counted or raised.
@@ -221,8 +243,9 @@ void Plan::step(const py::object& owner, const py::object& grads, const py::obje
     take_all(grads, stages, false);
     settle(owner);
     call_schedules();
+    void* const stream = own_stream();
     check_places();
-    run();
+    run(stream);
 }
 
 Plan::Bound Plan::bind(const py::object& owner, const py::object& grads, const py::object& stages) {
@@ -232,11 +255,11 @@ Plan::Bound Plan::bind(const py::object& owner, const py::object& grads, const p
     settle(owner);
     check_places();
     Bound bound{version, {}, {}, {}, plan_.stages};
-    const auto keep = [&](const std::string& argument, std::optional<size_t> tensor, const py::object& array) {
+    const auto keep = [&](std::string_view argument, std::optional<size_t> tensor, const py::object& array) {
         if (!array) return;
         bound.arrays.push_back(array);
         if (const std::optional<Movable> movable = Movable::of(array))
-            bound.places.push_back({&argument, tensor, *movable});
+            bound.places.push_back({argument, tensor, *movable});
     };
     for (size_t i = 0; i < plan_.tensors.size(); ++i) {
         const Tensor& tensor = plan_.tensors[i];
@@ -245,7 +268,7 @@ Plan::Bound Plan::bind(const py::object& owner, const py::object& grads, const p
         keep(grads_, i, held_[i].grad);
         keep(copy_to_, i, held_[i].copy);
     }
-    for (const auto& [argument, array] : numbers_) keep(*argument, {}, array);
+    for (const auto& [argument, array] : numbers_) keep(argument, {}, array);
     return bound;
 }
 
@@ -272,10 +295,11 @@ void Plan::step_bound(const py::object& owner, const Bound& bound) {
     }
     settle(owner);
     call_schedules();
+    void* const stream = own_stream();
     for (const auto& [argument, tensor, movable] : bound.places)
-        if (movable.has_moved()) refuse_move(tensor ? where(*argument, *tensor).text() : optimizer_ + ": " + *argument);
+        if (movable.has_moved()) refuse_move((tensor ? where(argument, *tensor) : Where{optimizer_, argument}).text());
     check_places();
-    run();
+    run(stream);
 }
 
 void Plan::lend(const py::object& owner, const py::object& grads, const py::object& stages, const py::function& run) {
@@ -301,28 +325,28 @@ void Plan::lend(const py::object& owner, const py::object& grads, const py::obje
 
 void Plan::advance(const std::vector<std::string>& names, double norm, double factor) {
     for (const std::string& name : names) ++plan_.tensors[find(name)].step;
-    plan_.outcome = {norm, factor, false};
+    outcome_ = {norm, factor, false};
     ++calls_;
 }
 
 void Plan::skip(double norm, bool raises) {
-    plan_.outcome = {norm, 1, true};
+    outcome_ = {norm, 1, true};
     refuse_step(norm, raises);
 }
 
 py::tuple Plan::outcome() {
     fetch();
-    return py::make_tuple(plan_.outcome.norm, plan_.outcome.factor, plan_.outcome.skipped);
+    return py::make_tuple(outcome_.norm, outcome_.factor, outcome_.skipped);
 }
 
 void Plan::take_changes(const py::object& owner) {
-    check_idle();
-    const Busy busy(busy_, optimizer_);
+    const std::optional<Busy> busy = enter();
+    if (stepper_) refuse_capture(entries_.front().param, optimizer_);
     settle(owner);
 }
 
 void Plan::check_idle() {
-    const Busy busy(busy_, optimizer_);
+    const std::optional<Busy> busy = enter();
     if (stepper_) refuse_capture(entries_.front().param, optimizer_);
 }
 

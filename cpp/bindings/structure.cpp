@@ -12,46 +12,35 @@ bool is_list(py::handle object) { return PyList_Check(object.ptr()) || PyTuple_C
 
 std::string type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name; }
 
-struct Builder {
-    const std::string& optimizer;
-    const std::string& place;
-    const std::string argument;
-
-    std::string key_text(py::handle key, const std::string& within) const {
-        const std::string path = place + within;
-        if (!py::isinstance<py::str>(key))
-            throw py::type_error(optimizer + ": " + argument + path + " must have strings as names, got " +
-                                 py::repr(key).cast<std::string>());
-        Py_ssize_t size = 0;
-        const char* const utf8 = PyUnicode_AsUTF8AndSize(key.ptr(), &size);
-        PyErr_Clear();
-        const std::string text = utf8 ? std::string(utf8, size_t(size)) : "";
-        if (text.empty() || text.find('/') != std::string::npos)
-            throw py::value_error(optimizer + ": " + argument + path +
-                                  " must have names that are not empty and without '/', which joins nested ones, got " +
-                                  py::repr(key).cast<std::string>());
-        return text;
-    }
-};
+std::string key_text(py::handle key, const Where& where) {
+    if (!py::isinstance<py::str>(key))
+        throw py::type_error(where.text() + " must have strings as names, got " + py::repr(key).cast<std::string>());
+    Py_ssize_t size = 0;
+    const char* const utf8 = PyUnicode_AsUTF8AndSize(key.ptr(), &size);
+    PyErr_Clear();
+    const std::string text = utf8 ? std::string(utf8, size_t(size)) : "";
+    if (text.empty() || text.find('/') != std::string::npos)
+        throw py::value_error(where.text() +
+                              " must have names that are not empty and without '/', which joins nested ones, got " +
+                              py::repr(key).cast<std::string>());
+    return text;
+}
 
 }  // namespace
 
-Structure Structure::of(const py::object& tree, size_t first, const std::string& optimizer, const std::string& place,
-                        std::vector<Leaf>& leaves, const char* argument) {
-    const Builder builder{optimizer, place, argument};
+Structure Structure::of(const py::object& tree, size_t first, const Where& where, std::vector<Leaf>& leaves) {
     const auto build = [&](const auto& self, const py::object& node, const std::string& prefix, const std::string& path,
                            int depth) -> Structure {
         if (depth > most_depth)
-            throw py::value_error(optimizer + ": " + argument + place + " must be nested at most " +
-                                  std::to_string(most_depth) + " deep, got a structure that is deeper");
+            throw py::value_error(where.text() + " must be nested at most " + std::to_string(most_depth) +
+                                  " deep, got a structure that is deeper");
         Structure made;
         made.path_ = path;
-        made.argument_ = argument;
         const bool top = depth == 0;
         if (py::isinstance<py::dict>(node)) {
             made.kind_ = Kind::dict;
             for (const auto& [key, value] : node.cast<py::dict>()) {
-                const std::string name = builder.key_text(key, path);
+                const std::string name = key_text(key, where.at(path));
                 made.keys_.push_back(py::reinterpret_borrow<py::object>(key));
                 made.children_.push_back(self(self, py::reinterpret_borrow<py::object>(value),
                                               top ? name : prefix + "/" + name, path + "[" + quoted(name) + "]",
@@ -75,23 +64,25 @@ Structure Structure::of(const py::object& tree, size_t first, const std::string&
     return build(build, tree, "", "", 0);
 }
 
-void Structure::check(py::handle tree, const std::string& optimizer, const std::string& argument,
-                      const std::string& place) const {
-    const std::string path = place + path_, where = optimizer + ": " + argument + path, of = argument_ + path;
+void Structure::check(py::handle tree, const Where& at, std::string_view argument) const {
+    const std::string where = at.text(), of = Where{at.optimizer, argument, at.place, at.path}.name();
     if (kind_ == Kind::list) {
         if (!is_list(tree))
             throw py::type_error(where + " must be a list or a tuple, like " + of + ", got " + type_name(tree));
-        if (py::len(tree) != children_.size())
+        if (length(tree) != children_.size())
             throw py::value_error(where + " must have " + std::to_string(children_.size()) +
-                                  " entries, one for each of " + of + ", got " + std::to_string(py::len(tree)));
+                                  " entries, one for each of " + of + ", got " + std::to_string(length(tree)));
         return;
     }
     if (!PyDict_Check(tree.ptr()))
         throw py::type_error(where + " must be a dict, like " + of + ", got " + type_name(tree));
-    for (const py::object& key : keys_)
-        if (!PyDict_Contains(tree.ptr(), key.ptr()))
+    for (const py::object& key : keys_) {
+        const int found = PyDict_Contains(tree.ptr(), key.ptr());
+        if (found < 0) throw py::error_already_set();
+        if (found == 0)
             throw py::value_error(where + " must have every name of " + of + " (None skips one), got none for " +
                                   py::repr(key).cast<std::string>());
+    }
     if (size_t(PyDict_Size(tree.ptr())) == keys_.size()) return;
     for (const auto& item : py::reinterpret_borrow<py::dict>(tree)) {
         bool known = false;
@@ -102,10 +93,8 @@ void Structure::check(py::handle tree, const std::string& optimizer, const std::
     }
 }
 
-void Structure::refuse_change(const std::string& optimizer, const std::string& argument,
-                              const std::string& place) const {
-    throw py::value_error(optimizer + ": " + argument + place + path_ +
-                          " must stay as it is while it is read, got one that has lost entries");
+void Structure::refuse_change(const Where& where) {
+    throw py::value_error(where.text() + " must stay as it is while it is read, got one that has lost entries");
 }
 
 py::object Structure::fill(const std::function<py::object(size_t)>& leaf) const {

@@ -5,7 +5,10 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "where.hpp"
 
 namespace fusedstep::bindings {
 
@@ -19,22 +22,20 @@ struct Leaf {
 
 class Structure {
 public:
-    /// Takes the tree apart. Items of a list at the top are numbered from `first`; `place` is the tree's own place in
-    /// the argument, [1] of the second group.
-    static Structure of(const py::object& tree, size_t first, const std::string& optimizer, const std::string& place,
-                        std::vector<Leaf>& leaves, const char* argument = "params");
+    /// Takes the tree apart. Items of a list at the top are numbered from `first`.
+    static Structure of(const py::object& tree, size_t first, const Where& where, std::vector<Leaf>& leaves);
 
-    /// Calls visit(leaf number, leaf) for every leaf of a tree like this one, in the order of the parameters.
+    /// Calls visit(leaf number, leaf) for every leaf of a tree like this one, in the order of the parameters. `of`
+    /// names the argument that this one was.
     template <class Visit>
-    void match(py::handle tree, const std::string& optimizer, const std::string& argument, const std::string& place,
-               Visit&& visit) const {
+    void match(py::handle tree, const Where& where, std::string_view of, Visit&& visit) const {
         if (kind_ == Kind::leaf) return visit(leaf_, tree);
-        check(tree, optimizer, argument, place);
+        check(tree, where.at(path_), of);
         for (size_t i = 0; i < children_.size(); ++i) {
             // Held: what a visit calls may change the tree.
             const auto held = py::reinterpret_borrow<py::object>(child(tree, i));
-            if (!held) refuse_change(optimizer, argument, place);
-            children_[i].match(held, optimizer, argument, place, visit);
+            if (!held) refuse_change(where.at(path_));
+            children_[i].match(held, where, of, visit);
         }
     }
 
@@ -47,22 +48,23 @@ public:
 private:
     enum class Kind { leaf, list, dict };
 
-    void check(py::handle tree, const std::string& optimizer, const std::string& argument,
-               const std::string& place) const;
+    void check(py::handle tree, const Where& at, std::string_view argument) const;
 
-    [[noreturn]] void refuse_change(const std::string& optimizer, const std::string& argument,
-                                    const std::string& place) const;
+    [[noreturn]] static void refuse_change(const Where& where);
+
+    /// Of a list or a tuple, whatever a class of its own says.
+    static size_t length(py::handle list) { return size_t(PySequence_Fast_GET_SIZE(list.ptr())); }
 
     /// Null where it is gone since check().
     py::handle child(py::handle tree, size_t i) const {
-        if (kind_ == Kind::dict) return PyDict_GetItem(tree.ptr(), keys_[i].ptr());
-        if (PyTuple_Check(tree.ptr())) return PyTuple_GET_ITEM(tree.ptr(), py::ssize_t(i));
-        return i < size_t(PyList_GET_SIZE(tree.ptr())) ? PyList_GET_ITEM(tree.ptr(), py::ssize_t(i)) : nullptr;
+        if (kind_ == Kind::list) return i < length(tree) ? PySequence_Fast_GET_ITEM(tree.ptr(), i) : nullptr;
+        PyObject* const found = PyDict_GetItemWithError(tree.ptr(), keys_[i].ptr());
+        if (!found && PyErr_Occurred()) throw py::error_already_set();
+        return found;
     }
 
     Kind kind_ = Kind::leaf;
     size_t leaf_ = 0;
-    const char* argument_ = "params";  ///< that the tree was given as
     std::string path_;
     std::vector<py::object> keys_;
     std::vector<Structure> children_;

@@ -13,7 +13,10 @@ namespace py = pybind11;
 
 class Watch {
 public:
-    enum class Change { none, rate, any };
+    struct Change {
+        bool any = false;
+        py::object rate;  ///< the new one, where it is all that was changed, from a number to one that is right
+    };
 
     explicit Watch(const py::dict& dict) { see(dict); }
 
@@ -29,18 +32,18 @@ public:
         schedule_ = PyCallable_Check(lr.ptr()) ? lr : py::object();
     }
 
-    /// `rate` where the learning rate is all that was changed, from a number to one that is right.
+    /// Runs nothing of Python.
     Change change(py::handle dict) const {
-        if (dict.ptr() != dict_.ptr() || size_t(PyDict_Size(dict.ptr())) != items_.size()) return Change::any;
-        Change found = Change::none;
+        if (dict.ptr() != dict_.ptr() || size_t(PyDict_Size(dict.ptr())) != items_.size()) return {true, {}};
+        Change found;
         Py_ssize_t position = 0;
         PyObject *key, *value;
         for (size_t i = 0; i < items_.size(); ++i) {
             const auto& [seen_key, seen_value] = items_[i];
-            if (!PyDict_Next(dict.ptr(), &position, &key, &value) || key != seen_key.ptr()) return Change::any;
+            if (!PyDict_Next(dict.ptr(), &position, &key, &value) || key != seen_key.ptr()) return {true, {}};
             if (value == seen_value.ptr()) continue;
-            if (i != rate_ || !is_rate(seen_value) || !is_rate(value)) return Change::any;
-            found = Change::rate;
+            if (i != rate_ || !is_rate(seen_value) || !is_rate(value)) return {true, {}};
+            found.rate = py::reinterpret_borrow<py::object>(value);
         }
         return found;
     }

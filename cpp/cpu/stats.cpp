@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <mutex>
 
+#include "../kernel/float_mode.hpp"
 #include "blocks.hpp"
-#include "float_mode.hpp"
 #include "targets.hpp"
 
 namespace fusedstep::cpu {

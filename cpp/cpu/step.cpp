@@ -4,7 +4,7 @@
 #include <atomic>
 #include <vector>
 
-#include "float_mode.hpp"
+#include "../kernel/float_mode.hpp"
 #include "norm.hpp"
 #include "targets.hpp"
 #include "threads.hpp"

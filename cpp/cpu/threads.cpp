@@ -6,7 +6,7 @@
 #include <system_error>
 #include <thread>
 
-#include "float_mode.hpp"
+#include "../kernel/float_mode.hpp"
 #include "processors.hpp"
 
 #if !defined(_WIN32)

@@ -20,8 +20,9 @@ cudaStream_t of(Stream stream) { return static_cast<cudaStream_t>(stream); }
 /// As many blocks as the current device runs at a time, of a kernel that goes through its work by strides.
 int64_t resident_blocks(const void* kernel) {
     const Apart apart;  // it may have to be loaded
-    static std::mutex mutex;
-    static std::map<std::pair<int, const void*>, int64_t> known;
+    // Not let go: at the process's end a thread may still be here.
+    static std::mutex& mutex = *new std::mutex;
+    static auto& known = *new std::map<std::pair<int, const void*>, int64_t>;
     int device;
     check(cudaGetDevice(&device));
     const std::lock_guard lock(mutex);
@@ -40,7 +41,10 @@ __global__ void __launch_bounds__(threads) squares_kernel(const Table table) {
     squares(table, blockIdx.x * warps + warp, gridDim.x * warps, Warp());
 }
 
-__global__ void add_kernel(const Table table) { add_blocks(table, int(blockIdx.x), Warp()); }
+__global__ void __launch_bounds__(threads) add_kernel(const Table table) {
+    __shared__ double gathered[threads];
+    add_blocks(table, int(blockIdx.x), BlockOf<threads>(), gathered);
+}
 
 __global__ void settle_kernel(const Table table, const Stages stages) { settle(table, stages, Warp()); }
 
@@ -108,7 +112,7 @@ void measure(const Table& table, const Stages& stages, Stream stream) {
         squares_kernel<<<unsigned(blocks), threads, 0, of(stream)>>>(table);
     }
     if (stages.measure() && table.task_count > 0)
-        add_kernel<<<unsigned(table.task_count), Warp::lanes, 0, of(stream)>>>(table);
+        add_kernel<<<unsigned(table.task_count), threads, 0, of(stream)>>>(table);
     settle_kernel<<<1, Warp::lanes, 0, of(stream)>>>(table, stages);
     check(cudaGetLastError());
 }

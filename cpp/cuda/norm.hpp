@@ -73,26 +73,28 @@ RULE void squares(const Table& table, int64_t part, int64_t parts, Team team) {
     }
 }
 
-/// Adds up the blocks of a task: a lane adds a page, and leaves its sum where the page began; then these are added.
+/// Adds up the blocks of a task: each thread a page at a time, and the first of them these, in order. `gathered`, which
+/// all of them see, has room for a number of each.
 template <class Team>
-RULE void add_blocks(const Table& table, int task, Team team) {
+RULE void add_blocks(const Table& table, int task, Team team, double* gathered) {
     const Task& own = table.tasks[task];
-    double* const sums = table.sums + table.first_chunks[task] * chunk_blocks;
+    const double* const sums = table.sums + table.first_chunks[task] * chunk_blocks;
     const int64_t count = own.chunks() * chunk_blocks, before = own.offset / chunk * chunk_blocks % sum_page;
     const auto begin = [&](int64_t page) { return page == 0 ? 0 : page * sum_page - before; };
-    // Of a task without chunks there is no room for a sum either.
-    const int64_t pages = count ? (before + count + sum_page - 1) / sum_page : 0;
-    for (int64_t page = team.lane(); page < pages; page += Team::lanes) {
+    const int64_t pages = (before + count + sum_page - 1) / sum_page;
+    double all = 0;
+    for (int64_t first = 0; first < pages; first += Team::lanes) {
+        const int64_t page = first + team.lane();
         const int64_t end = begin(page + 1) < count ? begin(page + 1) : count;
         double sum = 0;
         for (int64_t i = begin(page); i < end; ++i) sum += sums[i];
-        sums[begin(page)] = sum;
+        gathered[team.lane()] = sum;
+        team.meet();
+        if (team.lane() == 0)
+            for (int64_t i = 0; i < Team::lanes && first + i < pages; ++i) all += gathered[i];
+        team.meet();
     }
-    team.meet();
-    if (team.lane() != 0) return;
-    double all = 0;
-    for (int64_t page = 0; page < pages; ++page) all += sums[begin(page)];
-    table.squares[task] = all;
+    if (team.lane() == 0) table.squares[task] = all;
 }
 
 /// Whether the step happens, and with which factors.

@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "../kernel/float_mode.hpp"
 #include "launch.hpp"
 
 namespace fusedstep::cuda {
@@ -253,6 +254,7 @@ void Runner::launch(const Plan& plan, const Decision& decision, Stream stream) {
 }
 
 Stepper::Verdict Runner::step(Plan& plan, Stream stream) {
+    const FloatMode mode;
     const On on(device_);
     const Behind behind(end_, stream);
     const Stages& stages = plan.stages;

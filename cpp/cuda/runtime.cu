@@ -69,8 +69,13 @@ void* allocate(size_t bytes) {
 void* allocate_zeros(size_t bytes) {
     const Apart apart;
     void* const memory = allocate(bytes);
-    clear(memory, bytes, aside());
-    wait(aside());
+    try {
+        clear(memory, bytes, aside());
+        wait(aside());
+    } catch (...) {
+        release(memory);
+        throw;
+    }
     return memory;
 }
 void release(void* memory) noexcept {

@@ -1,4 +1,4 @@
-// The teams on a GPU: a warp, which takes one row, or several side by side.
+// The teams on a GPU: a warp, which takes one row, or several side by side; and a block.
 #pragma once
 
 #include <type_traits>
@@ -83,5 +83,14 @@ struct WarpOf {
     __device__ void count(uint32_t& counter) const { atomicAdd(&counter, 1u); }
 };
 using Warp = WarpOf<32>;
+
+/// So many threads as a block has
+template <int threads_of_block>
+struct BlockOf {
+    static constexpr int lanes = threads_of_block;
+
+    __device__ int lane() const { return int(threadIdx.x); }
+    __device__ void meet() const { __syncthreads(); }
+};
 
 }  // namespace fusedstep::cuda

@@ -1,8 +1,6 @@
 // NAdam (Dozat 2016, Algorithm 2): Nesterov's momentum with a schedule of its own, divided as in Adam
 #pragma once
 
-#include <cmath>
-
 #include "parts.hpp"
 
 namespace fusedstep::method {
@@ -10,11 +8,15 @@ namespace fusedstep::method {
 struct NAdam {
     static constexpr const char* name = "NAdam";
     Power beta1, beta2;
-    Power fading = by(0);  ///< of the momentum's schedule
+    Power fading = 1;  ///< of the momentum's schedule
     Epsilon epsilon;
 
-    /// 0.96^ψ, for ψ = momentum_decay
-    static Power by(double momentum_decay) { return std::pow(0.96, momentum_decay); }
+    /// 0.96^ψ, for ψ = momentum_decay; beyond 2^15 it is 0.
+    static Power by(double momentum_decay) {
+        constexpr DoubleDouble logarithm{-0x1.4e69ed6d80eb3p-5, -0x1.067d54cb9a84cp-60};  // of the double 0.96
+        if (momentum_decay >= 0x1p15) return 0;
+        return double(exponential(DoubleDouble{momentum_decay} * logarithm));
+    }
 
     template <class Reader>
     void read(Reader& option) {

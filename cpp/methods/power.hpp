@@ -1,4 +1,4 @@
-// Powers βᵗ and what is made of them, in double-double arithmetic.
+// Powers and what is made of them, in double-double arithmetic.
 //
 // pow() differs between machines, and plain squaring is off by up to 80 ulp in 1 − βᵗ. A double-double carries about
 // 104 bits through the at most 63 squarings, so that 1 − βᵗ is within 1 ulp. Products are split as in Dekker 1971,
@@ -55,6 +55,16 @@ ANYWHERE inline DoubleDouble operator/(DoubleDouble x, DoubleDouble y) {
     const DoubleDouble tail = rest - y * DoubleDouble{second};
     const DoubleDouble sum = two_sum(first, second);
     return two_sum(sum.high, sum.low + tail.high / y.high);
+}
+
+/// eˣ, for sizes of x up to 2^10: Taylor's series of a part of x, whose power is squared until it is that of x.
+inline DoubleDouble exponential(DoubleDouble x) {
+    int halvings = 0;
+    for (; std::fabs(x.high) > 0x1p-4; ++halvings) x = {x.high / 2, x.low / 2};
+    DoubleDouble power{1};
+    for (int n = 17; n > 0; --n) power = x * power / DoubleDouble{double(n)} - DoubleDouble{-1};
+    for (; halvings > 0; --halvings) power = power * power;
+    return power;
 }
 
 /// A decay rate β with its powers. The binary digits of t are taken from the highest down: what is there is squared,

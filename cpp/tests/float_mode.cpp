@@ -1,5 +1,5 @@
 // The caller's floating-point mode: it has no part in a result, and the caller finds it again.
-#include "../cpu/float_mode.hpp"
+#include "../kernel/float_mode.hpp"
 
 #include <cfenv>
 #include <cstring>
@@ -25,7 +25,7 @@ void scope() {
     std::fesetround(FE_UPWARD);
     CHECK(sum() > 1);
     {
-        const cpu::FloatMode mode;
+        const FloatMode mode;
         CHECK(sum() == 1);
         volatile double zero = 0, quotient = 1 / zero;
         CHECK(quotient > 0 && std::fetestexcept(FE_DIVBYZERO));
@@ -61,7 +61,7 @@ void flushing() {
     volatile double tiny = 0x1p-1070;
     CHECK(tiny + tiny == 0);
     {
-        const cpu::FloatMode mode;
+        const FloatMode mode;
         CHECK(tiny + tiny == 0x1p-1069);
     }
     CHECK((mode_register() & ~flags) == (flushing & ~flags));

@@ -1,6 +1,7 @@
 // Powers in double-double against values from mpmath at 400 bits, rounded to double.
 #include "../methods/power.hpp"
 
+#include <cmath>
 #include <cstring>
 #include <thread>
 #include <vector>
@@ -10,6 +11,7 @@
 
 namespace {
 
+using fusedstep::DoubleDouble;
 using fusedstep::Power;
 
 struct Row {
@@ -92,6 +94,9 @@ int main() {
     }).join();
 
     CHECK(Power(0.9).beta() == 0.9 && Power(0.9).rest() == 1 - 0.9 && double(Power(0.9).at(0)) == 1);
+
+    for (const double x : {0., -1e-300, -1e-9, -0.0625, -0.1, -0.5, -1., -7., -100., -700.})
+        CHECK(ulps(double(exponential(DoubleDouble{x})), std::exp(x)) <= 1);
 
     for (const Length& length : lengths) {
         fusedstep::method::RAdam radam;

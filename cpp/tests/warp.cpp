@@ -224,11 +224,12 @@ void compare_norms(Random& random, int64_t size, int64_t offset, Type type) {
     Scene warp = alone;
     const Table tables[] = {alone.table(Path::bare), warp.table(Path::bare)};
     for (int64_t part = 0; part < 3; ++part) squares(tables[0], part, 3, Alone());
-    add_blocks(tables[0], 0, Alone());
+    double gathered[Lane::lanes];
+    add_blocks(tables[0], 0, Alone(), gathered);
     as_a_warp([&](Lane lane) {
         for (int64_t part = 0; part < 3; ++part) squares(tables[1], part, 3, lane);
     });
-    as_a_warp([&](Lane lane) { add_blocks(tables[1], 0, lane); });
+    as_a_warp([&](Lane lane) { add_blocks(tables[1], 0, lane, gathered); });
     CHECK(std::memcmp(alone.sums.data(), warp.sums.data(), alone.sums.size() * sizeof(double)) == 0);
     CHECK(alone.squares == warp.squares && alone.squares > 0);
 }
@@ -248,10 +249,11 @@ void compare_pages(Random& random, int64_t chunks, int64_t offset) {
     table.first_chunks = &first;
     table.sums = alone.data();
     table.squares = &squares[0];
-    add_blocks(table, 0, Alone());
+    double gathered[Lane::lanes];
+    add_blocks(table, 0, Alone(), gathered);
     table.sums = warp.data();
     table.squares = &squares[1];
-    as_a_warp([&](Lane lane) { add_blocks(table, 0, lane); });
+    as_a_warp([&](Lane lane) { add_blocks(table, 0, lane, gathered); });
     CHECK(squares[0] == squares[1]);
 }
 

@@ -132,7 +132,8 @@ class Optimizer(Configured):
         self._plan.check_idle()
         owned, parts = self._named("memory", memory), self._named("extents", extents)
         groups = [
-            (place, tree, self._complete(self._resolve(given, self._defaults, ("memory", "extents"))))
+            # A group of a list has its memory with that of all.
+            (place, tree, self._complete(self._resolve(given, self._defaults, () if place else ("memory", "extents"))))
             for place, tree, given in entries
         ]
         known, new = sum(map(len, self._names)), set[str]()
@@ -303,11 +304,6 @@ class Optimizer(Configured):
     def lookahead(self) -> Any:
         """The parameters displaced by the momentum; only methods with a buffer like that of SGD have them."""
         raise TypeError(f"{self._name}: lookahead needs SGD, or Adaptive with a momentum buffer")
-
-    def _rate(self, group: int) -> float:
-        """The learning rate of the next step."""
-        lr = self.param_groups[group]["lr"]
-        return lr(self._plan.calls) if callable(lr) else lr
 
     # State
 

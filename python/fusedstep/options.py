@@ -121,12 +121,13 @@ class Whole(Option):
     """An integer of at least `low`."""
 
     low: int = 0
+    bits: int = 63
 
     def check(self, value: Any) -> int:
         if type(value) is not int and (not isinstance(value, numbers.Integral) or isinstance(value, bool)):
             raise Refused(self.expected, TypeError)
         integer = int(value)
-        if not self.low <= integer < 2**63:
+        if not self.low <= integer < 2**self.bits:
             raise Refused(self.expected)
         return integer
 

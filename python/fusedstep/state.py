@@ -31,6 +31,8 @@ class State(Mapping[str, dict[str, Any]]):
         self._plan = plan
 
     def __getitem__(self, name: str) -> dict[str, Any]:
+        if not isinstance(name, str):
+            raise KeyError(name)
         return {"step": self._plan.get_step(name), **self._plan.arrays(name)}
 
     def __iter__(self) -> Iterator[str]:
@@ -44,7 +46,12 @@ class State(Mapping[str, dict[str, Any]]):
 
 
 def save(optimizer: Any) -> dict[str, Any]:
-    """Plain data and copies of arrays."""
+    """Plain data and copies of arrays, all of one moment."""
+    with _core.Alone(optimizer._plan):
+        return _saved(optimizer)
+
+
+def _saved(optimizer: Any) -> dict[str, Any]:
     plan, groups = optimizer._plan, []
     plan.take_changes(optimizer)
     for group, names in zip(optimizer.param_groups, optimizer._names, strict=True):
@@ -87,10 +94,11 @@ def check_layouts(plan: Any, saved: Mapping[str, Any], where: str) -> None:
             _equal(saved[name][key], own[key], f"{where}[{name!r}][{key!r}]")
         # Codes have a scale for every block of memory, and mean other numbers where blocks have other elements.
         coded = any(spec.role == "scale" for spec in plan.companions(name))
-        if coded and saved[name]["order"] != own["order"]:
+        order = saved[name]["order"]
+        if coded and (not isinstance(order, (list, tuple)) or list(order) != own["order"]):
             raise ValueError(
                 f"{where}[{name!r}]['order'] must be {own['order']}, the axes of the parameter as its codes lie in "
-                f"memory, got {saved[name]['order']!r:.80}"
+                f"memory, got {order!r:.80}"
             )
 
 
@@ -103,6 +111,11 @@ def _described(param: Any) -> tuple[tuple[int, ...], tuple[int, ...], str]:
 
 def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
     """Bring an optimizer to a saved state."""
+    with _core.Alone(optimizer._plan):
+        _restore(optimizer, saved)
+
+
+def _restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
     where = optimizer._name
     _same_keys(saved, KEYS, f"{where}: state_dict")
     _equal(saved["format"], FORMAT, f"{where}: state_dict['format']")
@@ -125,7 +138,6 @@ def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
             specs = plan.companions_with(name, optimizer._method, options)
             _check_entry(plan.param(name), specs, saved["state"][name], f"{where}: state_dict['state'][{name!r}]")
 
-    plan.check_idle()
     optimizer._adopt(dict(enumerate(groups)))
     fill(plan, saved)
     optimizer._seed = int(saved["seed"])
@@ -157,7 +169,7 @@ def _checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:
         options = {key: value for key, value in group.items() if key != "params"}
         if callable(live["lr"]):
             options["lr"] = live["lr"]
-        elif options["lr"] == "schedule":
+        elif isinstance(options["lr"], str) and options["lr"] == "schedule":
             raise ValueError(
                 f"{where}[{index}]['lr'] was saved with a schedule and must find one in the constructor, "
                 f"got {live['lr']!r}"
@@ -195,7 +207,11 @@ def _same_keys(mapping: Any, keys: Any, where: str) -> None:
 
 
 def _equal(value: Any, expected: Any, where: str) -> None:
-    if type(value) is not type(expected) or value != expected:
+    try:
+        same = type(value) is type(expected) and bool(value == expected)
+    except ValueError:  # an array stands in it, which has no truth
+        same = False
+    if not same:
         raise ValueError(f"{where} must be {expected!r}, got {value!r:.80}")
 
 

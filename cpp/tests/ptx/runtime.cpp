@@ -363,6 +363,11 @@ API cudaError_t cudaEventQuery(cudaEvent_t event) {
     if (device().alone("an event is asked for")) return device().last;
     return of(event)->happened == of(event)->recorded ? cudaSuccess : device().last = cudaErrorNotReady;
 }
+API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    const std::lock_guard lock(device().mutex);
+    if (device().alone("an event is waited for")) return device().last;
+    return of(event)->happened == of(event)->recorded ? cudaSuccess : device().finish();
+}
 API cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
     const std::lock_guard lock(device().mutex);
     if (device().may_use(stream)) return device().last;
@@ -403,5 +408,11 @@ EXPORTED void fusedstep_launch_graph() {
 EXPORTED void fusedstep_drop_graph() {
     const std::lock_guard lock(device().mutex);
     device().graph.clear();
+}
+EXPORTED uint64_t fusedstep_pinned() {
+    const std::lock_guard lock(device().mutex);
+    uint64_t bytes = 0;
+    for (const auto& [memory, size] : device().pinned) bytes += size;
+    return bytes;
 }
 EXPORTED uint64_t fusedstep_instructions() { return device().machine.instructions(); }

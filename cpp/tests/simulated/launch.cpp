@@ -78,7 +78,8 @@ void measure(const Table& table, const Stages& stages, Stream stream) {
     put(stream, [=] {
         if (stages.measure()) {
             for (int64_t part = 0; part < 5; ++part) squares(table, part, 5, Alone());
-            for (int task = 0; task < table.task_count; ++task) add_blocks(table, task, Alone());
+            double gathered[1];
+            for (int task = 0; task < table.task_count; ++task) add_blocks(table, task, Alone(), gathered);
         }
         settle(table, stages, Alone());
     });

@@ -1,4 +1,4 @@
-"""Powers βᵗ in double-double arithmetic: the unevaluated sum of two floats, about 104 bits."""
+"""Powers in double-double arithmetic: the unevaluated sum of two floats, about 104 bits."""
 
 from __future__ import annotations
 
@@ -53,6 +53,20 @@ def power(beta: float, t: int) -> Pair:
     root = power(beta, t >> 1)
     squared = multiply(root, root)
     return multiply(squared, (beta, 0.0)) if t & 1 else squared
+
+
+def exponential(x: Pair) -> Pair:
+    """eˣ, for sizes of x up to 2¹⁰: Taylor's series of a part of x, whose power is squared until it is that of x."""
+    halvings = 0
+    while abs(x[0]) > 2**-4:
+        x = x[0] / 2, x[1] / 2
+        halvings += 1
+    power = (1.0, 0.0)
+    for n in range(17, 0, -1):
+        power = subtract(divide(multiply(x, power), (float(n), 0.0)), (-1.0, 0.0))
+    for _ in range(halvings):
+        power = multiply(power, power)
+    return power
 
 
 def correction(beta: float, t: int) -> float:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from .double_double import correction, power, rho
+from .double_double import correction, exponential, multiply, power, rho
 
 Array = np.ndarray
 State = Mapping[str, Any]
@@ -228,10 +229,17 @@ def rectified(t: int, o: Options) -> bool:
     return length > 4 and (length > o["rectify_above"] if after is None else t > after)
 
 
+@cache
+def fading(psi: float) -> float:
+    """0.96^ψ"""
+    logarithm = -0.040821994520255166, -8.893492737632459e-19  # of the double 0.96
+    return 0.0 if psi >= 2**15 else sum(exponential(multiply((psi, 0.0), logarithm)))
+
+
 def nadam(param: Array, g: Array, state: State, t: int, lr: float, o: Options) -> None:
     beta1, beta2 = o["betas"]
-    fading = 0.96 ** o["momentum_decay"]
-    now, following = (beta1 * (1 - 0.5 * sum(power(fading, i))) for i in (t, t + 1))
+    slower = fading(o["momentum_decay"])
+    now, following = (beta1 * (1 - 0.5 * sum(power(slower, i))) for i in (t, t + 1))
     product = float(state["mu_product"]) * now
     D = second_moment(g, state, beta2, o, correction(beta2, t), peak=False)
     average(state["exp_avg"], g, beta1, 1 - beta1)

@@ -135,8 +135,8 @@ class Adaptive(Displaced):
         if self._plan.calls == 0:
             raise ValueError(f"{self._name}: adaptive_rate needs a step, got none so far")
         rates: dict[str, np.ndarray] = {}
-        for group, names in zip(self.param_groups, self._names, strict=True):
-            lr = group["lr"](self._plan.calls - 1) if callable(group["lr"]) else group["lr"]
+        for index, (group, names) in enumerate(zip(self.param_groups, self._names, strict=True)):
+            lr = self._plan.rate(index, self._plan.calls - 1)
             for name in names:
                 theta, state = numbers(self, name)
                 rates[name] = memory.like(on_host(self._plan.param(name)), theta.dtype)

@@ -41,7 +41,7 @@ class Displaced(Optimizer):
             if self._plan.on_device:  # which has the learning rates
                 on_device |= {name: (factor, rated, ahead[name]) for name in names}
                 continue
-            factor *= self._rate(index) if rated else 1.0
+            factor *= self._plan.rate(index, self._plan.calls) if rated else 1.0
             for name in names:
                 self._displace(name, factor, ahead[name])
         if on_device:
@@ -80,7 +80,8 @@ class SGD(Displaced):
     array([0.5, 0.5, 0.5], dtype=float32)
 
     Source: Qian 1999; Nesterov 1983; Sutskever et al. 2013. As torch.optim.SGD, which takes the buffer's first gradient
-    undampened, and not the parameter's, where momentum begins later; ``lr_inside`` as Keras, scikit-learn.
+    undampened, and not the parameter's, where momentum begins later, and keeps a buffer while momentum is 0: here it is
+    given up, as is every state that options no longer call for. ``lr_inside`` as Keras, scikit-learn.
     """
 
     state_names = ("momentum_buffer",)

@@ -9,7 +9,7 @@
 #include <intrin.h>
 #endif
 
-namespace fusedstep::cpu {
+namespace fusedstep {
 
 /// Sets the default mode for a scope and gives back the caller's mode, its sticky flags included.
 class FloatMode {
@@ -59,4 +59,4 @@ private:
     Register saved_;
 };
 
-}  // namespace fusedstep::cpu
+}  // namespace fusedstep
