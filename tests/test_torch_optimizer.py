@@ -132,6 +132,109 @@ def test_states_of_others_are_refused():
     assert repr(run.optimizer.state_dict()) == repr(before)
 
 
+def with_gradients(state):
+    state["state"]["state"]["0"]["exp_avg"].requires_grad_()
+    return state
+
+
+def with_option(state, name, value):
+    state["param_groups"][1][name] = value
+    return state
+
+
+#: What somebody may take for a state, and what is said of it.
+NO_STATES = {
+    "none": (lambda run, state: None, r"^AdamW: state_dict must be a dict, got NoneType$"),
+    "no group": (lambda run, state: {**state, "param_groups": [None, {}]}, r"must be a list of 2 dicts, got \[None, "),
+    "groups by name": (
+        lambda run, state: {**state, "param_groups": dict(enumerate(state["param_groups"]))},
+        r"^AdamW: state_dict\['param_groups'\] must be a list of 2 dicts, got \{0: ",
+    ),
+    "half": (lambda run, state: {"state": state["state"]}, r"exactly the keys .* got none for \['param_groups'\]"),
+    "ours inside": (lambda run, state: run.optimizer.inner.state_dict(), r"got none for \['param_groups'\]"),
+    "a list": (lambda run, state: {**state, "state": [1]}, r"^AdamW: state_dict\['state'\] must be a dict, got list$"),
+    "inner groups": (
+        lambda run, state: {**state, "state": {**state["state"], "groups": None}},
+        r"^AdamW: state_dict\['state'\]\['groups'\] must be a list of 2 dicts, got None$",
+    ),
+    "torch's": (
+        lambda run, state: Run(theirs).train(1).optimizer.state_dict(),
+        r"^AdamW: state_dict must be one of fusedstep\.torch\.Optimizer's, got that of an optimizer of torch's own$",
+    ),
+    "torch's, fresh": (lambda run, state: Run(theirs).optimizer.state_dict(), r"an optimizer of torch's own$"),
+    "gradients": (lambda run, state: with_gradients(state), r"without gradients, got one that requires grad$"),
+    "rate": (lambda run, state: with_option(state, "lr", -1.0), r"^AdamW: lr must be a finite .*, got -1.0$"),
+    "rates": (lambda run, state: with_option(state, "lr", torch.ones(2)), r"^AdamW: lr must be a finite number"),
+    "spelling": (lambda run, state: with_option(state, "decoupled_weight_decay", True), r"decoupled_weight_decay"),
+    "schedule": (lambda run, state: with_option(state, "lr", "schedule"), r"must find one in the constructor, got 0"),
+}
+
+
+@pytest.mark.parametrize("wrong", NO_STATES)
+def test_what_is_no_state_changes_nothing(wrong):
+    run = Run(ours, SCHEDULES["one cycle"]).train(3)
+    make, message = NO_STATES[wrong]
+    state = make(run, with_option(Run(ours, lr=0.5).train(5).optimizer.state_dict(), "note", "another's"))
+    before, groups = repr(run.optimizer.state_dict()), repr(run.optimizer.param_groups)
+    with pytest.raises((TypeError, ValueError), match=message):
+        run.optimizer.load_state_dict(state)
+    assert repr(run.optimizer.state_dict()) == before
+    assert repr(run.optimizer.param_groups) == groups
+
+
+def test_options_of_a_state_are_those_of_its_groups():
+    """As with torch's own, whose states are edited there."""
+    run = Run(ours).train(2)
+    state = with_option(run.optimizer.state_dict(), "lr", 0.25)
+    state["param_groups"][0]["name"] = ["weights"]
+    run.optimizer.load_state_dict(state)
+    state["param_groups"][0]["name"].append("none")
+    groups = run.optimizer.param_groups
+    assert [group["lr"] for group in groups] == [group["lr"] for group in run.optimizer.inner.param_groups]
+    assert [groups[1]["lr"], groups[0]["name"], len(groups[0]["params"])] == [0.25, ["weights"], 1]
+
+
+@pytest.mark.parametrize("schedule", [fs.schedules.cosine(0.1, 60), lambda step: 0.1 / (step + 1)], ids=["ours", "any"])
+def test_our_schedules_in_a_file(tmp_path, schedule):
+    """A function is not written; the constructor's stays."""
+    run = Run(ours, lr=schedule).train()
+    torch.save([run.optimizer.state_dict(), run.w, run.b], tmp_path / "run.pt")
+    state, w, b = torch.load(tmp_path / "run.pt")
+    assert [group["lr"] for group in state["param_groups"]] == ["schedule", 0.02]
+    other = Run(ours, lr=schedule)
+    other.w.data.copy_(w)
+    other.b.data.copy_(b)
+    other.optimizer.load_state_dict(state)
+    assert other.optimizer.param_groups[0]["lr"] is schedule
+    other.train().equals(run.train())
+    other.optimizer.load_state_dict(Run(ours, lr=0.5).optimizer.state_dict())
+    assert other.optimizer.param_groups[0]["lr"] is schedule
+    late = Run(ours).optimizer
+    late.param_groups[0]["lr"] = schedule
+    late.load_state_dict(state)
+    assert late.param_groups[0]["lr"] is late.inner.param_groups[0]["lr"] is schedule
+
+
+def test_rates_in_tensors_are_shared_with_no_state():
+    rates = [torch.tensor(0.5), torch.tensor(0.25)]
+    w = torch.ones(2, requires_grad=True)
+    first, second = (Optimizer([{"params": [w], "lr": lr, "note": lr}], fs.SGD) for lr in rates)
+    state = first.state_dict()
+    rates[0].fill_(4.0)
+    second.load_state_dict(state)
+    state["param_groups"][0]["note"].fill_(3.0)
+    assert second.param_groups[0]["lr"] == second.param_groups[0]["note"] == 0.5
+    assert rates[1] == 0.25
+    w.grad = torch.ones(2)
+    first.step()  # the owner of a tensor may still change it
+    assert (w == -3).all()
+    second.step()
+    assert (w == -3.5).all()
+    second.load_state_dict({**state, "param_groups": [{"lr": rates[0]}]})
+    rates[0].fill_(5.0)
+    assert second.param_groups[0]["lr"] == 4.0
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda run: pickle.loads(pickle.dumps(run))], ids=["copy", "pickle"])
 def test_copies(copied):
     run = Run(ours, SCHEDULES["one cycle"]).train()
@@ -158,12 +261,96 @@ def test_groups_of_torch():
     assert tagged.state_dict()["param_groups"][1]["initial_lr"] == 0.5
 
 
+def test_groups_that_are_added_have_the_constructors_options():
+    a, b, c, d = (torch.ones(1, requires_grad=True) for _ in range(4))
+    optimizer = Optimizer([{"params": [a], "weight_decay": 0.5, "lr": 0.3}], fs.SGD, lr=0.1)
+    optimizer.add_param_group({"params": [b]})
+    for group in (optimizer.param_groups[1], optimizer.inner.param_groups[1], optimizer.defaults):
+        assert (group["lr"], group["weight_decay"]) == (0.1, 0.0)
+    keras = Optimizer([{"params": [c], "lr": 0.3}], fs.SGD, convention="keras")
+    keras.add_param_group({"params": [d], "momentum": 0.5})
+    assert [keras.param_groups[1][name] for name in ("lr", "decay", "momentum")] == [0.01, "decoupled", 0.5]
+    assert (keras.defaults["lr"], keras.defaults["momentum"]) == (0.01, 0.0)
+
+
+def test_the_largest_rate_may_be_changed():
+    """As in the method's own class, which makes of None the rate of that moment."""
+    w = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    theta = np.ones(1)
+    options = {"lr": 0.1, "decay": "fully_decoupled", "weight_decay": 0.5}
+    optimizer = Optimizer([{"params": [w], "max_lr": 1.0}], fs.AdamW, **options)
+    plain = fs.AdamW([{"params": [theta], "max_lr": 1.0}], **options)
+    w.grad = torch.ones(1, dtype=torch.float64)
+    for changes in ({}, {"max_lr": 0.1}, {"max_lr": None}, {"lr": 0.05, "max_lr": None}, {"weight_decay": 1}):
+        for one in (optimizer, plain):
+            one.param_groups[0].update(changes)
+            if "lr" not in changes:
+                one.state_dict()  # is such a moment, too
+                one.param_groups[0]["lr"] *= 0.5
+        optimizer.step()
+        plain.step([[np.ones(1)]])
+        assert w.item() == theta[0]
+        assert {name: optimizer.param_groups[0][name] for name in plain.param_groups[0]} == plain.param_groups[0]
+
+
+def test_another_spelling_of_decay():
+    """A group that is given takes it; one that is there has decay."""
+    a, b = (torch.ones(1, requires_grad=True) for _ in range(2))
+    optimizer = Optimizer([{"params": [a], "decoupled_weight_decay": True}], fs.NAdam, weight_decay=0.5)
+    optimizer.add_param_group({"params": [b], "decoupled_weight_decay": True})
+    assert [group["decay"] for group in optimizer.param_groups] == ["decoupled", "decoupled"]
+    group = optimizer.param_groups[0]
+    for wrong, message in {
+        True: r"^NAdam: param_groups\[0\] must have options by their own names, got 'decoupled_weight_decay'$",
+        "banana": r"^NAdam: decoupled_weight_decay must be True or False, got 'banana'$",
+    }.items():
+        group["decoupled_weight_decay"] = wrong
+        for use in (optimizer.step, optimizer.state_dict):
+            with pytest.raises((TypeError, ValueError), match=message):
+                use()
+        del group["decoupled_weight_decay"]
+        optimizer.step()
+    with pytest.raises(TypeError, match=r"^AdamW: options must be among .*, got 'decoupled_weight_decay'$"):
+        Optimizer([{"params": [a], "decoupled_weight_decay": "banana"}], fs.AdamW)
+
+
+@pytest.mark.parametrize("method", ["adam", torch.optim.Adam, functools.partial(torch.optim.SGD), None], ids=str)
+def test_methods_that_are_refused(method):
+    w = torch.ones(2, requires_grad=True)
+    message = r"^Optimizer: method must be one of fusedstep's classes, such as fs\.AdamW, got "
+    with pytest.raises(TypeError, match=message):
+        Optimizer([w], method, lr=0.1)
+
+
+def test_groups_that_have_become_others():
+    a, b = (torch.ones(2, requires_grad=True) for _ in range(2))
+    optimizer = Optimizer([a], fs.SGD, lr=0.5)
+    a.grad = torch.ones(2)
+    optimizer.param_groups.append({"params": [b], "lr": 0.5})
+    message = r"^SGD: param_groups must keep its 1 groups \(add_param_group\(\) adds one\), got 2$"
+    with pytest.raises(ValueError, match=message):
+        optimizer.step()
+    optimizer.param_groups.pop()
+    del optimizer.param_groups[0]["lr"]
+    with pytest.raises(ValueError, match=r"^SGD: param_groups\[0\] must keep all its options, got none for lr$"):
+        optimizer.step()
+    optimizer.param_groups[0]["lr"] = -0.5
+    with pytest.raises(ValueError, match=r"^SGD: lr must be a finite number ≥ 0 .*, got -0.5$"):
+        optimizer.step()
+    assert (a == 1).all()
+    optimizer.param_groups[0]["lr"] = 0.5
+    optimizer.step()
+    assert (a == 0.5).all()
+
+
 @pytest.mark.parametrize("wrong", [{"lr": -1.0}, {"lr": "much"}])
 def test_groups_that_are_refused(wrong):
     w, added = (torch.ones(2, requires_grad=True) for _ in range(2))
     optimizer = Optimizer([w], fs.SGD, lr=0.5)
     with pytest.raises((TypeError, ValueError), match=r"^SGD: lr must be"):
         optimizer.add_param_group({"params": [added], **wrong})
+    with pytest.raises(TypeError, match=r"^param_group must be a dict"):
+        optimizer.add_param_group([added])
     with pytest.raises(TypeError, match=r"^SGD: options must be among"):
         Optimizer([w], fs.SGD, foreach=True)
     w.grad = torch.ones(2)

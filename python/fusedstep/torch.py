@@ -14,7 +14,8 @@
 
 from __future__ import annotations
 
-import inspect
+import copy
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,10 +23,9 @@ import numpy as np
 import torch
 
 from .bfloat16 import as_bfloat16, bits_of, is_bfloat16
+from .optimizer import UNSET
 from .optimizer import Optimizer as Inner
-
-#: Of torch's groups, what is no option here: OneCycleLR leaves the largest rate of its cycle under a name of ours.
-OTHERS = ("params", "param_names", "max_lr")
+from .state import KEYS, _same_keys
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -37,7 +37,7 @@ class Optimizer(torch.optim.Optimizer):
     Args:
         params: tensors, tensors with names, or groups, as torch takes them; what is no option of the method may stand
             in a group.
-        method: a class of this package.
+        method: a class of this package, or a `functools.partial` of one.
         options: those of the method's constructor.
 
     Raises:
@@ -45,40 +45,73 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     def __init__(self, params: Iterable[Any], method: Callable[..., Inner], **options: Any) -> None:
+        kind = method.func if isinstance(method, functools.partial) else method
+        if not isinstance(kind, type) or not issubclass(kind, Inner):
+            raise TypeError(
+                f"{type(self).__name__}: method must be one of fusedstep's classes, such as fs.AdamW, got {method!r}"
+            )
         super().__init__(params, {})
-        self.method = method
-        given = {name: number(value) for name, value in options.items()}
-        self.inner = method([self._chosen(group) for group in self.param_groups], **given)
-        self._complete()
-
-    def _chosen(self, group: dict[str, Any]) -> dict[str, Any]:
-        known = inspect.signature(self.method).parameters
-        return {name: number(value) for name, value in group.items() if name in known}
-
-    def _complete(self) -> None:
-        """Schedulers read options that nobody has given."""
-        for group, own in zip(self.param_groups, self.inner.param_groups, strict=True):
-            for name, value in own.items():
-                if name not in OTHERS:
-                    group.setdefault(name, value)
-                    self.defaults.setdefault(name, value)
+        self.kind: Any = kind
+        groups = [{**self._options(group), "params": group["params"]} for group in self.param_groups]
+        self.inner = method(groups, **{name: number(value) for name, value in options.items()})
+        # Torch gives them to groups that are added later, and schedulers ask for them.
+        self.defaults.update(self.inner._defaults)
+        self._show()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, with options of its own where they are given."""
-        super().add_param_group(param_group)
         if not hasattr(self, "inner"):  # torch's constructor adds its groups
+            super().add_param_group(param_group)
             return
+        # Before torch adds the defaults, beside which another spelling would be a contradiction.
+        options = self._options(param_group) if isinstance(param_group, dict) else {}
+        super().add_param_group(param_group)
         try:
-            self.inner.add(**self._chosen(self.param_groups[-1]))
+            self.inner.add(self.param_groups[-1]["params"], **options)
         except BaseException:
             self.param_groups.pop()
             raise
-        self._complete()
+        self._show()
+
+    def _known(self, group: dict[str, Any]) -> frozenset[str]:
+        # OneCycleLR leaves the largest rate of its cycle under a name of ours, and the smallest beside it.
+        return keywords(self.kind) - {"max_lr"} if "min_lr" in group else keywords(self.kind)
+
+    def _options(self, group: dict[str, Any]) -> dict[str, Any]:
+        known = self._known(group)
+        return {name: number(value) for name, value in group.items() if name in known}
+
+    def _others(self, group: dict[str, Any]) -> dict[str, Any]:
+        """What is nobody's option, to keep."""
+        known = self._known(group)
+        return {name: copy.deepcopy(value) for name, value in group.items() if name not in known and name != "params"}
 
     def _tell(self) -> None:
+        """Let the method find what was changed here, as if it were changed there: it checks that in its next step."""
+        groups, kept = self.param_groups, self.inner.param_groups
+        if len(groups) != len(kept):
+            raise ValueError(
+                f"{type(self.inner).__name__}: param_groups must keep its {len(kept)} groups "
+                f"(add_param_group() adds one), got {len(groups)}"
+            )
+        for group, own in zip(groups, kept, strict=True):
+            for name in own.keys() - group.keys():
+                del own[name]
+            known = self._known(group)
+            for name, value in group.items():
+                if own.get(name, UNSET) is not value and name in known:
+                    own[name] = number(value)
+
+    def _show(self, keep: bool = True) -> None:
+        """Let groups have what the method made of them; a tensor is kept, which its owner may change in place."""
         for group, own in zip(self.param_groups, self.inner.param_groups, strict=True):
-            for name in own.keys() - OTHERS:
-                own[name] = number(group[name])
+            known = self._known(group)
+            for name in known & group.keys() - own.keys():
+                del group[name]
+            for name, value in own.items():
+                held = group.get(name, UNSET)
+                if held is not value and name in known and not (keep and isinstance(held, torch.Tensor)):
+                    group[name] = value
 
     def step(self, closure: Callable[[], Any] | None = None, **stages: Any) -> Any:
         """Update the parameters in place from their ``.grad``; returns what the closure does.
@@ -93,34 +126,69 @@ class Optimizer(torch.optim.Optimizer):
                 loss = closure()
         self._tell()
         self.inner.step([[param.grad for param in group["params"]] for group in self.param_groups], **stages)
+        self._show()
         return loss
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on bit for bit, as plain data and tensors in the processor's memory."""
         self._tell()
-        groups = [{name: value for name, value in group.items() if name != "params"} for group in self.param_groups]
-        return {"state": mapped(self.inner.state_dict(), np.ndarray, to_tensor), "param_groups": groups}
+        state = self.inner.state_dict()
+        self._show()
+        groups = []
+        for group, own in zip(self.param_groups, state["groups"], strict=True):
+            options = {name: value for name, value in own.items() if name != "params"}
+            groups.append(options | self._others(group))
+        return {"state": mapped(state, np.ndarray, to_tensor), "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave, with the same groups of parameters.
 
+        Options are those of its ``param_groups``; a schedule that the constructor was given stays.
+
         Raises:
             TypeError, ValueError: the state is of other parameters, or another method. Nothing has changed then.
         """
-        groups, count = state_dict["param_groups"], len(self.param_groups)
+        where = f"{type(self.inner).__name__}: state_dict"
+        _same_keys(state_dict, ("state", "param_groups"), where)
+        state = state_dict["state"]
+        if isinstance(state, dict) and not any(isinstance(name, str) for name in state):
+            raise ValueError(
+                f"{where} must be one of fusedstep.torch.Optimizer's, got that of an optimizer of torch's own"
+            )
+        _same_keys(state, KEYS, f"{where}['state']")
+        saved = self._listed(state_dict["param_groups"], f"{where}['param_groups']")
+        kept = self._listed(state["groups"], f"{where}['state']['groups']")
+        groups = [own | self._options(group) for own, group in zip(kept, saved, strict=True)]
+        others = [self._others(group) for group in saved]
+        arrays = mapped(state, torch.Tensor, to_array)
+        self._tell()  # a schedule may have come since the last step
+        self.inner.load_state_dict({**arrays, "groups": groups})
+        for group, other in zip(self.param_groups, others, strict=True):
+            group.update(other)
+        self._show(keep=False)
+
+    def _listed(self, groups: Any, where: str) -> list[dict[str, Any]]:
+        count = len(self.param_groups)
+        if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+            raise TypeError(f"{where} must be a list of {count} dicts, got {groups!r:.80}")
         if len(groups) != count:
             raise ValueError(f"{type(self.inner).__name__}: state must have {count} groups, got {len(groups)}")
-        self.inner.load_state_dict(mapped(state_dict["state"], torch.Tensor, to_array))
-        for group, saved in zip(self.param_groups, groups, strict=True):
-            group.update(saved)
+        return groups
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "method": self.method, "inner": self.inner}
+        return {**super().__getstate__(), "kind": self.kind, "inner": self.inner}
+
+
+@functools.cache
+def keywords(kind: Any) -> frozenset[str]:
+    """What in a group is the method's, and other spellings: it knows them, or refuses them."""
+    # A method without torch's other spelling would do the opposite of what it says, if it were nobody's.
+    return frozenset({*kind.__signature__.parameters, "decoupled_weight_decay"} - {"params"})
 
 
 def number(value: Any) -> Any:
     """That of a tensor, as torch takes learning rates; everything else as it is."""
-    return value.item() if isinstance(value, torch.Tensor) else value
+    return value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
 
 
 def to_tensor(array: np.ndarray) -> torch.Tensor:
@@ -130,6 +198,10 @@ def to_tensor(array: np.ndarray) -> torch.Tensor:
 
 
 def to_array(tensor: torch.Tensor) -> np.ndarray:
+    if tensor.requires_grad or tensor.layout != torch.strided or tensor.is_meta:
+        kind = "one that requires grad" if tensor.requires_grad else f"{tensor.layout} on {tensor.device}"
+        raise TypeError(f"state_dict must hold dense tensors with values and without gradients, got {kind}")
+    tensor = tensor.cpu()
     if tensor.dtype == torch.bfloat16:
         return as_bfloat16(tensor.view(torch.int16).numpy().view(np.uint16))
     return tensor.numpy()
