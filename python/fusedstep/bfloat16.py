@@ -7,18 +7,25 @@ from typing import Any
 
 import numpy as np
 
+BITS = np.dtype(np.uint16)
+
 
 class BFloat16(np.ndarray):
-    """Raw bits of bfloat16 numbers, as uint16. What would take them for integers is refused: NumPy's arithmetic, other
-    types, and numbers that are assigned. Elements can be moved and copied; ``ones_like``, ``full_like`` and ``fill``
-    round numbers to the nearest."""
+    """Raw bits of bfloat16 numbers, as uint16. What would take them for integers is refused: NumPy's arithmetic and
+    comparisons, other types, and numbers that are assigned. Elements can be moved and copied; ``ones_like``,
+    ``full_like`` and ``fill`` round numbers to the nearest; ``view(np.uint16)`` has the bits, in a plain array. What
+    reads the memory without asking cannot be refused: ``x[...] = m``, ``np.asarray(m, np.float64)``,
+    ``torch.tensor(m)`` and a single element, ``m[0]``, are integers."""
 
     fusedstep_bfloat16 = True
-    __array_ufunc__ = None  # type: ignore[assignment]
 
     def __array_finalize__(self, origin: Any) -> None:
-        if self.dtype.kind in "fc":
-            raise TypeError(f"BFloat16: bits must stay uint16, got {self.dtype} (fusedstep.as_float32 reads them)")
+        # Unpickling begins with an array of int8 that comes of nothing.
+        if self.dtype != BITS and not (origin is None and self.dtype == np.int8):
+            raise other_type(self.dtype)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        raise taken_for_integers(f"numpy.{ufunc.__name__}")
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function in MAKING:
@@ -27,13 +34,28 @@ class BFloat16(np.ndarray):
             return as_bfloat16(function([bits_of(array) for array in args[0]], *args[1:], **kwargs))
         if function in MOVING:
             return super().__array_function__(function, types, args, kwargs)
-        name = f"{function.__module__}.{function.__name__}"
-        raise TypeError(f"BFloat16: bits must not be taken for integers, got {name} (fusedstep.as_float32 reads them)")
+        raise taken_for_integers(f"{function.__module__}.{function.__name__}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "dtype" and np.dtype(value) != BITS:
+            raise other_type(np.dtype(value))
+        super().__setattr__(name, value)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if np.asarray(value).dtype != np.uint16:
             raise TypeError(f"BFloat16: what is assigned must be bits, uint16, got {np.asarray(value).dtype}")
         super().__setitem__(key, value)
+
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+        if np.dtype(dtype) != BITS:
+            raise other_type(np.dtype(dtype))
+        return super().astype(dtype, *args, **kwargs)
+
+    def view(self, *args: Any, **kwargs: Any) -> Any:
+        seen = bits_of(self).view(*args, **kwargs) if args or kwargs else super().view()
+        if seen.dtype.kind in "fc":
+            raise other_type(seen.dtype)
+        return seen
 
     def fill(self, value: Any) -> None:
         bits_of(self)[...] = nearest(value)
@@ -46,6 +68,40 @@ class BFloat16(np.ndarray):
 
     def __str__(self) -> str:
         return str(as_float32(self))
+
+    def __format__(self, spec: str) -> str:
+        return format(as_float32(self), spec)
+
+
+def other_type(dtype: np.dtype[Any]) -> TypeError:
+    return TypeError(f"BFloat16: bits must stay uint16, got {dtype} (fusedstep.as_float32 reads them)")
+
+
+def taken_for_integers(name: str) -> TypeError:
+    return TypeError(f"BFloat16: bits must not be taken for integers, got {name} (fusedstep.as_float32 reads them)")
+
+
+def refused(name: str) -> Callable[..., Any]:
+    def refuse(self: BFloat16, *args: Any, **kwargs: Any) -> Any:
+        raise taken_for_integers(f"ndarray.{name}")
+
+    return refuse
+
+
+#: What an array has that calculates with integers, compares them, or writes them; some of it only before NumPy 2
+METHODS = (
+    *("all", "any", "argmax", "argmin", "argpartition", "argsort", "byteswap", "choose", "clip", "conj", "conjugate"),
+    *("cumprod", "cumsum", "dot", "item", "itemset", "max", "mean", "min", "newbyteorder", "nonzero", "partition"),
+    *("prod", "ptp", "put", "round", "searchsorted", "setfield", "sort", "std", "sum", "trace", "var"),
+    *("__bool__", "__complex__", "__float__", "__index__", "__int__"),
+)
+ATTRIBUTES = ("flat", "imag", "real")
+
+for name in METHODS:
+    if hasattr(np.ndarray, name):
+        setattr(BFloat16, name, refused(name))
+for name in ATTRIBUTES:
+    setattr(BFloat16, name, property(refused(name), refused(name)))
 
 
 def nearest(values: Any) -> np.ndarray:
@@ -61,6 +117,11 @@ def full_like(array: Any, fill_value: Any, dtype: Any = None, **options: Any) ->
     return as_bfloat16(np.full_like(bits_of(array), nearest(fill_value), **options))
 
 
+def empty_like(array: Any, dtype: Any = None, **options: Any) -> np.ndarray:
+    made = np.empty_like(bits_of(array), dtype, **options)
+    return as_bfloat16(made) if dtype is None and is_bfloat16(array) else made
+
+
 def zeros_like(array: Any, dtype: Any = None, **options: Any) -> np.ndarray:
     return full_like(array, 0, dtype, **options)
 
@@ -72,7 +133,7 @@ def ones_like(array: Any, dtype: Any = None, **options: Any) -> np.ndarray:
 #: NumPy's functions that give elements other places, whatever they are
 MOVING = frozenset(
     {
-        *(np.empty_like, np.shape, np.ndim, np.size, np.reshape, np.ravel, np.transpose),
+        *(np.shape, np.ndim, np.size, np.reshape, np.ravel, np.transpose),
         *(np.moveaxis, np.swapaxes, np.expand_dims, np.squeeze, np.split, np.array_split, np.broadcast_to, np.take),
         *(np.flip, np.roll, np.repeat, np.tile, np.shares_memory, np.may_share_memory, np.save, np.savez),
         *(np.savez_compressed, np.lib.stride_tricks.as_strided),
@@ -80,6 +141,7 @@ MOVING = frozenset(
 )
 JOINING = frozenset({np.concatenate, np.stack, np.vstack, np.hstack})
 MAKING: dict[Any, Callable[..., Any]] = {
+    np.empty_like: empty_like,
     np.zeros_like: zeros_like,
     np.ones_like: ones_like,
     np.full_like: full_like,
@@ -94,7 +156,7 @@ def as_bfloat16(array: np.ndarray) -> BFloat16:
         array: uint16, the upper halves of float32 numbers.
 
     Raises:
-        TypeError: an array of another type.
+        TypeError: an array of another type, or with a mask.
 
     >>> import numpy as np, fusedstep as fs
     >>> bits = np.full(3, 0x3F80, np.uint16)  # 1.0
@@ -103,6 +165,9 @@ def as_bfloat16(array: np.ndarray) -> BFloat16:
     >>> fs.as_float32(w)
     array([0.5, 0.5, 0.5], dtype=float32)
     """
+    if getattr(array, "mask", None) is not None:
+        name = type(array).__name__
+        raise TypeError(f"as_bfloat16: array must be a plain numpy.ndarray of uint16, got {name} (use its .data)")
     if not isinstance(array, np.ndarray) or array.dtype != np.uint16:
         came = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise TypeError(f"as_bfloat16: array must be a numpy.ndarray of uint16, got {came}")
@@ -135,7 +200,7 @@ def is_bfloat16(array: Any) -> bool:
 
 def bits_of(array: np.ndarray) -> np.ndarray:
     """The memory of bfloat16 numbers as plain uint16."""
-    return array.view(np.uint16).view(np.ndarray) if is_bfloat16(array) else array
+    return np.ndarray.view(array, np.uint16, np.ndarray) if is_bfloat16(array) else array
 
 
 #: NumPy makes a name anew whenever it is asked for.
