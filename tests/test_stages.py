@@ -65,6 +65,53 @@ def test_same_bits_as_numpy(name, options, stages, dtype, place):
         np.testing.assert_equal(tuple(pair[0].last), tuple(pair[1].last))
 
 
+class Rows(np.ndarray):
+    """It stays two-dimensional and multiplies in a way of its own, as a matrix, and may have more axes."""
+
+    def reshape(self, *shape):
+        return np.atleast_2d(super().reshape(*shape))
+
+    def __mul__(self, other):
+        raise AssertionError("elements were multiplied by the subclass")
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [
+        (np.float32, {"weight_average": 0.75, "flush_denormals": True}),
+        (np.float64, {}),
+        (np.float16, {"rounding": "stochastic"}),
+        (np.float16, {"rounding": "kahan"}),
+    ],
+)
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(("kind", "name"), [(np.matrix, "AdamW"), (Rows, "AdamW"), (Rows, "WindowedAdagrad")])
+def test_subclasses_are_plain_arrays(kind, name, order, dtype, options):
+    """In the reference as in the kernels: parameters, gradients, states and copies."""
+    rng = np.random.default_rng(3)
+    start = random(rng, (3, 4), dtype)
+    params = [start.copy(order).view(kind) for _ in range(2)]
+    made = []
+    for module, param in zip((fs, fs.reference), params, strict=True):
+        cls = getattr(module, name)
+        plain = cls(param, lr=0.1, **options).state["0"]
+        memory = {key: value.view(kind) for key, value in plain.items() if key != "step" and value.ndim > 1}
+        made.append(cls(param, lr=0.1, memory={"0": memory}, **options))
+    for _ in range(3):
+        grad = random(rng, (3, 4), np.float32)
+        grads = [grad.copy(order).view(kind) for _ in range(2)]
+        copies = [np.zeros((3, 4), np.float16, order).view(kind) for _ in range(2)]
+        for opt, grad, to in zip(made, grads, copies, strict=True):
+            opt.step(grad, copy_to=to, **EVERY)
+        for actual, expected in (params, grads, copies):
+            assert type(expected) is kind
+            assert same_bytes(np.asarray(actual), np.asarray(expected))
+        assert not np.asarray(grads[1]).any()
+    assert_same_state(*made, np.asarray)
+    assert not same_bytes(np.asarray(params[1]), start)
+
+
 def test_norm_is_the_norm():
     rng = np.random.default_rng(2)
     w = random(rng, 50_000, np.float32)

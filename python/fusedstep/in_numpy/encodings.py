@@ -141,12 +141,13 @@ def decode(codes: np.ndarray, scales: np.ndarray, signed: bool) -> np.ndarray:
 
 def flat(array: np.ndarray) -> np.ndarray:
     """The elements in the order of memory, as a view; bfloat16 as its bits."""
-    return in_memory_order(bits_of(array)).reshape(-1)
+    # A matrix would stay two-dimensional, and multiply as one.
+    return in_memory_order(np.asarray(bits_of(array))).reshape(-1)
 
 
 def planes(ring: np.ndarray, of: np.ndarray) -> np.ndarray:
     """The planes of a ring, each in the order of memory of the array that it belongs to."""
-    return ring.transpose(0, *(axis + 1 for axis in order_of(of.strides))).reshape(len(ring), -1)
+    return np.asarray(ring).transpose(0, *(axis + 1 for axis in order_of(of.strides))).reshape(len(ring), -1)
 
 
 def order_of(strides: Sequence[int]) -> list[int]:
