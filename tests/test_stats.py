@@ -302,13 +302,32 @@ def test_matplotlib_is_not_imported_before_it_is_needed():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("columns", [1, 0, 2.5, True])
-def test_columns_must_be_a_number(columns):
-    with pytest.raises(ValueError, match=r"^GradientMonitor: columns must be an integer ≥ 2"):
-        fs.GradientMonitor(columns=columns)
+@pytest.mark.parametrize(
+    ("argument", "wrong", "error"),
+    [
+        *(("columns", wrong, ValueError) for wrong in (1, 0, -3, np.int64(1), 2**63)),
+        *(("columns", wrong, TypeError) for wrong in (2.5, True, "4", None, np.array([4]))),
+        *(("vanishing", wrong, ValueError) for wrong in (0, -1.0, math.nan, math.inf)),
+        *(("vanishing", wrong, TypeError) for wrong in ("a", None, 1j, True, np.ones(2))),
+        *(("exploding", wrong, ValueError) for wrong in (0, math.nan, math.inf)),
+        *(("exploding", wrong, TypeError) for wrong in ("a", None, 1j, False, np.ones(()))),
+    ],
+)
+def test_arguments_of_the_monitor(argument, wrong, error):
+    expected = "an integer ≥ 2" if argument == "columns" else "a finite number > 0"
+    with pytest.raises(error) as raised:
+        fs.GradientMonitor(**{argument: wrong})
+    assert str(raised.value) == f"GradientMonitor: {argument} must be {expected}, got {wrong!r}"
 
 
-@pytest.mark.parametrize(("vanishing", "exploding"), [(0, 1), (2, 1), (math.nan, 1), (1, math.nan)])
+@pytest.mark.parametrize(("vanishing", "exploding"), [(2, 1), (1, 1), (1e4, 1e3)])
 def test_thresholds_must_be_in_order(vanishing, exploding):
-    with pytest.raises(ValueError, match=r"^GradientMonitor: thresholds must be 0 < vanishing < exploding"):
+    with pytest.raises(ValueError, match=r"^GradientMonitor: thresholds must be 0 < vanishing < exploding, got \d"):
         fs.GradientMonitor(vanishing=vanishing, exploding=exploding)
+
+
+def test_the_monitor_takes_numbers_of_numpy():
+    monitor = fs.GradientMonitor(columns=np.int64(4), vanishing=np.float32(0.5), exploding=np.uint8(2))
+    taken = monitor.columns, monitor.vanishing, monitor.exploding
+    assert taken == (4, 0.5, 2.0)
+    assert [type(one) for one in taken] == [int, float, float]

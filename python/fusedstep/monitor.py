@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 
 from .gradients import Stats, stats
+from .options import positive, whole
+
+# What an argument may be; its default and its words stand with the class.
+COLUMNS = whole(2, 2, "")
+THRESHOLD = positive(1.0, "")
 
 
 class GradientMonitor:
@@ -24,7 +29,8 @@ class GradientMonitor:
         exploding: and explodes where it is above this, or not all of it is finite.
 
     Raises:
-        ValueError: fewer than 2 columns, or thresholds that are not 0 < vanishing < exploding.
+        TypeError: columns that are no integer, or a threshold that is no number.
+        ValueError: fewer than 2 columns, or thresholds that are not finite or not 0 < vanishing < exploding.
 
     >>> import numpy as np, fusedstep as fs
     >>> monitor = fs.GradientMonitor()
@@ -35,12 +41,13 @@ class GradientMonitor:
     """
 
     def __init__(self, *, columns: int = 512, vanishing: float = 1e-8, exploding: float = 1e3) -> None:
-        if not isinstance(columns, int) or isinstance(columns, bool) or columns < 2:
-            raise ValueError(f"GradientMonitor: columns must be an integer ≥ 2, got {columns!r}")
-        if not 0 < vanishing < exploding:
-            raise ValueError(
-                f"GradientMonitor: thresholds must be 0 < vanishing < exploding, got {vanishing!r} and {exploding!r}"
-            )
+        owner = type(self).__name__
+        columns = COLUMNS.take(owner, "columns", columns)
+        vanishing = THRESHOLD.take(owner, "vanishing", vanishing)
+        exploding = THRESHOLD.take(owner, "exploding", exploding)
+        if not vanishing < exploding:
+            given = f"{vanishing!r} and {exploding!r}"
+            raise ValueError(f"{owner}: thresholds must be 0 < vanishing < exploding, got {given}")
         self.columns, self.vanishing, self.exploding = columns, vanishing, exploding
         #: of the next call of `update`
         self.step = 0
