@@ -80,6 +80,29 @@ def test_exponential_ends_at_zero():
     assert exponential(0.1, gamma=0.5)(5000) == 0.0
 
 
+@pytest.mark.parametrize("lr", [1.0, 0.3, 1e-7, 1e-300, 5e-324, 1e300])
+@pytest.mark.parametrize("gamma", [10.0, 1.25, 2.0, 1e200, 1e305])
+def test_growth_up_to_the_largest_number_and_beyond(gamma, lr):
+    """Whatever is between: γᵗ alone may be too large, and so are the halves of a factor before it is."""
+    smooth, steps = exponential(lr, gamma), step_decay(lr, 3, gamma)
+    end = int((1024 - math.log2(lr)) / math.log2(gamma))
+    for t in sorted({*range(0, end, end // 20 + 1), *range(max(0, end - 3), end + 4)}):
+        try:
+            expected = float(Fraction(lr) * Fraction(gamma) ** t)
+        except OverflowError:
+            expected = math.inf
+        assert smooth(t) == steps(3 * t) == pytest.approx(expected, rel=2.0**-52, abs=0), t
+    assert smooth(end + 3) == math.inf
+
+
+def test_far_beyond_the_largest_number():
+    assert values(exponential(1.0, gamma=10.0), (308, 309, 10**6, 2**63 - 1)) == [1e308, *[math.inf] * 3]
+    assert values(step_decay(1.0, 1, 10.0), (307, 400)) == [1e307, math.inf]
+    assert values(exponential(0.0, gamma=1.5), (0, 5000, 2**63 - 1)) == [0.0] * 3
+    assert exponential(1.0, gamma=1.0 + 2.0**-52)(2**63 - 1) == math.inf
+    assert linear_warmup(exponential(1.0, gamma=10.0), 5)(400) == math.inf
+
+
 def test_inverse_time():
     assert values(inverse_time(0.8, decay_rate=0.25), (0, 4, 12)) == [0.8, 0.4, 0.2]
     assert values(inverse_time(0.8, decay_rate=0), (0, 4)) == [0.8, 0.8]
@@ -100,6 +123,12 @@ def test_polynomial_rounds_a_whole_power_once():
     schedule = polynomial(1.0, steps=1000, power=4)
     for t in range(1000):
         assert schedule(t) == float(Fraction((1000 - t) / 1000) ** 4), t
+
+
+@pytest.mark.parametrize("power", [2.0**63, 1e100, 1e200, 1.7e308])
+def test_polynomial_of_the_largest_powers(power):
+    assert values(polynomial(1.0, 10, power, 0.25), (0, 1, 9, 10, 11)) == [1.0, *[0.25] * 4]
+    assert polynomial(1.0, 2**53, power)(1) == 0.0
 
 
 def test_cosine():

@@ -150,7 +150,7 @@ class step_decay(Schedule):
     gamma: Positive = 0.1
 
     def _at(self, t: int) -> float:
-        return self.lr * _power(self.gamma, t // self.step_size)
+        return _grown(self.lr, self.gamma, t // self.step_size)
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class exponential(Schedule):
     gamma: Positive
 
     def _at(self, t: int) -> float:
-        return self.lr * _power(self.gamma, t)
+        return _grown(self.lr, self.gamma, t)
 
 
 @dataclass(frozen=True)
@@ -393,12 +393,37 @@ class per_epoch(Schedule):
 
 
 def _power(base: float, exponent: float) -> float:
-    """A whole exponent goes without libm's pow, whose last bit depends on the machine."""
+    """A whole exponent goes without libm's pow, whose last bit depends on the machine. NaN near the largest float."""
     if exponent % 1:
         return math.pow(base, exponent)
+    exponent = min(exponent, 2**63)  # where the power of the float next to 1 is 0, or beyond all floats
     # Two factors that stay in the cache of `power`: the next step's costs one multiplication.
     low = int(exponent) % 256
     return multiply(power(base, int(exponent) - low), power(base, low))[0]
+
+
+def _grown(lr: float, base: float, exponent: int) -> float:
+    """lr · baseᵉ; where the power is too large for a float, this need not be."""
+    value = lr * _power(base, exponent)
+    if not math.isnan(value):
+        return value
+    factor, total = _scaled((base, 0.0), 0), _scaled((1.0, 0.0), 0)
+    for digit in f"{exponent:b}":
+        total = _scaled(multiply(total[0], total[0]), 2 * total[1])
+        if digit == "1":
+            total = _scaled(multiply(total[0], factor[0]), total[1] + factor[1])
+    rate = _scaled((lr, 0.0), 0)
+    (high, _), scale = _scaled(multiply(total[0], rate[0]), total[1] + rate[1])
+    try:
+        return math.ldexp(high, scale)
+    except OverflowError:
+        return math.inf
+
+
+def _scaled(number: tuple[float, float], scale: int) -> tuple[tuple[float, float], int]:
+    """number · 2^scale with the number in [½, 1)"""
+    _, more = math.frexp(number[0])
+    return (math.ldexp(number[0], -more), math.ldexp(number[1], -more)), scale + more
 
 
 def _wave(done: float) -> float:
