@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep.bfloat16 import bits_of
 
 from cases import CASES, DTYPES, IDS, LAYOUTS, frozen, laid_out, random, same_bytes
 
@@ -244,6 +245,11 @@ BROKEN = [
     (having(["w", "w"], *GROUP, "params"), ValueError, ["state_dict['groups'][0]['params']", "'w'", "'b'"]),
     (having(5, *GROUP, "params"), (TypeError, ValueError), ["state_dict['groups'][0]['params']", "'w'", "5"]),
     (having(None, *GROUP, "params"), (TypeError, ValueError), ["state_dict['groups'][0]['params']", "'w'", "None"]),
+    (having(-1, "numbers", "c"), ValueError, ["state_dict['numbers']['c']", "integer", "got -1"]),
+    (having(2**63, "numbers", "c"), ValueError, ["state_dict['numbers']['c']", "integer", f"got {2**63}"]),
+    (having(True, "numbers", "c"), ValueError, ["state_dict['numbers']['c']", "integer", "got True"]),
+    (having(2.0, "numbers", "c"), ValueError, ["state_dict['numbers']['c']", "integer", "got 2.0"]),
+    (having("2", "numbers", "c"), ValueError, ["state_dict['numbers']['c']", "integer", "got '2'"]),
     (having(float("nan"), *GROUP, "lr"), ValueError, ["lr", "finite", "got nan"]),
     (having("schedule", *GROUP, "lr"), ValueError, ["['lr']", "schedule", "got 0.5"]),
     (having("heavy", *GROUP, "buffer"), ValueError, ["buffer", "'lr_outside'", "got 'heavy'"]),
@@ -267,6 +273,7 @@ BROKEN = [
     (having(np.ones((2, 3)), *STATE, "momentum_buffer"), ValueError, ["['momentum_buffer']", "float32", "float64"]),
     (having(np.ones((2, 3), ">f4"), *STATE, "momentum_buffer"), ValueError, ["['momentum_buffer']", "float32", ">f4"]),
     (having(np.ones((2, 3), int), *STATE, "momentum_buffer"), ValueError, ["['momentum_buffer']", "float32", "int64"]),
+    (having(np.ones((2, 3), "u2"), *STATE, "momentum_buffer"), ValueError, ["(2, 3)", "float32", "uint16"]),
     (having([[1.0] * 3] * 2, *STATE, "momentum_buffer"), TypeError, ["['momentum_buffer']", "numpy.ndarray", "list"]),
     (having(None, *STATE, "momentum_buffer"), TypeError, ["['momentum_buffer']", "numpy.ndarray", "NoneType"]),
     # The last thing that is looked at: by then all else has been found good, and must not have been taken.
@@ -306,6 +313,40 @@ def test_broken_state_changes_nothing(change, error, says):
     assert opt.state["w"]["step"] == 3
 
 
+def amsgrad(**options):
+    """Two groups; with the option they call for one state more."""
+    groups = [{"params": {"w": np.ones(3)}, "eps": 0.5}, {"params": {"b": np.ones(2)}}]
+    opt = fs.Adam(groups, lr=0.5, **options)
+    opt.step([{"w": np.ones(3)}, {"b": np.ones(2)}])
+    return opt
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_options_stay_where_there_is_no_memory_for_state(monkeypatch, error):
+    """Options that were loaded are taken back; those that were changed by hand stay as they were written."""
+
+    def nothing_left(*_):
+        raise error
+
+    other = amsgrad(amsgrad=True, betas=(0.5, 0.75), maximize=True)
+    loading, changing = amsgrad(), amsgrad()
+    changing.param_groups[1].update(amsgrad=True, betas=[0.5, 0.75])
+    calls = [
+        (loading, lambda: loading.load_state_dict(other.state_dict())),
+        (changing, lambda: changing.step([{"w": np.ones(3)}, {"b": np.ones(2)}])),
+    ]
+    for opt, call in calls:
+        groups, state = [dict(group) for group in opt.param_groups], frozen(dict(opt.state))
+        with monkeypatch.context() as patch:
+            patch.setattr("fusedstep.optimizer.for_companion", nothing_left)
+            with pytest.raises(error):
+                call()
+        assert opt.param_groups == groups
+        assert frozen(dict(opt.state)) == state
+        call()
+        assert "max_exp_avg_sq" in opt.state["b"]
+
+
 @pytest.mark.parametrize("saved", [None, [], "state", 7, np.ones(3), object()], ids=lambda saved: type(saved).__name__)
 def test_state_of_a_wrong_type(saved):
     opt, _, params = small()
@@ -335,6 +376,22 @@ def test_state_is_plain_data():
             read["state"][name][state] = stored[key]
     other = fs.NAdam({"w": np.ones((2, 3), np.float32), "b": np.ones(3)})
     other.load_state_dict(read)
+    assert frozen(other.state_dict()) == frozen(opt.state_dict())
+
+
+def test_a_file_loses_the_mark_of_bfloat16():
+    """NumPy has no such type: what is read are the same bits as uint16, and they load."""
+    w = {"w": np.ones(3, np.float32)}
+    opt = fs.Adam(w, state={"exp_avg": "bfloat16"})
+    opt.step({"w": np.full(3, 1.25, np.float32)})
+    saved, file = opt.state_dict(), io.BytesIO()
+    entry = saved["state"]["w"]
+    np.save(file, bits_of(entry["exp_avg"]), allow_pickle=False)
+    file.seek(0)
+    read = np.load(file)
+    assert (type(read), read.dtype) == (np.ndarray, np.uint16)
+    other = fs.Adam(w, state={"exp_avg": "bfloat16"})
+    other.load_state_dict({**saved, "state": {"w": {**entry, "exp_avg": read}}})
     assert frozen(other.state_dict()) == frozen(opt.state_dict())
 
 
@@ -513,9 +570,12 @@ def test_saved_state_is_a_copy():
     saved["state"]["0"]["momentum_buffer"][:] = 77
     saved["groups"][0]["lr"] = 77.0
     saved["groups"][0]["params"].append("77")
+    saved["storage"]["state"]["momentum_buffer"] = "bfloat16"
+    saved["storage"]["rounding"] = "stochastic"
     assert (opt.state["0"]["momentum_buffer"] == 1).all()
     assert opt.param_groups[0]["lr"] == 0.5
     assert opt.state_dict()["groups"][0]["params"] == ["0"]
+    assert opt.state_dict()["storage"] == fs.SGD(np.ones(3)).state_dict()["storage"]
 
 
 def test_state_is_live():
@@ -595,6 +655,21 @@ def test_memory_of_some():
     assert opt.state["c"]["exp_avg_sq"] is late
     assert (m == opt.state["a"]["exp_avg"]).all()
     assert (late == opt.state["b"]["exp_avg_sq"][:2]).all()
+
+
+def test_memory_by_the_numbers_of_a_list():
+    """Lists count on from the groups before, whether these come at once or later."""
+    arrays, buffers = ([np.ones(2) for _ in range(6)] for _ in range(2))
+    memory = {str(i): {"momentum_buffer": buffer} for i, buffer in enumerate(buffers)}
+    extents = {str(i): (i, 9) for i in range(6)}
+    later = {"memory": {name: memory[name] for name in "45"}, "extents": {name: extents[name] for name in "45"}}
+    at_once = {"memory": {name: memory[name] for name in "0123"}, "extents": {name: extents[name] for name in "0123"}}
+    groups = [{"params": arrays[:1]}, {"params": arrays[1:3]}, {"params": arrays[3:4]}]
+    opt = fs.SGD(groups, momentum=0.5, **at_once)
+    opt.add(arrays[4:], **later)
+    assert list(opt.state) == list(memory)
+    assert all(opt.state[str(i)]["momentum_buffer"] is buffer for i, buffer in enumerate(buffers))
+    assert opt.__getstate__()["extents"] == extents
 
 
 def test_memory_of_a_scalar():
@@ -763,6 +838,15 @@ def test_copies_of_one_group_keep_its_form():
             twin = way(fs.SGD(params, lr=0.5))
             twin.step(grads)
             assert twin.state["w"]["step"] == 1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_saved_keeps_the_layout(layout, place):
+    """Bytes of a file are then in the order of those in memory."""
+    w = place.put(laid_out(np.ones((2, 3, 4), np.float32), layout))
+    opt = fs.SGD({"w": w}, lr=0.5, momentum=0.5, weight_average=0.5)
+    entry = opt.state_dict()["state"]["w"]
+    assert entry["momentum_buffer"].strides == entry["average"].strides == w.strides
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
