@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep import _core
 
 from cases import CASES, DTYPES, IDS, SHARED, frozen, random, same_bytes
 
@@ -166,6 +167,11 @@ REFUSED = [
     (arguments(exp_avg=np.ones(3)), TypeError, "exp_avg must be a list or a tuple, like param, got ndarray"),
     (arguments(exp_avg=3), TypeError, "exp_avg must be a list or a tuple, like param, got int"),
     (arguments(exp_avg_sq=[]), ValueError, "exp_avg_sq must have 1 entries, one for each of param, got 0"),
+    (
+        arguments(exp_avg_sq=[np.zeros(3), np.zeros(3)]),
+        ValueError,
+        "exp_avg_sq must have 1 entries, one for each of param, got 2",
+    ),
     (arguments(exp_avg=[None]), TypeError, rf"exp_avg\[0\] must be {ARRAY}, got NoneType"),
     (arguments(exp_avg=[np.ones(3, int)]), TypeError, r"exp_avg\[0\] must have dtype float64, got int64"),
     (
@@ -268,6 +274,18 @@ def test_more_options_than_are_remembered():
     once = [adam(weight_decay=decay) for decay in decays]
     assert [adam(weight_decay=decay) for decay in decays] == once
     assert len({repr(result) for result in once}) == len(decays)
+
+
+def test_plans_are_used_again(monkeypatch):
+    """Calls one after the other take one, also behind one that was refused."""
+    made, Plan = [], _core.Plan
+    monkeypatch.setattr(_core, "Plan", lambda *args, **options: made.append(args) or Plan(*args, **options))
+    options = {"weight_decay": 0.8125}  # no other test's: theirs would be remembered
+    first = adam(**options)
+    with pytest.raises(ValueError, match="must have the shape of param"):
+        fs.functional.adam_(np.ones(3), np.ones(4), np.ones(3), np.ones(3), step=1, lr=0.1, **options)
+    assert adam(**options) == first
+    assert len(made) == 1
 
 
 def test_nothing_is_left_of_a_call():

@@ -679,6 +679,15 @@ def test_list_of_groups_keeps_its_length(change):
     assert (w == 1).all()
 
 
+def test_list_of_groups_stays_the_same_list():
+    """Another one would not be looked at."""
+    opt = fs.SGD(np.ones(3), lr=0.25)
+    groups = opt.param_groups
+    with pytest.raises(AttributeError, match=r"^SGD: param_groups must be changed in place, got a new list$"):
+        opt.param_groups = [{**groups[0], "lr": 0.5}]
+    assert opt.param_groups is groups
+
+
 # Schedules
 
 
