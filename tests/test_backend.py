@@ -68,6 +68,18 @@ print(fs.cuda.available(), fs.cuda.why_not())
     assert str(library) in told
 
 
+def test_it_is_loaded_once(device, monkeypatch):
+    """Whoever loaded another library than ours is asked for that one."""
+
+    def again():
+        raise AssertionError("loaded again")
+
+    monkeypatch.setattr(fs.cuda, "load", again)
+    assert fs.cuda.available()
+    assert fs.cuda.why_not() is None
+    assert fs.cuda.device_count() > 0
+
+
 @pytest.mark.parametrize("room", ["rules", "storage", "methods", "kernel"])
 def test_other_headers_make_another_build(room, tmp_path):
     """A change of any file that the two sides share."""

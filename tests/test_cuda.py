@@ -261,6 +261,13 @@ def test_streams(device):
     assert fs.cuda.current_stream(array) == 0
 
 
+@pytest.mark.parametrize("stream", [True, False, None, 7.0, "7", object()], ids=lambda stream: type(stream).__name__)
+def test_streams_that_are_no_handles(stream):
+    came = type(stream).__name__
+    with pytest.raises(TypeError, match=rf"^use_stream: stream must be a handle, an integer, got {came}$"):
+        fs.cuda.use_stream(stream)
+
+
 def test_what_only_the_processor_can_do(device):
     there = device.put(start()["w"])
     with pytest.raises(
@@ -289,3 +296,11 @@ def test_arrays_of_the_device(device):
         fs.cuda.to_device(ones, np.zeros(3, np.float32))
     with pytest.raises(TypeError, match="must be on a CUDA device, got BFloat16"):
         fs.cuda.to_host(values)
+
+
+def test_copies_of_an_array_go_to_its_device(device, monkeypatch):
+    """Another device may not be there, so that what would be made is asked for."""
+    array = device.put(np.ones(3, np.float32))
+    monkeypatch.setattr(array, "device", fs.cuda.Device(1))
+    monkeypatch.setattr(fs.cuda.Array, "of", lambda values, device=0: (values.tolist(), device))
+    assert copy.copy(array) == ([1, 1, 1], 1)

@@ -305,12 +305,12 @@ def test_copies_are_of_dense_arrays(device):
             call(sparse)
 
 
-def test_streams_of_cupy(monkeypatch):
-    """CuPy has a current stream for each device."""
+def of_cupy(monkeypatch, device):
+    """An array of a CuPy whose current stream is a hundred more than its current device, which is 0."""
     current = [0]
 
     @contextlib.contextmanager
-    def as_current(device):
+    def as_current():
         current.append(device)
         yield
         current.pop()
@@ -318,6 +318,28 @@ def test_streams_of_cupy(monkeypatch):
     cupy = ModuleType("cupy")
     cupy.cuda = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(ptr=100 + current[-1]))
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    array = type("ndarray", (), {"__module__": "cupy", "device": as_current(1)})()
-    assert fs.cuda.current_stream(array) == 101
-    assert current == [0]
+    return type("ndarray", (), {"__module__": "cupy", "device": as_current()})()
+
+
+def of_torch(monkeypatch, device):
+    """The same of a torch, as a class of one's own; without a device it means the current one."""
+    torch = ModuleType("torch")
+    torch.cuda = SimpleNamespace(current_stream=lambda device=0: SimpleNamespace(cuda_stream=100 + device))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    tensor = type("Tensor", (), {"__module__": "torch._tensor", "device": device})
+    return type("Weight", (tensor,), {})()
+
+
+@pytest.mark.parametrize("made", [of_cupy, of_torch])
+def test_streams_are_those_of_the_device(made, monkeypatch):
+    """There is a current one for each."""
+    assert fs.cuda.current_stream(made(monkeypatch, 1)) == 101
+
+
+@pytest.mark.parametrize("made", [of_cupy, of_torch])
+def test_the_default_stream_may_be_chosen(made, monkeypatch):
+    """Its handle is 0."""
+    array = made(monkeypatch, 0)
+    with fs.cuda.use_stream(0):
+        assert fs.cuda.current_stream(array) == 0
+    assert fs.cuda.current_stream(array) == 100
