@@ -303,7 +303,6 @@ def test_memory(memory, error, place, expected, came, added):
     assert (good == 77).all(), "nothing is written where something else is refused"
 
 
-
 class Two(tuple):
     def __len__(self):
         return 2
