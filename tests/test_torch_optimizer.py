@@ -396,3 +396,24 @@ def test_parameters_that_are_frozen():
     optimizer.step()
     assert not w.any()
     assert b.all()
+
+
+def test_autograd_notices_a_step_between_its_passes():
+    w = torch.nn.Parameter(torch.ones(3))
+    frozen = torch.nn.Parameter(torch.ones(3))
+    optimizer = Optimizer([w, frozen], fs.SGD, lr=0.5)
+    loss, other = (w * w).sum(), (frozen * frozen).sum()
+    w.grad = torch.ones(3)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+    other.backward()  # it has not moved
+
+
+def test_rates_reach_the_device_as_those_of_the_method():
+    w = torch.nn.Parameter(torch.ones(3))
+    optimizer = Optimizer([w], fs.SGD, lr=0.5)
+    optimizer.param_groups[0]["lr"] = 0.25
+    fs.cuda.put_rates(optimizer)
+    assert optimizer.inner.param_groups[0]["lr"] == 0.25
+    assert optimizer.inner._plan.rate(0, 0) == 0.25

@@ -111,7 +111,7 @@ def put_rates(optimizer: Any) -> None:
 
     A step that was captured into a CUDA graph goes on with the other options that it was captured with.
     """
-    optimizer._plan.put_rates(optimizer)
+    optimizer._put_rates()
 
 
 def is_device_array(array: Any) -> bool:

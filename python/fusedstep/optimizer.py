@@ -305,6 +305,9 @@ class Optimizer(Configured):
         """The parameters displaced by the momentum; only methods with a buffer like that of SGD have them."""
         raise TypeError(f"{self._name}: lookahead needs SGD, or Adaptive with a momentum buffer")
 
+    def _put_rates(self) -> None:
+        self._plan.put_rates(self)
+
     # State
 
     @property

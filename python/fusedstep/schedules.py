@@ -403,27 +403,14 @@ def _power(base: float, exponent: float) -> float:
 
 
 def _grown(lr: float, base: float, exponent: int) -> float:
-    """lr · baseᵉ; where the power is too large for a float, this need not be."""
-    value = lr * _power(base, exponent)
+    """lr · baseᵉ; where the power alone is beyond all floats, half of it after the other."""
+    if lr in (0, math.inf):
+        return lr
+    value = lr * (_power(base, exponent) if exponent != 1 else base)
     if not math.isnan(value):
         return value
-    factor, total = _scaled((base, 0.0), 0), _scaled((1.0, 0.0), 0)
-    for digit in f"{exponent:b}":
-        total = _scaled(multiply(total[0], total[0]), 2 * total[1])
-        if digit == "1":
-            total = _scaled(multiply(total[0], factor[0]), total[1] + factor[1])
-    rate = _scaled((lr, 0.0), 0)
-    (high, _), scale = _scaled(multiply(total[0], rate[0]), total[1] + rate[1])
-    try:
-        return math.ldexp(high, scale)
-    except OverflowError:
-        return math.inf
-
-
-def _scaled(number: tuple[float, float], scale: int) -> tuple[tuple[float, float], int]:
-    """number · 2^scale with the number in [½, 1)"""
-    _, more = math.frexp(number[0])
-    return (math.ldexp(number[0], -more), math.ldexp(number[1], -more)), scale + more
+    half = exponent // 2
+    return _grown(_grown(lr, base, half), base, exponent - half)
 
 
 def _wave(done: float) -> float:

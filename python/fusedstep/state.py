@@ -89,7 +89,7 @@ def layouts(plan: Any) -> dict[str, dict[str, Any]]:
 
 def check_layouts(plan: Any, saved: Mapping[str, Any], where: str) -> None:
     for name, own in layouts(plan).items():
-        _same_keys(saved[name], own, f"{where}[{name!r}]")
+        same_keys(saved[name], own, f"{where}[{name!r}]")
         for key in ("shape", "dtype"):
             _equal(saved[name][key], own[key], f"{where}[{name!r}][{key!r}]")
         # Codes have a scale for every block of memory, and mean other numbers where blocks have other elements.
@@ -117,7 +117,7 @@ def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
 
 def _restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
     where = optimizer._name
-    _same_keys(saved, KEYS, f"{where}: state_dict")
+    same_keys(saved, KEYS, f"{where}: state_dict")
     _equal(saved["format"], FORMAT, f"{where}: state_dict['format']")
     _equal(saved["optimizer"], where, f"{where}: state_dict['optimizer']")
     _equal(saved["storage"], optimizer._storage, f"{where}: state_dict['storage']")
@@ -127,9 +127,9 @@ def _restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
     groups = _checked_groups(optimizer, saved["groups"])
     plan = optimizer._plan
     names = plan.names()
-    _same_keys(saved["state"], names, f"{where}: state_dict['state']")
-    _same_keys(saved["numbers"], names, f"{where}: state_dict['numbers']")
-    _same_keys(saved["layouts"], names, f"{where}: state_dict['layouts']")
+    same_keys(saved["state"], names, f"{where}: state_dict['state']")
+    same_keys(saved["numbers"], names, f"{where}: state_dict['numbers']")
+    same_keys(saved["layouts"], names, f"{where}: state_dict['layouts']")
     check_layouts(plan, saved["layouts"], f"{where}: state_dict['layouts']")
     for name in names:
         _whole(saved["numbers"][name], f"{where}: state_dict['numbers'][{name!r}]")
@@ -162,7 +162,7 @@ def _checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:
     checked = []
     for index, group in enumerate(saved):
         live = optimizer.param_groups[index]
-        _same_keys(group, (*(live.keys() - TOLERATED), "params"), f"{where}[{index}]")
+        same_keys(group, (*(live.keys() - TOLERATED), "params"), f"{where}[{index}]")
         names = group["params"]
         if not isinstance(names, (list, tuple)) or sorted(map(str, names)) != sorted(optimizer._names[index]):
             raise ValueError(f"{where}[{index}]['params'] must name {optimizer._names[index]}, got {names!r:.80}")
@@ -179,7 +179,7 @@ def _checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:
 
 
 def _check_entry(param: Any, specs: list[Any], entry: Any, where: str) -> None:
-    _same_keys(entry, ("step", *(spec.name for spec in specs)), where)
+    same_keys(entry, ("step", *(spec.name for spec in specs)), where)
     _whole(entry["step"], f"{where}['step']", bits=COUNTER)
     whole, *_ = _described(param)
     for spec in specs:
@@ -195,7 +195,7 @@ def _check_entry(param: Any, specs: list[Any], entry: Any, where: str) -> None:
             )
 
 
-def _same_keys(mapping: Any, keys: Any, where: str) -> None:
+def same_keys(mapping: Any, keys: Any, where: str) -> None:
     if not isinstance(mapping, Mapping):
         raise TypeError(f"{where} must be a dict, got {type(mapping).__name__}")
     missing, foreign = set(keys) - set(mapping), set(mapping) - set(keys)

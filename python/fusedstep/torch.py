@@ -25,7 +25,7 @@ import torch
 from .bfloat16 import as_bfloat16, bits_of, is_bfloat16
 from .optimizer import UNSET
 from .optimizer import Optimizer as Inner
-from .state import KEYS, _same_keys
+from .state import KEYS, same_keys
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -126,8 +126,17 @@ class Optimizer(torch.optim.Optimizer):
                 loss = closure()
         self._tell()
         self.inner.step([[param.grad for param in group["params"]] for group in self.param_groups], **stages)
+        # Autograd refuses a backward pass that would need what was there before.
+        torch.autograd.graph.increment_version(
+            [param for group in self.param_groups for param in group["params"] if param.grad is not None]
+        )
         self._show()
         return loss
+
+    def _put_rates(self) -> None:
+        self._tell()
+        self.inner._put_rates()
+        self._show()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on bit for bit, as plain data and tensors in the processor's memory."""
@@ -149,13 +158,13 @@ class Optimizer(torch.optim.Optimizer):
             TypeError, ValueError: the state is of other parameters, or another method. Nothing has changed then.
         """
         where = f"{type(self.inner).__name__}: state_dict"
-        _same_keys(state_dict, ("state", "param_groups"), where)
+        same_keys(state_dict, ("state", "param_groups"), where)
         state = state_dict["state"]
         if isinstance(state, dict) and not any(isinstance(name, str) for name in state):
             raise ValueError(
                 f"{where} must be one of fusedstep.torch.Optimizer's, got that of an optimizer of torch's own"
             )
-        _same_keys(state, KEYS, f"{where}['state']")
+        same_keys(state, KEYS, f"{where}['state']")
         saved = self._listed(state_dict["param_groups"], f"{where}['param_groups']")
         kept = self._listed(state["groups"], f"{where}['state']['groups']")
         groups = [own | self._options(group) for own, group in zip(kept, saved, strict=True)]
