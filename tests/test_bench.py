@@ -18,7 +18,7 @@ from fusedstep.rivals import ROWS, Contest, Work, contest, hold
 from fusedstep.rivals.contest import FUSED, LIMIT, RIVALS, check, enter
 from fusedstep.rivals.own import Bound, Function, Fused, OnTensors, Reference
 from fusedstep.rivals.rival import Rival
-from fusedstep.tables import Table
+from fusedstep.tables import Table, duration
 
 SHAPES = [(257,), (3, 5), (1,), (40, 7)]
 
@@ -207,17 +207,57 @@ def test_models_have_their_parameters(script):
     assert len(architectures.gpt2_small()) == 148
 
 
-def test_tables(capsys, monkeypatch):
-    table = Table("Title", ["", "time"], [["a", "1 ms"], ["bcd", "12 ms"]], ["Note."])
-    assert table.plain() == "Title\n      time\n---  -----\na     1 ms\nbcd  12 ms\nNote."
-    assert table.markdown() == "## Title\n\n|  | time |\n| --- | ---: |\n| a | 1 ms |\n| bcd | 12 ms |\n\nNote."
-    for found in (None, True):
-        monkeypatch.setattr("fusedstep.tables.find_spec", lambda name, found=found: found)
-        if found:
-            pytest.importorskip("rich")
-        table.show()
-        printed = capsys.readouterr().out
-        assert all(text in printed for text in ("Title", "time", "bcd", "12 ms", "Note."))
+TABLE = Table("Title", ["", "time"], [["a", "1 ms"], ["bcd", "12 ms"]], ["Note."])
+
+
+def test_tables():
+    assert TABLE.plain() == "Title\n      time\n---  -----\na     1 ms\nbcd  12 ms\nNote."
+    assert TABLE.markdown() == "## Title\n\n|  | time |\n| --- | ---: |\n| a | 1 ms |\n| bcd | 12 ms |\n\nNote."
+
+
+@pytest.mark.parametrize("rich", [False, True])
+def test_tables_are_shown(rich, capsys, monkeypatch):
+    if rich:
+        pytest.importorskip("rich")
+    monkeypatch.setattr("fusedstep.tables.find_spec", lambda name: rich)
+    TABLE.show()
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("Title", "time", "bcd", "12 ms", "Note."))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (1234.0, "1230 s"),
+        (12.3, "12.3 s"),
+        (0.9999, "1 s"),
+        (0.9994, "999 ms"),
+        (0.0123, "12.3 ms"),
+        (9.996e-4, "1 ms"),
+        (1.234e-4, "123 µs"),
+        (1e-6, "1 µs"),
+        (9.996e-7, "1 µs"),
+        (1.234e-8, "12.3 ns"),
+        (1.234e-10, "0.123 ns"),
+        (0.0, "0 ns"),
+    ],
+)
+def test_durations_have_three_digits(seconds, told):
+    assert duration(seconds) == told
+
+
+def test_caches_are_those_that_the_system_tells(monkeypatch, tmp_path):
+    told = (("1", "Data", "48K"), ("1", "Instruction", "32K"), ("2", "Unified", None), ("3", "Unified", "32M"))
+    for index, facts in enumerate(told):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        for name, fact in zip(("level", "type", "size"), facts, strict=True):
+            if fact:
+                (folder / name).write_text(f"{fact}\n")
+    monkeypatch.setattr(machine, "Path", lambda place: tmp_path)
+    assert machine.caches() == {"L1": "48 KiB", "L3": "32 MiB"}
+    monkeypatch.setattr(machine, "Path", lambda place: tmp_path / "nowhere")
+    assert machine.caches() == {}
 
 
 def test_the_command(capsys, monkeypatch):

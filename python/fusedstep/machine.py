@@ -47,6 +47,7 @@ def in_words(facts: dict[str, Any]) -> str:
 
 
 def version(package: str) -> str | None:
+    """An installed package's version, without importing the package."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -66,10 +67,13 @@ def processor() -> str:
 
 
 def caches() -> dict[str, str]:
-    """Of the first core, by level; empty where the system does not tell."""
+    """Of the first core, by level: those of which the system tells."""
     found = {}
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
+        try:
+            level, kind, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
+        except OSError:
+            continue
         if kind != "Instruction":
             found[f"L{level}"] = size.replace("K", " KiB").replace("M", " MiB")
     return found

@@ -48,10 +48,11 @@ class Table:
 
 def duration(seconds: float) -> str:
     """Seconds in the unit that suits them."""
+    seconds = float(f"{seconds:.2e}")  # before a unit is chosen: 999.6 µs are 1 ms
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
         if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
+            return f"{seconds * factor:g} {unit}"
+    return f"{seconds * 1e9:g} ns"
 
 
 def times(ratio: float) -> str:

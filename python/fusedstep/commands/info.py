@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 
 from .. import __version__, _core, cuda
+from ..machine import version
 
 #: Packages that a command or a user may bring along.
 OPTIONAL = (
@@ -61,14 +61,6 @@ def gather() -> dict[str, Any]:
         "platform": platform.platform(),
         "optional": {name: version(name) for name in OPTIONAL},
     }
-
-
-def version(package: str) -> str | None:
-    """An installed package's version, without importing the package."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def in_words(facts: dict[str, Any]) -> str:
