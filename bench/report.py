@@ -13,7 +13,7 @@ from typing import Any
 import fusedstep as fs
 from fusedstep import machine
 from fusedstep.commands.bench import remarks
-from fusedstep.measuring import Ratio
+from fusedstep.measuring import Others, Ratio
 from fusedstep.rivals import Contest
 from fusedstep.rivals.contest import FUSED, LIMIT
 from fusedstep.tables import Table, times
@@ -74,6 +74,12 @@ def over_ours(contest: Contest, name: str) -> str:
         return "FAILED"
     ratio = contest.times_ours(name)
     return times(ratio.median) if ratio else "–"
+
+
+def taken(others: Others) -> list[str]:
+    """A note on the other processes, where the system tells of them."""
+    share = others.share()
+    return [] if share is None else [f"Other processes took {share:.0%} of the processors."]
 
 
 def spread(ratio: Ratio) -> str:

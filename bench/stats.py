@@ -79,8 +79,7 @@ def main() -> None:
         )
         rows.append({"elements": elements, "seconds": ours, "numpy": numpy._asdict(), "read": read._asdict()})
     table.notes.append(f"{arguments.threads} threads; NumPy uses one. Reading once: np.max of a part in each thread.")
-    share = others.share()
-    table.notes.append(f"Other processes took {share:.0%} of the processors." if share is not None else "")
+    table.notes += report.taken(others)
     report.write("stats", question, [table], rows, arguments.out)
 
 

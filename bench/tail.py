@@ -126,6 +126,7 @@ def main() -> None:
     parser = report.parser(question)
     parser.add_argument("--elements", type=int, default=50_000_000, help="(default: %(default)s)")
     arguments = parser.parse_args()
+    fs.set_num_threads(arguments.threads)
     others, rows = Others(), []
     beside = Table(
         f"AdamW, {arguments.elements:,} float32: clip, update, average, copy in bfloat16, zeroed gradients",
@@ -157,8 +158,7 @@ def main() -> None:
             )
             rows.append({"name": name, "elements": count, "over_bare": found._asdict()})
         tables.append(table)
-    share = others.share()
-    tables[-1].notes.append(f"Other processes took {share:.0%} of the processors." if share is not None else "")
+    tables[-1].notes += report.taken(others)
     report.write("tail", question, tables, rows, arguments.out)
 
 

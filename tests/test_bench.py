@@ -18,6 +18,7 @@ from fusedstep.rivals import ROWS, Contest, Work, contest, hold
 from fusedstep.rivals.contest import FUSED, LIMIT, RIVALS, check, enter
 from fusedstep.rivals.own import Bound, Function, Fused, OnTensors, Reference
 from fusedstep.rivals.rival import Rival
+from fusedstep.rivals.torch_rival import TorchFused
 from fusedstep.tables import Table, duration
 
 SHAPES = [(257,), (3, 5), (1,), (40, 7)]
@@ -35,6 +36,29 @@ def script(monkeypatch):
     """Imports a script of bench/."""
     monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent / "bench")
     return importlib.import_module
+
+
+@pytest.fixture
+def run(script, monkeypatch, tmp_path):
+    """Runs a script with few contestants and small work: what it writes as Markdown, and as JSON."""
+    entered = (Fused, Bound, Reference)
+    for name in ("small", "models", "methods", "growth"):
+        monkeypatch.setattr(script(name), "hold", lambda work, **options: hold(work, **options | {"rivals": entered}))
+    monkeypatch.setattr(script("small"), "ROWS", {"2 × 10": (2, 10, {FUSED: 40})})
+    monkeypatch.setitem(script("models").MODELS, "ResNet-50", (lambda: SHAPES, {Reference.name: 1e9}))
+    monkeypatch.setattr(script("storage"), "find_spec", lambda name: None)
+
+    def run(name, *words):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words, "--rounds", "2", "--out", str(tmp_path)])
+        script(name).main()
+        return (tmp_path / f"{name}.md").read_text(), json.loads((tmp_path / f"{name}.json").read_text())
+
+    return run
+
+
+def timed(seconds):
+    """A contest of a single round."""
+    return Contest("AdamW", 1, 1000, {name: [time] for name, time in seconds.items()})
 
 
 def short(**options):
@@ -276,32 +300,55 @@ def test_the_command(capsys, monkeypatch):
     assert "FAILED" in capsys.readouterr().out
 
 
-def test_scripts_write_results(script, monkeypatch, tmp_path):
-    def run(name, *words):
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words, "--rounds", "2", "--out", str(tmp_path)])
-        script(name).main()
-        text = (tmp_path / f"{name}.md").read_text()
-        data = json.loads((tmp_path / f"{name}.json").read_text())
-        assert data["command"] == " ".join([f"python bench/{name}.py", *words, "--rounds 2"])
-        assert data["rows"]
-        assert str(tmp_path) not in text + json.dumps(data)
-        assert str(Path.home()) not in text + json.dumps(data)
-        assert data["machine"]["processor"] in text
-        return text
+#: Script -> words that make it short, something that it shows, and a package that it needs.
+SCRIPTS = {
+    "small": ([], "not measured", "numpy"),
+    "models": (["--models", "ResNet-50"], "missed", "numpy"),
+    "methods": (["--elements", "3000", "--rows", "SGD", "WindowedAdagrad"], "| WindowedAdagrad | 34 |", "numba"),
+    "growth": (["--most", "3.5"], "| 3,162 |", "numpy"),
+    "stats": (["--elements", "3000"], "| 3,000 |", "numpy"),
+    "tail": (["--elements", "3000"], "| norm and clipping |", "torch"),
+    "storage": (["--elements", "3000"], "| bfloat16, m and v in sq8 | 10.1 |", "numpy"),
+}
 
-    entered = (Fused, Bound, Reference)
-    for name in ("small", "models", "methods", "growth"):
-        module = script(name)
-        monkeypatch.setattr(module, "hold", lambda work, **options: hold(work, **options | {"rivals": entered}))
-    monkeypatch.setattr(script("small"), "ROWS", {"2 × 10": (2, 10, {FUSED: 40})})
-    monkeypatch.setitem(script("models").MODELS, "ResNet-50", (lambda: SHAPES, {Reference.name: 1e9}))
-    assert "not measured" in run("small")
-    assert "missed" in run("models", "--models", "ResNet-50")
-    if machine.version("numba"):
-        assert "| WindowedAdagrad | 34 |" in run("methods", "--elements", "3000", "--rows", "SGD", "WindowedAdagrad")
-    assert "| 3,162 |" in run("growth", "--most", "3.5")
 
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_write_results(name, run, tmp_path):
+    words, shown, package = SCRIPTS[name]
+    pytest.importorskip(package)
+    words = [*words, "--threads", "2"]
+    text, data = run(name, *words)
+    assert shown in text
+    assert data["command"] == " ".join([f"python bench/{name}.py", *words, "--rounds 2"])
+    assert data["rows"]
+    assert str(tmp_path) not in text + json.dumps(data)
+    assert str(Path.home()) not in text + json.dumps(data)
+    assert data["machine"]["processor"] in text
+    assert data["machine"]["threads"] == 2
+
+
+@pytest.mark.parametrize("words", [[], ["--targets", fs.available_targets()[-1]]], ids=["default", "named"])
+def test_storage_does_without_goals(words, run, script, monkeypatch):
+    monkeypatch.setattr(script("storage"), "GOALS", {})
+    target = words[-1] if words else fs.active_target()
+    text, data = run("storage", "--elements", "3000", *words)
+    assert {row["target"] for row in data["rows"]} == {target}
+    assert "Goals" not in text
+
+
+def test_storage_refuses_a_target_that_is_not_there(run, script, monkeypatch, capsys):
+    monkeypatch.setattr(script("storage"), "measure", None)
+    with pytest.raises(SystemExit):
+        run("storage", "--targets", fs.active_target(), "x86-64-v9")
+    assert "x86-64-v9" in capsys.readouterr().err
+
+
+def test_the_chart(run, script, tmp_path):
     pytest.importorskip("matplotlib")
+    run("small")
+    contest = timed({FUSED: 2.0, LIMIT: 1.5, TorchFused.name: 3.0})
+    methods = {"rows": [contest.as_data()], "machine": machine.describe()}
+    (tmp_path / "methods.json").write_text(json.dumps(methods))
     assert script("chart").draw(tmp_path).read_bytes().startswith(b"\x89PNG")
 
 
