@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from fusedstep.rivals import ROWS, Contest, Work, contest, hold
 from fusedstep.rivals.contest import FUSED, LIMIT, RIVALS, check, enter
 from fusedstep.rivals.own import Bound, Function, Fused, OnTensors, Reference
 from fusedstep.rivals.rival import Rival
-from fusedstep.rivals.torch_rival import TorchFused
+from fusedstep.rivals.torch_rival import TorchForeach, TorchFused
 from fusedstep.tables import Table, duration
 
 SHAPES = [(257,), (3, 5), (1,), (40, 7)]
@@ -79,6 +81,24 @@ def test_rivals_do_the_same_work(rival):
         assert [type(one) for one in running] == [rival]
         assert all(map(np.array_equal, work.grads, before))
         assert not any(map(np.array_equal, running[0].read(), work.params)), work.row
+
+
+@pytest.mark.parametrize(
+    ("rival", "package"),
+    [(Fused, "fusedstep"), (Reference, "fusedstep"), (TorchForeach, "torch"), (TorchFused, "torch")],
+)
+def test_everyone_has_the_threads(rival, package):
+    module = pytest.importorskip(package)
+    for count in (2, 1):
+        rival(Work("Adam", SHAPES), count)
+        assert module.get_num_threads() == count
+
+
+@pytest.mark.parametrize("rival", [TorchForeach, TorchFused])
+def test_torch_has_the_form(rival):
+    pytest.importorskip("torch")
+    defaults = rival(Work("Adam", SHAPES), 1).step.__self__.defaults
+    assert [form for form in ("foreach", "fused") if defaults[form]] == [rival.form]
 
 
 def wrong(name, **options):
@@ -214,6 +234,21 @@ def test_contestants_take_turns():
     assert "".join(turns).endswith("abcbcacababc".replace("cc", "c").replace("aa", "a").replace("bb", "b"))
 
 
+def test_times_are_those_of_one_step(monkeypatch):
+    now = [0.0]
+    clock = SimpleNamespace(perf_counter=lambda: now[0], sleep=lambda seconds: None)
+    monkeypatch.setattr(measuring, "time", clock)
+
+    def taking(seconds):
+        def step():
+            now[0] += seconds
+
+        return step
+
+    found = measuring.compete({"a": taking(0.25), "b": taking(2.0)}, rounds=2, least=1.0)
+    assert found == {"a": [0.25, 0.25], "b": [2.0, 2.0]}
+
+
 def test_ratios_are_those_of_rounds():
     assert measuring.ratio([2.0, 4.0, 600.0], [1.0, 2.0, 100.0]) == (2.0, 2.0, 4.0)
 
@@ -221,6 +256,25 @@ def test_ratios_are_those_of_rounds():
 def test_the_share_of_others_is_a_share():
     share = measuring.Others().share()
     assert share is None or 0 <= share <= 1
+
+
+def test_the_share_of_others_is_without_ours(monkeypatch, tmp_path):
+    """Of 10 seconds, 4 and 1 were idle; of the 5 of work, 2 were ours or of what we started."""
+    stat = tmp_path / "stat"
+    monkeypatch.setattr(measuring, "Path", lambda place: stat)
+    monkeypatch.setattr(os, "sysconf", lambda name: 100, raising=False)
+    own = SimpleNamespace(user=1.0, system=1.0, children_user=1.0, children_system=1.0)
+    monkeypatch.setattr(os, "times", lambda: own)
+    stat.write_text("cpu  1000 1000 1000 1000 1000 1000 1000 1000 0 0\ncpu0 9 9\n")
+    others = measuring.Others()
+    assert others.share() is None
+    stat.write_text("cpu  1100 1100 1100 1400 1100 1000 1100 1100 0 0\ncpu0 9 9\n")
+    own.user, own.system, own.children_user, own.children_system = 1.25, 1.5, 1.5, 1.75
+    assert others.share() == pytest.approx(0.3)
+    own.user = 99.0  # clocks differ in how finely they tick
+    assert others.share() == 0
+    stat.unlink()
+    assert measuring.Others().share() is None
 
 
 def test_models_have_their_parameters(script):
@@ -298,6 +352,44 @@ def test_the_command(capsys, monkeypatch):
     monkeypatch.setattr(Fused, "read", lambda self: [np.zeros_like(param) for param in self.params])
     assert __main__.main(["bench", "--quick"]) == 1
     assert "FAILED" in capsys.readouterr().out
+
+
+def test_times_are_told_over_ours():
+    contest = timed({FUSED: 1.0, "other": 3.0})
+    assert contest.times_ours("other") == (3.0, 3.0, 3.0)
+    assert contest.as_data()["times_ours"]["other"]["median"] == 3
+    assert bench.cell(contest, "other") == "3 s  3.00×"
+
+
+@pytest.mark.parametrize(("others", "told"), [(None, False), (0.04, False), (0.06, True)])
+def test_a_busy_machine_is_told(others, told):
+    contest = timed({FUSED: 1.0})
+    contest.others = others
+    assert any("took 6% of the processors" in remark for remark in bench.remarks({"": contest})) == told
+
+
+@pytest.mark.parametrize(("share", "told"), [(None, []), (0.256, ["Other processes took 26% of the processors."])])
+def test_other_processes_are_told(share, told, script):
+    assert script("report").taken(SimpleNamespace(share=lambda: share)) == told
+
+
+def test_the_median_meets_a_goal(script):
+    verdict, found = script("report").verdict, measuring.Ratio(1.0, 0.5, 2.0)
+    assert (verdict(found, 1.0), verdict(found, 1.5), verdict(None, 1.0)) == ("met", "missed", "not measured")
+
+
+def test_growth_has_every_time_in_its_column(script):
+    contests = {1000: timed({FUSED: 1e-6, LIMIT: 5e-7, TorchFused.name: 4e-6}), 10: timed({LIMIT: 1e-8})}
+    assert script("growth").tabulate(contests).rows == [
+        ["1,000", "1 µs", "1.000", "0.500", "0.50", "4.00×"],
+        ["10", "FAILED", "–", "1.000", "–", "–"],
+    ]
+
+
+def test_small_steps_are_told_as_parts_of_torchs(script):
+    row, *others = script("small").tabulate({"300 × 100": timed({FUSED: 1e-6, TorchFused.name: 5e-5})}).rows
+    assert row == ["300 × 100", FUSED, "1 µs", "50.0× (50.0× – 50.0×)", "≥ 40×", "met"]
+    assert not others
 
 
 #: Script -> words that make it short, something that it shows, and a package that it needs.

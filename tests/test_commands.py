@@ -12,6 +12,7 @@ import sys
 from importlib import metadata
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ import fusedstep as fs
 from fusedstep import contract, methods, storage
 from fusedstep.__main__ import COMMANDS, main
 from fusedstep.bfloat16 import name_of_type
-from fusedstep.commands import info, network, trial, verify
+from fusedstep.commands import info, network, pair, trial, verify
 from fusedstep.in_numpy import formulas
 
 from process import interruptible
@@ -511,6 +512,33 @@ def test_demo_fails_where_bits_differ(what, small, tmp_path, monkeypatch, capsys
     )
     assert re.fullmatch(told, shown[-1])
     assert not picture.exists()
+
+
+def test_demo_times_the_kernels_and_the_reference(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(pair, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def taking(*seconds):
+        each = iter(seconds)
+        return SimpleNamespace(step=lambda grads: now.__setitem__(0, now[0] + next(each)))
+
+    made = pair.Pair("SGD", {"w": np.zeros(1)}, {})
+    made.optimizers = [taking(1.0, 0.002, 0.002), taking(0.5, 0.5, 9.0)]
+    for _ in range(3):
+        made.step({})
+    assert made.milliseconds() == pytest.approx((2.0, 500.0))
+
+
+def test_demo_tests_what_it_does_not_train_on():
+    """Every image is in one of the parts."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    from fusedstep.commands.digits import Digits
+
+    digits = Digits(np.float64, np.random.default_rng(0))
+    assert (len(digits.train[1]), len(digits.test[1])) == (1438, 359)
+    rows = [np.column_stack([images * 16, labels]) for images, labels in (digits.train, digits.test)]
+    every = np.column_stack(datasets.load_digits(return_X_y=True))
+    assert sorted(np.concatenate(rows).tolist()) == sorted(every.tolist())
 
 
 def test_demo_survives_a_run_that_diverges(small, tmp_path, capsys):

@@ -336,6 +336,16 @@ def test_sparse_gradients_are_the_losses_derivatives():
     assert not gradient[absent].any()
 
 
+def test_rare_features_are_the_rarest():
+    pytest.importorskip("scipy")
+    from fusedstep.lab.logistic import Logistic
+
+    task = Logistic(2000, 40, 16, 0)
+    counts = task.train[0].sum(axis=0)
+    found = task.errors({"w": counts})
+    assert found["rare"] < counts.mean() < found["frequent"]
+
+
 def test_convolutions_gradients_lie_in_the_given_arrays():
     for extra in ("torch", "matplotlib"):
         pytest.importorskip(extra)

@@ -8,6 +8,7 @@ import pytest
 for extra in ("scipy", "sklearn", "matplotlib"):
     pytest.importorskip(extra)
 band = pytest.importorskip("fusedstep.lab.band")
+corner = pytest.importorskip("fusedstep.lab.corner")
 deep = pytest.importorskip("fusedstep.lab.deep")
 layers = pytest.importorskip("fusedstep.lab.layers")
 protocol = pytest.importorskip("fusedstep.lab.protocol")
@@ -66,6 +67,18 @@ def test_bands():
     assert found.spread("SGD", whole=True) == pytest.approx(band.GUESS / 0.02)
     assert found.wrong("SGD", 1.0) == pytest.approx(0.002)
     assert len(list(found.rows())) == 9
+
+
+def test_a_run_that_ran_away_is_not_the_best():
+    finals = {"SGD": [(2.0, 0.5), (np.nan, 0.9), (1.0, 0.25)], "Adam": [(np.inf, 0.9), (np.nan, 0.8), (3.0, 0.75)]}
+    runs = {
+        name: [protocol.Course(errors=[{"loss": loss, "test error": error}]) for loss, error in courses]
+        for name, courses in finals.items()
+    }
+    found = corner.Corner(runs, (1.0, 10.0, 0.1))
+    assert found.documented == {"SGD": 0.5, "Adam": 0.9}
+    assert found.chosen == {"SGD": 2, "Adam": 2}
+    assert found.best == {"SGD": 0.25, "Adam": 0.75}
 
 
 def test_reach():
