@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import process
 from places import built
 
 HERE = Path(__file__).parent
@@ -43,6 +44,23 @@ def test_the_tests_of_the_device(library, noun):
         text=True,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
+
+
+def test_memory_on_its_way_is_bounded(library, tmp_path):
+    """Of a processor that is far ahead: what the device has not fetched yet is waited for, and then used again."""
+    program = f"""
+        from pathlib import Path
+        import numpy as np, fusedstep as fs
+        device = fs.cuda.load(Path({str(library)!r}))
+        params, *grads = ([fs.cuda.Array.of(np.ones(1)) for _ in range(6_000)] for _ in range(3))
+        optimizer = fs.SGD(params, lr=0.1)
+        pinned = []
+        for step in range(30):
+            optimizer.step(grads[step % 2])
+            pinned.append(device.fusedstep_pinned() >> 20)
+        print(pinned[5] < pinned[20] == pinned[29] <= 64, optimizer.state["0"]["step"])
+    """
+    assert process.output(tmp_path, program) == "True 30"
 
 
 def test_what_an_element_takes(library, tmp_path):

@@ -544,17 +544,47 @@ def test_an_optimizer_that_its_arrays_know_is_let_go():
         opt = None
 
     freed = []
-    for where in ("param", "state", "schedule"):
+    for where in ("param", "state", "schedule", "bound"):
         arrays = {name: np.zeros(3).view(Knowing) for name in ("param", "state")}
         memory = {"w": {"momentum_buffer": arrays["state"]}}
         known = arrays.get(where, arrays["param"])
         rate = (lambda step, arrays=arrays: 0.5) if where == "schedule" else 0.5
         known.opt = fs.SGD({"w": arrays["param"]}, lr=rate, momentum=0.5, memory=memory)
         known.opt.step({"w": np.ones(3)})
+        if where == "bound":
+            opt, known = known.opt, np.ones(3).view(Knowing)
+            known.opt = opt.bind({"w": known})
+            known.opt.step()
+            del opt
         weakref.finalize(known, freed.append, where)
         del arrays, memory, known, rate
     gc.collect()
-    assert freed == ["param", "state", "schedule"]
+    assert freed == ["param", "state", "schedule", "bound"]
+
+
+@pytest.mark.parametrize("name", [0, None, "v", ("w",)], ids=repr)
+def test_state_of_nobody(name):
+    """As a mapping says it."""
+    state = fs.Adam({"w": np.ones(3)}).state
+    assert name not in state
+    assert state.get(name) is None
+    with pytest.raises(KeyError):
+        state[name]
+
+
+@pytest.mark.parametrize("key", ["lr", "betas", "decay"])
+def test_numbers_that_have_become_arrays(key):
+    """As some formats of files make them: what is not right gets a message, whatever it is compared with."""
+    opt = fs.Adam(np.ones((2, 3)))
+    saved = opt.state_dict()
+    saved["groups"][0][key] = np.array([0.1, 0.2, 0.3])
+    with pytest.raises((TypeError, ValueError), match=rf"^Adam: {key} must "):
+        opt.load_state_dict(saved)
+    for wrong in (np.array([]), np.zeros(2)):
+        saved = opt.state_dict()
+        saved["storage"]["state"] = wrong
+        with pytest.raises(ValueError, match=r"^Adam: state_dict\['storage'\] must be "):
+            opt.load_state_dict(saved)
 
 
 def test_saved_state_is_a_copy():

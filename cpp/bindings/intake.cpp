@@ -6,6 +6,7 @@
 namespace fusedstep::bindings {
 /// A step on memory that its tensors have left would be lost. Nothing that runs Python may come behind this.
 void Plan::check_places() const {
+    if (!movable_) return;
     for (size_t i = 0; i < entries_.size(); ++i)
         if (plan_.tensors[i].buffers.grad) check_places(i);
 }

@@ -229,6 +229,7 @@ void Plan::attach(size_t tensor) {
             target.buffers.state[place++] = data;
         }
     }
+    movable_ |= !entry.movable.empty();
 }
 
 /// The memory that a step of this tensor writes to.

@@ -68,6 +68,7 @@ public:
             Type copy_type;
         };
         int64_t version;
+        uint64_t number;                 ///< among all that were bound
         std::vector<py::object> arrays;  ///< keeps the memory alive
         /// What could get other memory.
         struct Place {
@@ -230,6 +231,7 @@ private:
     void take_all(const py::object& grads, const py::object& stages, bool described);
     void keep_apart(bool zero_grad);
     void let_go();
+    void put_in_place(const Bound& bound);
     void call_schedules();
     void fetch();
     /// Its memory is freed, for which everything on the device is waited for.
@@ -258,6 +260,8 @@ private:
     std::vector<Number> numbers_;       ///< and those of its stages
     std::unique_ptr<Stepper> stepper_;  ///< where the arrays are not the processor's
     Device device_;                     ///< of a function's arrays in its last call
+    uint64_t bounds_ = 0;               ///< how often gradients were bound
+    bool movable_ = false;              ///< whether any of the arrays could get other memory
     int64_t calls_ = 0, skipped_ = 0;
     int64_t unfetched_ = 0;           ///< calls that the device may not have counted so
     Outcome outcome_;                 ///< of the last step: the plan's own is written while it runs

@@ -16,10 +16,23 @@ namespace {
 /// Below this, a step is over before another thread could use the interpreter.
 constexpr int64_t worth_releasing = 32768;
 
+/// Stages for the length of a step
+class Staged {
+public:
+    Staged(Stages& stages, const Stages& those) : stages_(stages) { stages_ = those; }
+    ~Staged() { stages_ = {}; }
+    Staged(const Staged&) = delete;
+    Staged& operator=(const Staged&) = delete;
+
+private:
+    Stages& stages_;
+};
+
 }  // namespace
 
 /// Lets go of the gradients that a step has taken.
 void Plan::let_go() {
+    plan_.bound = 0;
     for (Tensor& tensor : plan_.tensors) {
         tensor.buffers.grad = nullptr;
         tensor.cargo.copy = nullptr;
@@ -183,23 +196,22 @@ void* Plan::own_stream() const { return stepper_ ? current_stream(entries_.front
 
 /// Puts the step into the caller's stream; only to raise does it wait.
 void Plan::run_cuda(void* stream) {
-    const bool captured = cuda_backend().capturing(entries_.front().layout.device.index, stream);
     const bool raises = plan_.stages.on_nonfinite == Stages::raise;
-    Stepper::Verdict verdict;
+    Stepper::Result result;
     Outcome outcome;
     {
         const Released released;
         const std::lock_guard lock(stepping_);
-        verdict = stepper_->step(plan_, stream);
+        result = stepper_->step(plan_, stream);
         outcome = plan_.outcome;
-        const bool counted = verdict == Stepper::underway;
-        outcome_on_device_ = counted || (captured && outcome_on_device_);
-        calls_ += !captured && verdict != Stepper::skipped;
-        unfetched_ += !captured && counted;
+        const bool counted = result.verdict == Stepper::underway;
+        outcome_on_device_ = counted || (result.captured && outcome_on_device_);
+        calls_ += !result.captured && result.verdict != Stepper::skipped;
+        unfetched_ += !result.captured && counted;
     }
-    if (captured) return;
+    if (result.captured) return;
     outcome_ = outcome;
-    if (verdict == Stepper::skipped) return refuse_step(outcome_.norm, raises);
+    if (result.verdict == Stepper::skipped) return refuse_step(outcome_.norm, raises);
     if (!raises || !outcome_on_device_ || !plan_.stages.pending()) return;
     fetch();
     if (!outcome_.skipped) return;
@@ -254,7 +266,7 @@ Plan::Bound Plan::bind(const py::object& owner, const py::object& grads, const p
     take_all(grads, stages, true);
     settle(owner);
     check_places();
-    Bound bound{version, {}, {}, {}, plan_.stages};
+    Bound bound{version, ++bounds_, {}, {}, {}, plan_.stages};
     const auto keep = [&](std::string_view argument, std::optional<size_t> tensor, const py::object& array) {
         if (!array) return;
         bound.arrays.push_back(array);
@@ -280,11 +292,11 @@ void Plan::check_bound(const Bound& bound) const {
             "got ones from before");
 }
 
-void Plan::step_bound(const py::object& owner, const Bound& bound) {
-    const Busy busy(busy_, optimizer_);
-    const Taken taken(*this);
-    check_bound(bound);
-    plan_.stages = bound.stages;
+/// What is bound stays in place behind its step, for the next: nobody looks at it in between, and whoever comes with
+/// something else lets it go first.
+void Plan::put_in_place(const Bound& bound) {
+    if (plan_.bound == bound.number) return;
+    let_go();
     for (size_t i = 0; i < bound.tensors.size(); ++i) {
         const Bound::Arrays& arrays = bound.tensors[i];
         Tensor& tensor = plan_.tensors[i];
@@ -293,6 +305,14 @@ void Plan::step_bound(const py::object& owner, const Bound& bound) {
         tensor.cargo.copy = arrays.copy;
         tensor.cargo.copy_type = arrays.copy_type;
     }
+    plan_.bound = bound.number;
+}
+
+void Plan::step_bound(const py::object& owner, const Bound& bound) {
+    const Busy busy(busy_, optimizer_);
+    check_bound(bound);
+    put_in_place(bound);
+    const Staged staged(plan_.stages, bound.stages);
     settle(owner);
     call_schedules();
     void* const stream = own_stream();

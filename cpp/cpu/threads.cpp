@@ -83,7 +83,7 @@ private:
     /// Starts threads until there are `wanted` and returns how many of those there are: a system may give fewer.
     int grow(int wanted) {
         if (threads_ >= wanted) return wanted;
-        const SignalsBlocked blocked;
+        [[maybe_unused]] const SignalsBlocked blocked;
         while (threads_ < wanted) {
             try {
                 std::thread(&Pool::serve, this, regions_.load(std::memory_order_relaxed)).detach();
@@ -137,7 +137,7 @@ int thread_count() {
     return count ? count : default_threads().count;
 }
 
-void set_thread_count(int count) { chosen.store(count, std::memory_order_relaxed); }
+void set_thread_count(int count) { chosen.store(std::max(count, 0), std::memory_order_relaxed); }
 
 void together(int count, const std::function<void(int)>& help) {
     if (count == 1) return help(0);

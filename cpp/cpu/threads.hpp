@@ -11,7 +11,7 @@ namespace fusedstep::cpu {
 
 constexpr int most_threads = 1024;
 
-/// How many threads a step may use. A new number holds for the steps that begin after it.
+/// How many threads a step may use. A new number holds for the steps that begin after it; 0 gives the choice back.
 int thread_count();
 void set_thread_count(int count);
 

@@ -120,16 +120,19 @@ Runner::Runner(int device, bool wanders) : device_(device) {
 
 /// Whether the tasks are other ones than in the step before; to make them anew takes longer.
 bool Runner::changed(const Plan& plan) {
-    std::swap(source_, source_before_);  // whose memory is used again
-    source_.given.clear();
+    Source& now = source_now_;  // whose memory is used again
+    now.bound = plan.bound;
+    now.version = plan.version;
+    now.clip_value = plan.stages.clip_value;
+    now.zero_grad = plan.stages.zero_grad;
+    now.flush_denormals = plan.stages.flush_denormals;
+    now.given.clear();
+    if (now == source_) return false;
     for (const Tensor& tensor : plan.tensors)
-        source_.given.push_back(
-            {tensor.buffers.grad, tensor.cargo.grad.type, tensor.cargo.copy, tensor.cargo.copy_type});
-    source_.version = plan.version;
-    source_.clip_value = plan.stages.clip_value;
-    source_.zero_grad = plan.stages.zero_grad;
-    source_.flush_denormals = plan.stages.flush_denormals;
-    return source_ != source_before_;
+        now.given.push_back({tensor.buffers.grad, tensor.cargo.grad.type, tensor.cargo.copy, tensor.cargo.copy_type});
+    const bool others = now != source_;
+    std::swap(now, source_);
+    return others;
 }
 
 void Runner::list_tasks(const Plan& plan) {
@@ -253,7 +256,7 @@ void Runner::launch(const Plan& plan, const Decision& decision, Stream stream) {
     for (const Kind& kind : kinds_) update(table_, kind.rule, kind.type, kind.path, stream);
 }
 
-Stepper::Verdict Runner::step(Plan& plan, Stream stream) {
+Stepper::Result Runner::step(Plan& plan, Stream stream) {
     const FloatMode mode;
     const On on(device_);
     const Behind behind(end_, stream);
@@ -266,8 +269,8 @@ Stepper::Verdict Runner::step(Plan& plan, Stream stream) {
     if (captured && stages.on_nonfinite == Stages::raise)
         throw std::runtime_error("on_nonfinite must be 'propagate' or 'skip' in a step that is captured, got 'raise'");
     if (!captured) plan.outcome = outcome;
-    if (outcome.skipped) return skipped;
-    if (tasks_.empty()) return happened;
+    if (outcome.skipped) return {skipped, captured};
+    if (tasks_.empty()) return {happened, captured};
 
     lay_out(plan, stream);
     if (!steps_known_) count_from(plan, stream);
@@ -280,7 +283,7 @@ Stepper::Verdict Runner::step(Plan& plan, Stream stream) {
     if (!captured)
         for (Tensor& tensor : plan.tensors)
             if (tensor.buffers.grad) ++tensor.step;
-    return underway;
+    return {underway, captured};
 }
 
 Progress Runner::fetch(Plan& plan) {

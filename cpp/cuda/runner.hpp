@@ -19,7 +19,7 @@ class Runner : public Stepper {
 public:
     Runner(int device, bool wanders);
 
-    Verdict step(Plan& plan, Stream stream) override;
+    Result step(Plan& plan, Stream stream) override;
     Progress fetch(Plan& plan) override;
     void set_counters(const Plan& plan) override;
     bool uncertain() const override { return skips_ || captured_; }
@@ -46,11 +46,16 @@ private:
 
     /// All that tasks are made from.
     struct Source {
+        uint64_t bound = 0;
         std::vector<Given> given;
         int64_t version = -1;
         double clip_value = 0;
         bool zero_grad = false, flush_denormals = false;
-        bool operator==(const Source&) const = default;
+        bool operator==(const Source& other) const {
+            const bool alike = version == other.version && clip_value == other.clip_value &&
+                               zero_grad == other.zero_grad && flush_denormals == other.flush_denormals;
+            return alike && ((bound && bound == other.bound) || given == other.given);
+        }
     };
 
     bool changed(const Plan& plan);
@@ -62,7 +67,7 @@ private:
     void launch(const Plan& plan, const Decision& decision, Stream stream);
 
     int device_;
-    Source source_, source_before_;
+    Source source_, source_now_;
     std::vector<Task> tasks_;
     std::vector<Kind> kinds_;
     /// The last is the current one. Those before it are what graphs that were captured refer to.

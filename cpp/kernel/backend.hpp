@@ -37,10 +37,14 @@ public:
     /// What is known of a step when step() returns: that it is skipped, that it has happened, as there was nothing to
     /// do, or that the device will know.
     enum Verdict { skipped, happened, underway };
+    struct Result {
+        Verdict verdict;
+        bool captured;  ///< it is part of a graph, and the plan's counters have not moved
+    };
 
     /// Puts a step into the stream and returns without waiting for it. The plan's counters move as if no step were
     /// skipped until they are fetched.
-    virtual Verdict step(Plan& plan, void* stream) = 0;
+    virtual Result step(Plan& plan, void* stream) = 0;
 
     /// Waits, and brings counters and the last outcome into the plan. Returns how many steps have happened and how many
     /// were skipped since the last time, by the device's own count.

@@ -53,6 +53,7 @@ public:
     Outcome outcome;  ///< of the last
     uint64_t seed = 0;
     int64_t version = 0;  ///< another one after a change of anything but gradients, stages and counters
+    uint64_t bound = 0;   ///< if not 0: gradients and copies are those of every step with the same number
 
     /// The work of the next step. It stays valid until the next call.
     std::span<const Work> prepare();

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +98,19 @@ def current_stream(array: Any) -> int:
     chosen = _stream.get()
     if chosen is not None:
         return chosen
-    libraries = {cls.__module__.partition(".")[0] for cls in type(array).__mro__}
+    libraries = _libraries(type(array))
     if "torch" in libraries:
         return sys.modules["torch"].cuda.current_stream(array.device).cuda_stream
     if "cupy" in libraries:
         with array.device:
             return sys.modules["cupy"].cuda.get_current_stream().ptr
     return 0
+
+
+@cache
+def _libraries(kind: type) -> frozenset[str]:
+    """Where a class and those that it is made of come from."""
+    return frozenset(cls.__module__.partition(".")[0] for cls in kind.__mro__)
 
 
 def put_rates(optimizer: Any) -> None:
