@@ -96,9 +96,6 @@ public:
     /// Whether the parameters lie on a device.
     bool on_device() const { return stepper_ != nullptr; }
 
-    /// Throws during a step, and where the device must not be waited for.
-    void check_idle();
-
     /// Takes over options that were changed since the last step, before all that is there is copied.
     void take_changes(const py::object& owner);
 
@@ -200,6 +197,7 @@ private:
     class Lent;
 
     std::optional<Busy> enter();
+    void refuse_graph() const;
     size_t find(const std::string& name) const;
     size_t end_of(size_t group) const;
     std::string_view place_of(size_t group) const;

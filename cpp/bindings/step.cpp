@@ -54,9 +54,7 @@ private:
     Plan& plan_;
 };
 
-Plan::Alone::Alone(Plan& plan) : busy_(plan.busy_, plan.optimizer_), pass_(plan.holder_) {
-    if (plan.stepper_) refuse_capture(plan.entries_.front().param, plan.optimizer_);
-}
+Plan::Alone::Alone(Plan& plan) : busy_(plan.busy_, plan.optimizer_), pass_(plan.holder_) { plan.refuse_graph(); }
 
 /// Marks the plan as in use, unless this thread has it already.
 std::optional<Busy> Plan::enter() {
@@ -113,7 +111,7 @@ double Plan::rate(size_t group, int64_t step) const {
 /// Brings what a device has counted.
 void Plan::fetch() {
     if (!stepper_) return;
-    refuse_capture(entries_.front().param, optimizer_);
+    refuse_graph();
     Outcome last;
     {
         const Released released;
@@ -361,12 +359,12 @@ py::tuple Plan::outcome() {
 
 void Plan::take_changes(const py::object& owner) {
     const std::optional<Busy> busy = enter();
-    if (stepper_) refuse_capture(entries_.front().param, optimizer_);
+    refuse_graph();
     settle(owner);
 }
 
-void Plan::check_idle() {
-    const std::optional<Busy> busy = enter();
+/// Throws where the device must not be waited for.
+void Plan::refuse_graph() const {
     if (stepper_) refuse_capture(entries_.front().param, optimizer_);
 }
 

@@ -129,7 +129,6 @@ class Optimizer(Configured):
         memory: Mapping[str, Mapping[str, np.ndarray]] | None,
         extents: Mapping[str, tuple[int, int]] | None,
     ) -> None:
-        self._plan.check_idle()
         owned, parts = self._named("memory", memory), self._named("extents", extents)
         groups = [
             # A group of a list has its memory with that of all.
