@@ -36,6 +36,11 @@ int64_t resident_blocks(const void* kernel) {
     return blocks;
 }
 
+template <class... Argument>
+int64_t resident_blocks(void (*kernel)(Argument...)) {
+    return resident_blocks(reinterpret_cast<const void*>(kernel));
+}
+
 __global__ void __launch_bounds__(threads) squares_kernel(const Table table) {
     const int64_t warps = threads / Warp::lanes, warp = threadIdx.x / Warp::lanes;
     squares(table, blockIdx.x * warps + warp, gridDim.x * warps, Warp());
@@ -108,7 +113,7 @@ __global__ void __launch_bounds__(threads)
 void measure(const Table& table, const Stages& stages, Stream stream) {
     if (stages.measure() && table.chunk_count > 0) {
         const int64_t most = (table.chunk_count * chunk_blocks + 15) / 16;  // a block of threads takes sixteen
-        const int64_t blocks = std::min(most, resident_blocks(reinterpret_cast<const void*>(squares_kernel)));
+        const int64_t blocks = std::min(most, resident_blocks(squares_kernel));
         squares_kernel<<<unsigned(blocks), threads, 0, of(stream)>>>(table);
     }
     if (stages.measure() && table.task_count > 0)
@@ -124,15 +129,15 @@ void prepare(const Table& table, int method, const Decision& decision, Stream st
 }
 
 void make_ready(int rule, Type type, Path path) {
-    resident_blocks(reinterpret_cast<const void*>(kernel_of(rule, type, path)));
-    resident_blocks(reinterpret_cast<const void*>(squares_kernel));
-    resident_blocks(reinterpret_cast<const void*>(add_kernel));
-    resident_blocks(reinterpret_cast<const void*>(settle_kernel));
+    resident_blocks(kernel_of(rule, type, path));
+    resident_blocks(squares_kernel);
+    resident_blocks(add_kernel);
+    resident_blocks(settle_kernel);
 }
 
 void displace(const Table& table, Stream stream) {
     if (table.chunk_count == 0) return;
-    const int64_t blocks = std::min(table.chunk_count, resident_blocks(reinterpret_cast<const void*>(displace_kernel)));
+    const int64_t blocks = std::min(table.chunk_count, resident_blocks(displace_kernel));
     displace_kernel<<<unsigned(blocks), threads, 0, of(stream)>>>(table);
     check(cudaGetLastError());
 }
@@ -148,7 +153,7 @@ void read(const Reading& reading, BlockSums* blocks, uint64_t* counters, Stream 
 void update(const Table& table, int rule, Type type, Path path, Stream stream) {
     if (table.chunk_count == 0) return;
     const Kernel kernel = kernel_of(rule, type, path);
-    const int64_t blocks = std::min(table.chunk_count, resident_blocks(reinterpret_cast<const void*>(kernel)));
+    const int64_t blocks = std::min(table.chunk_count, resident_blocks(kernel));
     // To find out about a task takes a block about two hundred instructions a thread, and it waits twice for memory:
     // less often where there are so many chunks that all blocks end at nearly the same time all the same.
     Table own = table;

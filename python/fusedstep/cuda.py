@@ -98,7 +98,8 @@ def current_stream(array: Any) -> int:
     chosen = _stream.get()
     if chosen is not None:
         return chosen
-    libraries = _libraries(type(array))
+    kind: Any = type(array)
+    libraries = _libraries(kind)
     if "torch" in libraries:
         return sys.modules["torch"].cuda.current_stream(array.device).cuda_stream
     if "cupy" in libraries:
