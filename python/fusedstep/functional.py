@@ -72,7 +72,7 @@ REMEMBERED = 64
 NUMBERS = (int, float)
 PLAIN = (*NUMBERS, bool, str, type(None))
 
-STEP = Whole(1, "t of this update", expected="an integer in [1, 2**62)", annotation="int", low=1, bits=62)
+STEP = Whole(1, "t of this update", expected="an integer in [1, 2**62)", annotation="int", low=1, below=2**62)
 LR = Number(0.0, "learning rate η", expected="a finite number ≥ 0 (a schedule's is schedule(step - 1))")
 ROUNDING = choice("nearest", "stochastic", doc="how parameters of float16 and bfloat16 are rounded")
 

@@ -118,16 +118,16 @@ class Rate(Number):
 
 @dataclass(frozen=True)
 class Whole(Option):
-    """An integer of at least `low`."""
+    """An integer of at least `low`, and below `below`."""
 
     low: int = 0
-    bits: int = 63
+    below: int = 2**63
 
     def check(self, value: Any) -> int:
         if type(value) is not int and (not isinstance(value, numbers.Integral) or isinstance(value, bool)):
             raise Refused(self.expected, TypeError)
         integer = int(value)
-        if not self.low <= integer < 2**self.bits:
+        if not self.low <= integer < self.below:
             raise Refused(self.expected)
         return integer
 
