@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 
 class Refused(Exception):
     """What was expected of a value, and the class of error that says so."""
@@ -137,7 +139,7 @@ class Flag(Option):
     """True or False."""
 
     def check(self, value: Any) -> bool:
-        if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+        if not isinstance(value, (bool, np.bool_)):
             raise Refused(self.expected, TypeError)
         return bool(value)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import numpy as np
@@ -50,8 +49,3 @@ def in_order(sums: list[float]) -> float:
     for one in sums:
         total += one
     return total
-
-
-def root(squares: float) -> float:
-    """√, NaN of NaN."""
-    return math.sqrt(squares) if squares == squares else squares

@@ -11,7 +11,7 @@ from .. import stages as all_stages
 from ..cuda import on_host
 from .encodings import Draw, decode, encode, flat, narrow, planes, widen
 from .formulas import apply
-from .norms import in_order, root, square_sum
+from .norms import in_order, square_sum
 
 #: Added to the norm that is divided by, as in torch.nn.utils.clip_grad_norm_.
 CLIP_EPS = 1e-6
@@ -45,7 +45,7 @@ def run(optimizer: Any, work: list[Work], stages: dict[str, Any]) -> None:
             return
         factors = [factor(stages["max_norm"], norm, stages)] * len(work)
         if stages["max_norm_per_tensor"] is not None:
-            each = [root(square) / stages["grad_scale"] for square in squares]
+            each = [math.sqrt(square) / stages["grad_scale"] for square in squares]
             factors = [factor(stages["max_norm_per_tensor"], norm, stages) for norm in each]
         for one, f in zip(work, factors, strict=True):
             update(optimizer, one, f, stages)
@@ -65,7 +65,7 @@ def norm_of(squares: list[float], stages: dict[str, Any]) -> float:
         return float(stages["norm"])
     if not measures(stages):
         return math.nan
-    return root(in_order(squares)) / stages["grad_scale"]
+    return math.sqrt(in_order(squares)) / stages["grad_scale"]
 
 
 def factor(most: float | None, norm: float, stages: dict[str, Any]) -> float:
