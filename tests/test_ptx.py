@@ -63,6 +63,33 @@ def test_memory_on_its_way_is_bounded(library, tmp_path):
     assert process.output(tmp_path, program) == "True 30"
 
 
+def test_what_raises_waits_for_its_own_stream(library, tmp_path):
+    """What else the device has to do goes on meanwhile; what was captured may be anywhere."""
+    program = f"""
+        from pathlib import Path
+        import numpy as np, fusedstep as fs
+        device = fs.cuda.load(Path({str(library)!r}))
+        one, other = (fs.SGD(fs.cuda.Array.of(np.ones(3)), lr=0.5) for _ in range(2))
+        grad, wrong = fs.cuda.Array.of(np.ones(3)), fs.cuda.Array.of(np.full(3, np.nan))
+        with fs.cuda.use_stream(77):
+            one.step(grad, on_nonfinite="raise")  # which makes room
+        left = []
+        for given in (grad, wrong):
+            with fs.cuda.use_stream(78):
+                for _ in range(100):
+                    other.step(grad)
+            with fs.cuda.use_stream(77):
+                try:
+                    one.step(given, on_nonfinite="raise")
+                except FloatingPointError as error:
+                    print(error)
+            left.append(device.fusedstep_waiting() > 0)
+        print(left, one.last.skipped, device.fusedstep_waiting(), one.state["0"]["step"], other.state["0"]["step"])
+    """
+    said = "SGD: grads must be finite with on_nonfinite='raise', got a norm of nan"
+    assert process.output(tmp_path, program) == f"{said}\n[True, True] True 0 2 200"
+
+
 def test_what_an_element_takes(library, tmp_path):
     """Counted for each step; what anything goes through takes more than what is made for one type."""
     script = HERE.parent / "bench" / "instructions.py"

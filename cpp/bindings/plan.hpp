@@ -231,7 +231,7 @@ private:
     void let_go();
     void put_in_place(const Bound& bound);
     void call_schedules();
-    void fetch();
+    void fetch(std::optional<void*> last = {});
     /// Its memory is freed, for which everything on the device is waited for.
     void leave_device();
     void* own_stream() const;

@@ -109,22 +109,22 @@ double Plan::rate(size_t group, int64_t step) const {
 }
 
 /// Brings what a device has counted.
-void Plan::fetch() {
+void Plan::fetch(std::optional<void*> last) {
     if (!stepper_) return;
     refuse_graph();
-    Outcome last;
+    Outcome outcome;
     {
         const Released released;
         const std::lock_guard lock(stepping_);
         const Outcome known = plan_.outcome;
-        const Progress progress = stepper_->fetch(plan_);
+        const Progress progress = stepper_->fetch(plan_, last);
         calls_ += progress.calls - unfetched_;
         skipped_ += progress.skipped;
         unfetched_ = 0;
         if (!outcome_on_device_) plan_.outcome = known;
-        last = plan_.outcome;
+        outcome = plan_.outcome;
     }
-    outcome_ = last;
+    outcome_ = outcome;
 }
 
 void Plan::leave_device() {
@@ -211,7 +211,7 @@ void Plan::run_cuda(void* stream) {
     outcome_ = outcome;
     if (result.verdict == Stepper::skipped) return refuse_step(outcome_.norm, raises);
     if (!raises || !outcome_on_device_ || !plan_.stages.pending()) return;
-    fetch();
+    fetch(stream);
     if (!outcome_.skipped) return;
     --skipped_;  // the device has counted what is an error here
     refuse_step(outcome_.norm, true);

@@ -286,13 +286,14 @@ Stepper::Result Runner::step(Plan& plan, Stream stream) {
     return {underway, captured};
 }
 
-Progress Runner::fetch(Plan& plan) {
+Progress Runner::fetch(Plan& plan, std::optional<Stream> last) {
     if (!steps_known_) return {};
     const On on(device_);
-    wait_for_all();  // graphs are launched in streams that nothing is known of
+    const Stream stream = captured_ ? nullptr : last.value_or(nullptr);
+    if (captured_ || !last) wait_for_all();  // graphs are launched in streams that nothing is known of
     Progress now;
-    download(&now, table_.progress, sizeof(now), nullptr);
-    download(certain_steps_.data(), table_.steps, certain_steps_.size() * sizeof(int64_t), nullptr);
+    download(&now, table_.progress, sizeof(now), stream);
+    download(certain_steps_.data(), table_.steps, certain_steps_.size() * sizeof(int64_t), stream);
     for (size_t i = 0; i < certain_steps_.size(); ++i) plan.tensors[i].step = certain_steps_[i];
     plan.outcome = now.last;
     const Progress since{now.last, now.calls - seen_.calls, now.skipped - seen_.skipped};

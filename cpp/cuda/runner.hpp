@@ -20,7 +20,7 @@ public:
     Runner(int device, bool wanders);
 
     Result step(Plan& plan, Stream stream) override;
-    Progress fetch(Plan& plan) override;
+    Progress fetch(Plan& plan, std::optional<Stream> last) override;
     void set_counters(const Plan& plan) override;
     bool uncertain() const override { return skips_ || captured_; }
     void put_rates(const Plan& plan, Stream stream) override;

@@ -47,8 +47,9 @@ public:
     virtual Result step(Plan& plan, void* stream) = 0;
 
     /// Waits, and brings counters and the last outcome into the plan. Returns how many steps have happened and how many
-    /// were skipped since the last time, by the device's own count.
-    virtual Progress fetch(Plan& plan) = 0;
+    /// were skipped since the last time, by the device's own count. `last`: the stream of the last step, if it is
+    /// known; as long as no step was captured, nothing else is waited for then.
+    virtual Progress fetch(Plan& plan, std::optional<void*> last = {}) = 0;
 
     /// The plan's counters hold from now on.
     virtual void set_counters(const Plan& plan) = 0;

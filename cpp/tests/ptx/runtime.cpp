@@ -63,10 +63,11 @@ struct Device {
     }
 
     /// After an error nothing works any more, as on a device.
-    cudaError_t finish() {
+    template <class... Stream>
+    cudaError_t finish(Stream... stream) {
         if (error != cudaSuccess) return error;
         try {
-            streams.finish();
+            streams.finish(stream...);
         } catch (const Fault& fault) {
             error = fail(cudaErrorIllegalAddress, fault.what());
             streams.drop();
@@ -279,7 +280,7 @@ API cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMe
         } else if (up) {
             own.put(stream, [&own, to, from, bytes] { std::memcpy(own.at(to, bytes, Touch::writes), from, bytes); });
         } else if (stream != captured) {
-            if (own.finish() == cudaSuccess) std::memcpy(to, own.at(from, bytes, Touch::reads), bytes);
+            if (own.finish(stream) == cudaSuccess) std::memcpy(to, own.at(from, bytes, Touch::reads), bytes);
         } else {
             own.put(stream, [&own, to, from, bytes] { std::memcpy(to, own.at(from, bytes, Touch::reads), bytes); });
         }
@@ -323,7 +324,7 @@ API cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     const std::lock_guard lock(device().mutex);
     if (device().may_use(stream) || device().alone("a stream is waited for")) return device().last;
     if (stream == captured && device().alone("its stream is waited for", true)) return device().last;
-    return device().finish();
+    return device().finish(stream);
 }
 API cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
     if (device().capturing && !stream)
@@ -408,6 +409,11 @@ EXPORTED void fusedstep_launch_graph() {
 EXPORTED void fusedstep_drop_graph() {
     const std::lock_guard lock(device().mutex);
     device().graph.clear();
+}
+/// How much is not done yet
+EXPORTED uint64_t fusedstep_waiting() {
+    const std::lock_guard lock(device().mutex);
+    return device().streams.waiting();
 }
 EXPORTED uint64_t fusedstep_pinned() {
     const std::lock_guard lock(device().mutex);

@@ -29,13 +29,23 @@ public:
         queues_[into].items.push_back({[] {}, [=] { return event->happened >= recorded; }});
     }
     void finish() {
-        while (Queue* const next = choose()) {
+        for (const auto& [stream, queue] : queues_) finish(stream);
+    }
+    /// Until one of them is done. What others have done meanwhile is chance.
+    void finish(cudaStream_t stream) {
+        const Queue& one = queues_[stream];
+        while (!one.items.empty()) {
+            Queue* const next = choose();
+            if (!next) throw Fault("a stream waits for what does not come");
             next->turn = ++turns_;
             next->items.front().work();
             next->items.pop_front();
         }
-        for (const auto& [stream, queue] : queues_)
-            if (!queue.items.empty()) throw Fault("a stream waits for what does not come");
+    }
+    size_t waiting() const {
+        size_t count = 0;
+        for (const auto& [stream, queue] : queues_) count += queue.items.size();
+        return count;
     }
     void drop() { queues_.clear(); }
 
