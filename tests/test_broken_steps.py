@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 import re
 import threading
 from decimal import Decimal
@@ -182,13 +183,20 @@ def small_steps():
     return w, grad, fs.SGD(w, lr=0.5, momentum=0.5)
 
 
-@pytest.mark.parametrize("part", ["copy_of", "assign"])
-def test_steps_while_state_is_copied_or_filled(monkeypatch, part):
+@pytest.mark.parametrize("call", ["state_dict", "load_state_dict", "copy", "deepcopy", "pickle"])
+def test_steps_while_state_is_copied_or_filled(monkeypatch, call):
     """All of it is of one moment."""
     w, grad, opt = small_steps()
     opt.step(grad)
     saved, before = opt.state_dict(), frozen(w)
-    copying = opt.state_dict if part == "copy_of" else lambda: opt.load_state_dict(saved)
+    copying = {
+        "state_dict": opt.state_dict,
+        "load_state_dict": lambda: opt.load_state_dict(saved),
+        "copy": lambda: copy.copy(opt),
+        "deepcopy": lambda: copy.deepcopy(opt),
+        "pickle": lambda: pickle.dumps(opt),
+    }[call]
+    part = "assign" if call == "load_state_dict" else "copy_of"
     with monkeypatch.context() as patch:
         patch.setattr(f"fusedstep.state.{part}", lambda *arguments: opt.step(grad))
         with pytest.raises(RuntimeError, match=BUSY):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -218,12 +219,13 @@ def test_our_schedules_in_a_file(tmp_path, schedule):
 def test_rates_in_tensors_are_shared_with_no_state():
     rates = [torch.tensor(0.5), torch.tensor(0.25)]
     w = torch.ones(2, requires_grad=True)
-    first, second = (Optimizer([{"params": [w], "lr": lr, "note": lr}], fs.SGD) for lr in rates)
+    first, second = (Optimizer([{"params": [w], "lr": lr, "note": [1]}], fs.SGD) for lr in rates)
     state = first.state_dict()
     rates[0].fill_(4.0)
     second.load_state_dict(state)
-    state["param_groups"][0]["note"].fill_(3.0)
-    assert second.param_groups[0]["lr"] == second.param_groups[0]["note"] == 0.5
+    state["param_groups"][0]["note"].append(2)
+    assert second.param_groups[0]["lr"] == 0.5
+    assert second.param_groups[0]["note"] == [1]
     assert rates[1] == 0.25
     w.grad = torch.ones(2)
     first.step()  # the owner of a tensor may still change it
@@ -417,3 +419,40 @@ def test_rates_reach_the_device_as_those_of_the_method():
     fs.cuda.put_rates(optimizer)
     assert optimizer.inner.param_groups[0]["lr"] == 0.25
     assert optimizer.inner._plan.rate(0, 0) == 0.25
+
+
+def test_what_stands_in_a_group_beside_options():
+    """It is kept as it is, and only where a smallest rate is a scheduler's are others its own as well."""
+    lock, w = threading.Lock(), torch.nn.Parameter(torch.ones(3))
+    optimizer = Optimizer([{"params": [w], "lock": lock, "max_lr": 0.5, "min_lr": 0.1}], fs.AdamW, lr=0.25)
+    assert optimizer.inner.param_groups[0]["max_lr"] == 0.5
+    assert optimizer.state_dict()["param_groups"][0]["lock"] is lock
+
+
+def test_a_rate_in_a_tensor_of_the_constructor():
+    """It stays the caller's, as in torch."""
+    rate, w = torch.tensor(0.5), torch.nn.Parameter(torch.ones(3))
+    optimizer = Optimizer([w], fs.SGD, lr=rate)
+    rate.fill_(2.0)
+    w.grad = torch.ones(3)
+    optimizer.step()
+    assert optimizer.param_groups[0]["lr"] is rate
+    assert w.tolist() == [-1.0] * 3
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_autograd_is_told_by_any_version_of_torch(monkeypatch, several):
+    told = []
+
+    def increment(tensors):
+        if isinstance(tensors, list) and not several:
+            raise TypeError("must be Tensor, not list")
+        told.extend(tensors if isinstance(tensors, list) else [tensors])
+
+    monkeypatch.setattr(torch.autograd.graph, "increment_version", increment)
+    params = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    optimizer = Optimizer(params, fs.SGD, lr=0.5)
+    for param in params:
+        param.grad = torch.ones(3)
+    optimizer.step()
+    assert [id(one) for one in told] == [id(param) for param in params]

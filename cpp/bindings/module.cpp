@@ -40,6 +40,7 @@ struct Bound {
     }
     void forget() {
         owner = py::none();
+        grads.version = -1;  // of no plan
         grads.places.clear();
         const std::vector<py::object> last = std::exchange(grads.arrays, {});  // whose end may run anything
     }

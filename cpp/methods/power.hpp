@@ -57,7 +57,7 @@ ANYWHERE inline DoubleDouble operator/(DoubleDouble x, DoubleDouble y) {
     return two_sum(sum.high, sum.low + tail.high / y.high);
 }
 
-/// eˣ, for sizes of x up to 2^10: Taylor's series of a part of x, whose power is squared until it is that of x.
+/// eˣ, for sizes of x up to 2^11: Taylor's series of a part of x, whose power is squared until it is that of x.
 inline DoubleDouble exponential(DoubleDouble x) {
     int halvings = 0;
     for (; std::fabs(x.high) > 0x1p-4; ++halvings) x = {x.high / 2, x.low / 2};

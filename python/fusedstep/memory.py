@@ -72,11 +72,6 @@ def copy_of(array: Any) -> np.ndarray:
     return array.copy(order="K") if isinstance(array, np.ndarray) else cuda.to_host(array)
 
 
-def portable(value: Any) -> Any:
-    """What can be pickled for a process without the device: a copy of what lies there, everything else as it is."""
-    return cuda.to_host(value) if isinstance(value, cuda.Array) else value
-
-
 def assign(array: Any, values: np.ndarray) -> None:
     """Give an array other values of its type, wherever it lies."""
     if isinstance(array, np.ndarray):

@@ -10,9 +10,9 @@ import numpy as np
 from . import _core, storage
 from . import stages as all_stages
 from .configured import ONCE, Configured
-from .memory import for_companion, initialize, portable
+from .memory import for_companion, initialize
 from .options import Whole
-from .state import TOLERATED, State, check_layouts, fill, layouts, restore, save
+from .state import TOLERATED, State, check_layouts, copied, fill, layouts, restore, save
 
 SEED = Whole(0, "for random rounding", expected="an integer in [0, 2**63)", annotation="int")
 
@@ -243,7 +243,7 @@ class Optimizer(Configured):
             TypeError, ValueError: a gradient that does not fit its parameter, or an option that was changed to
                 something impossible. Nothing has changed then.
             FloatingPointError: with ``on_nonfinite="raise"``. Nothing has changed then.
-            RuntimeError: another thread is in a step of this optimizer.
+            RuntimeError: another thread is in a step of this optimizer, or copies or loads its state.
 
         >>> import numpy as np, fusedstep as fs
         >>> w, g = np.ones(2), np.array([30.0, 40.0])
@@ -315,7 +315,11 @@ class Optimizer(Configured):
         return State(self._plan)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a run needs to go on bit for bit, as plain data and copies of arrays."""
+        """Everything that a run needs to go on bit for bit, as plain data and copies of arrays, all of one moment.
+
+        Raises:
+            RuntimeError: another thread is in a step of this optimizer.
+        """
         return save(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -326,13 +330,18 @@ class Optimizer(Configured):
         Raises:
             TypeError, ValueError: the state is of another optimizer, or a name, shape or dtype differs. Nothing has
                 changed then.
+            RuntimeError: another thread is in a step of this optimizer.
         """
         restore(self, state)
 
     # Copies
 
     def __getstate__(self) -> dict[str, Any]:
-        self._plan.take_changes(self)
+        with _core.Alone(self._plan):
+            self._plan.take_changes(self)
+            return self._pickled()
+
+    def _pickled(self) -> dict[str, Any]:
         return {
             "seed": self._seed,
             "storage": self._storage,
@@ -342,9 +351,7 @@ class Optimizer(Configured):
             "groups": [
                 (self._plan.group_structure(index), dict(group)) for index, group in enumerate(self.param_groups)
             ],
-            "state": {
-                name: {key: portable(value) for key, value in entry.items()} for name, entry in self.state.items()
-            },
+            "state": copied(self._plan),
             "extents": {name: self._plan.get_extent(name) for name in self._plan.names()},
             "numbers": {name: self._plan.get_number(name) for name in self._plan.names()},
             "layouts": layouts(self._plan),

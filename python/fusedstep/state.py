@@ -69,10 +69,15 @@ def _saved(optimizer: Any) -> dict[str, Any]:
         "numbers": {name: plan.get_number(name) for name in plan.names()},
         "layouts": layouts(plan),
         "groups": groups,
-        "state": {
-            name: {"step": plan.get_step(name)} | {key: copy_of(array) for key, array in plan.arrays(name).items()}
-            for name in plan.names()
-        },
+        "state": copied(plan),
+    }
+
+
+def copied(plan: Any) -> dict[str, dict[str, Any]]:
+    """Of each parameter its step and copies of its arrays, in the processor's memory."""
+    return {
+        name: {"step": plan.get_step(name)} | {key: copy_of(array) for key, array in plan.arrays(name).items()}
+        for name in plan.names()
     }
 
 

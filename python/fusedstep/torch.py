@@ -56,6 +56,9 @@ class Optimizer(torch.optim.Optimizer):
         self.inner = method(groups, **{name: number(value) for name, value in options.items()})
         # Torch gives them to groups that are added later, and schedulers ask for them.
         self.defaults.update(self.inner._defaults)
+        for name in (name for name, value in options.items() if isinstance(value, torch.Tensor)):
+            for group in self.param_groups:
+                group.setdefault(name, options[name])
         self._show()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -74,17 +77,18 @@ class Optimizer(torch.optim.Optimizer):
         self._show()
 
     def _known(self, group: dict[str, Any]) -> frozenset[str]:
-        # OneCycleLR leaves the largest rate of its cycle under a name of ours, and the smallest beside it.
-        return keywords(self.kind) - {"max_lr"} if "min_lr" in group else keywords(self.kind)
+        # OneCycleLR leaves the largest rate of its cycle under a name of ours, and these beside it.
+        cycles = {"initial_lr", "min_lr"} <= group.keys()
+        return keywords(self.kind) - {"max_lr"} if cycles else keywords(self.kind)
 
     def _options(self, group: dict[str, Any]) -> dict[str, Any]:
         known = self._known(group)
         return {name: number(value) for name, value in group.items() if name in known}
 
     def _others(self, group: dict[str, Any]) -> dict[str, Any]:
-        """What is nobody's option, to keep."""
+        """What is nobody's option."""
         known = self._known(group)
-        return {name: copy.deepcopy(value) for name, value in group.items() if name not in known and name != "params"}
+        return {name: value for name, value in group.items() if name not in known and name != "params"}
 
     def _tell(self) -> None:
         """Let the method find what was changed here, as if it were changed there: it checks that in its next step."""
@@ -126,11 +130,8 @@ class Optimizer(torch.optim.Optimizer):
                 loss = closure()
         self._tell()
         self.inner.step([[param.grad for param in group["params"]] for group in self.param_groups], **stages)
-        # Autograd refuses a backward pass that would need what was there before.
-        torch.autograd.graph.increment_version(
-            [param for group in self.param_groups for param in group["params"] if param.grad is not None]
-        )
         self._show()
+        tell_autograd([param for group in self.param_groups for param in group["params"] if param.grad is not None])
         return loss
 
     def _put_rates(self) -> None:
@@ -168,7 +169,7 @@ class Optimizer(torch.optim.Optimizer):
         saved = self._listed(state_dict["param_groups"], f"{where}['param_groups']")
         kept = self._listed(state["groups"], f"{where}['state']['groups']")
         groups = [own | self._options(group) for own, group in zip(kept, saved, strict=True)]
-        others = [self._others(group) for group in saved]
+        others = [copy.deepcopy(self._others(group)) for group in saved]
         arrays = mapped(state, torch.Tensor, to_array)
         self._tell()  # a schedule may have come since the last step
         self.inner.load_state_dict({**arrays, "groups": groups})
@@ -193,6 +194,16 @@ def keywords(kind: Any) -> frozenset[str]:
     """What in a group is the method's, and other spellings: it knows them, or refuses them."""
     # A method without torch's other spelling would do the opposite of what it says, if it were nobody's.
     return frozenset({*kind.__signature__.parameters, "decoupled_weight_decay"} - {"params"})
+
+
+def tell_autograd(params: list[torch.Tensor]) -> None:
+    """A backward pass that would need what was there before is an error then."""
+    told = torch.autograd.graph.increment_version
+    try:
+        told(params)
+    except TypeError:  # older versions of torch take one
+        for param in params:
+            told(param)
 
 
 def number(value: Any) -> Any:

@@ -56,7 +56,7 @@ def power(beta: float, t: int) -> Pair:
 
 
 def exponential(x: Pair) -> Pair:
-    """eˣ, for sizes of x up to 2¹⁰: Taylor's series of a part of x, whose power is squared until it is that of x."""
+    """eˣ, for sizes of x up to 2¹¹: Taylor's series of a part of x, whose power is squared until it is that of x."""
     halvings = 0
     while abs(x[0]) > 2**-4:
         x = x[0] / 2, x[1] / 2
