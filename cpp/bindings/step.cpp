@@ -152,12 +152,15 @@ void Plan::set_skipped(int64_t skipped) {
     skipped_ = skipped;
 }
 
+/// The stream of a step on a device. To ask for it runs Python.
+void* Plan::own_stream() const { return stepper_ ? current_stream(entries_.front().param) : nullptr; }
+
 void Plan::put_rates(const py::object& owner) {
     const Busy busy(busy_, optimizer_);
     settle(owner);
     call_schedules();
     if (!stepper_) return;
-    void* const stream = current_stream(entries_.front().param);
+    void* const stream = own_stream();
     const Released released;
     const std::lock_guard lock(stepping_);
     stepper_->put_rates(plan_, stream);
@@ -183,14 +186,11 @@ void Plan::displace(const py::object& owner, const std::string& state, const py:
         all.push_back(ahead);
     }
     if (all.empty()) return;
-    void* const stream = current_stream(entries_.front().param);
+    void* const stream = own_stream();
     const Released released;
     const std::lock_guard lock(stepping_);
     stepper_->displace(plan_, all, stream);
 }
-
-/// The stream of a step on a device. To ask for it runs Python.
-void* Plan::own_stream() const { return stepper_ ? current_stream(entries_.front().param) : nullptr; }
 
 /// Puts the step into the caller's stream; only to raise does it wait.
 void Plan::run_cuda(void* stream) {

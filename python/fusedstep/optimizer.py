@@ -320,7 +320,8 @@ class Optimizer(Configured):
         Raises:
             RuntimeError: another thread is in a step of this optimizer.
         """
-        return save(self)
+        with _core.Alone(self._plan):
+            return save(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave, in an optimizer with the same parameters' names and shapes.
@@ -332,32 +333,30 @@ class Optimizer(Configured):
                 changed then.
             RuntimeError: another thread is in a step of this optimizer.
         """
-        restore(self, state)
+        with _core.Alone(self._plan):
+            restore(self, state)
 
     # Copies
 
     def __getstate__(self) -> dict[str, Any]:
         with _core.Alone(self._plan):
             self._plan.take_changes(self)
-            return self._pickled()
-
-    def _pickled(self) -> dict[str, Any]:
-        return {
-            "seed": self._seed,
-            "storage": self._storage,
-            "convention": self._convention,
-            "defaults": self._defaults,
-            "entry_per_group": self._entry_per_group,
-            "groups": [
-                (self._plan.group_structure(index), dict(group)) for index, group in enumerate(self.param_groups)
-            ],
-            "state": copied(self._plan),
-            "extents": {name: self._plan.get_extent(name) for name in self._plan.names()},
-            "numbers": {name: self._plan.get_number(name) for name in self._plan.names()},
-            "layouts": layouts(self._plan),
-            "calls": self._plan.calls,
-            "skipped": self._plan.skipped,
-        }
+            return {
+                "seed": self._seed,
+                "storage": self._storage,
+                "convention": self._convention,
+                "defaults": self._defaults,
+                "entry_per_group": self._entry_per_group,
+                "groups": [
+                    (self._plan.group_structure(index), dict(group)) for index, group in enumerate(self.param_groups)
+                ],
+                "state": copied(self._plan),
+                "extents": {name: self._plan.get_extent(name) for name in self._plan.names()},
+                "numbers": {name: self._plan.get_number(name) for name in self._plan.names()},
+                "layouts": layouts(self._plan),
+                "calls": self._plan.calls,
+                "skipped": self._plan.skipped,
+            }
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self._seed, self._storage = saved["seed"], saved["storage"]

@@ -46,12 +46,7 @@ class State(Mapping[str, dict[str, Any]]):
 
 
 def save(optimizer: Any) -> dict[str, Any]:
-    """Plain data and copies of arrays, all of one moment."""
-    with _core.Alone(optimizer._plan):
-        return _saved(optimizer)
-
-
-def _saved(optimizer: Any) -> dict[str, Any]:
+    """Plain data and copies of arrays."""
     plan, groups = optimizer._plan, []
     plan.take_changes(optimizer)
     for group, names in zip(optimizer.param_groups, optimizer._names, strict=True):
@@ -116,11 +111,6 @@ def _described(param: Any) -> tuple[tuple[int, ...], tuple[int, ...], str]:
 
 def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
     """Bring an optimizer to a saved state."""
-    with _core.Alone(optimizer._plan):
-        _restore(optimizer, saved)
-
-
-def _restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
     where = optimizer._name
     same_keys(saved, KEYS, f"{where}: state_dict")
     _equal(saved["format"], FORMAT, f"{where}: state_dict['format']")
