@@ -338,6 +338,13 @@ def test_caches_are_those_that_the_system_tells(monkeypatch, tmp_path):
     assert machine.caches() == {}
 
 
+def test_who_is_on_the_path_has_a_version(monkeypatch):
+    monkeypatch.setattr(machine.metadata, "version", lambda name: machine.metadata.distribution("no such package"))
+    facts = machine.describe()
+    assert facts["fusedstep"] == fs.__version__
+    assert list(facts["packages"]) == ["numpy"]
+
+
 def test_the_command(capsys, monkeypatch):
     monkeypatch.setattr(bench, "QUICK", (2_000, 2))
     monkeypatch.setattr(bench, "hold", lambda work, **options: hold(work, rivals=(Fused, Reference), **options))

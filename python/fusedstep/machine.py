@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core
+from . import __version__, _core
 from .targets import active_target, get_num_threads
 
 PACKAGES = ("numba", "torch", "jax", "optax", "deepspeed")
@@ -27,7 +27,7 @@ def describe() -> dict[str, Any]:
         "memory": memory(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "fusedstep": metadata.version("fusedstep"),
+        "fusedstep": __version__,
         "compiler": _core.compiler,
         "target": active_target(),
         "threads": get_num_threads(),
