@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep import optimizer
 from fusedstep.in_numpy import step as numpy_step
 
 from cases import frozen
@@ -205,6 +206,24 @@ def test_steps_while_state_is_copied_or_filled(monkeypatch, call):
     copying()
     opt.step(grad)
     assert opt.state["0"]["step"] == 2
+
+
+def test_steps_while_a_group_is_added(monkeypatch):
+    """None of them finds states that have not got their first values."""
+    opt, late = fs.Adagrad({"early": np.ones(3)}, initial_accumulator_value=1), np.ones(2)
+    grads = [{"early": np.ones(3)}, {"late": np.ones(2)}]
+
+    def interrupted(*arguments):
+        with pytest.raises(RuntimeError, match=BUSY.replace("SGD", "Adagrad")):
+            opt.step(grads)
+        initialize(*arguments)
+
+    initialize = optimizer.initialize
+    monkeypatch.setattr(optimizer, "initialize", interrupted)
+    opt.add({"late": late})
+    assert (late == 1).all()
+    opt.step(grads)
+    assert (opt.state["late"]["sum"] == 2).all()
 
 
 def test_options_that_another_thread_brings_while_a_step_takes_over_its_own():

@@ -102,7 +102,7 @@ void Plan::enroll(std::vector<Entry> added) {
 
 std::vector<std::string> Plan::add(const py::object& params, const std::string& place, const std::string& method,
                                    const py::dict& options, const py::function& provide, const py::dict& extents) {
-    const Busy busy(busy_, optimizer_);
+    const std::optional<Busy> busy = enter();
     fetch();
     std::vector<Leaf> leaves;
     Structure structure = Structure::of(params, entries_.size(), {optimizer_, params_, place}, leaves);

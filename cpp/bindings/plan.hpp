@@ -99,8 +99,8 @@ public:
     /// Takes over options that were changed since the last step, before all that is there is copied.
     void take_changes(const py::object& owner);
 
-    /// Has a plan for itself, where it is copied or filled: no step and no other copy begins before it is let go. What
-    /// the same thread calls meanwhile may take over options.
+    /// Has a plan for itself, where it is copied, filled or extended: no step and no other copy begins before it is let
+    /// go. What the same thread calls meanwhile may take over options and add groups.
     class Alone {
     public:
         explicit Alone(Plan& plan);
@@ -266,7 +266,7 @@ private:
     bool outcome_on_device_ = false;  ///< that of the last step
     std::mutex stepping_;             ///< with the device: others may ask what it has counted
     std::atomic<bool> busy_{false};
-    std::atomic<std::thread::id> holder_{};  ///< who has the plan, and may take over options and ask
+    std::atomic<std::thread::id> holder_{};  ///< who has the plan, and may do more with it
 };
 
 }  // namespace fusedstep::bindings

@@ -116,6 +116,10 @@ class Optimizer(Configured):
 
         Gradients then come as a list with one entry for each group. Bound gradients become invalid.
 
+        Raises:
+            TypeError, ValueError: as the constructor. Nothing has changed then.
+            RuntimeError: another thread is in a step of this optimizer.
+
         >>> import numpy as np, fusedstep as fs
         >>> opt = fs.SGD({"w": np.ones(3)}, lr=0.1)
         >>> opt.add({"b": np.ones(2)}, lr=0.2)
@@ -141,11 +145,12 @@ class Optimizer(Configured):
         for argument, named in (("memory", owned), ("extents", parts)):
             for name in named.keys() - new:
                 raise ValueError(f"{self._name}: {argument} must name the parameters that are added, got {name!r}")
-        fresh = [name for place, tree, options in groups for name in self._add(place, tree, options, owned, parts)]
-        # The caller's memory is written to only when nothing can be refused any more.
-        for name in fresh:
-            arrays = self._plan.arrays(name).values()
-            initialize(self._plan.param(name), self._plan.companions(name), list(arrays))
+        with _core.Alone(self._plan):
+            fresh = [name for place, tree, options in groups for name in self._add(place, tree, options, owned, parts)]
+            # The caller's memory is written to only when nothing can be refused any more.
+            for name in fresh:
+                arrays = self._plan.arrays(name).values()
+                initialize(self._plan.param(name), self._plan.companions(name), list(arrays))
 
     def _named(self, argument: str, given: Any) -> Mapping[str, Any]:
         if given is None:
@@ -243,7 +248,7 @@ class Optimizer(Configured):
             TypeError, ValueError: a gradient that does not fit its parameter, or an option that was changed to
                 something impossible. Nothing has changed then.
             FloatingPointError: with ``on_nonfinite="raise"``. Nothing has changed then.
-            RuntimeError: another thread is in a step of this optimizer, or copies or loads its state.
+            RuntimeError: another thread is in a step of this optimizer, adds a group, or copies or loads its state.
 
         >>> import numpy as np, fusedstep as fs
         >>> w, g = np.ones(2), np.array([30.0, 40.0])
