@@ -2,11 +2,10 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <vector>
 
-#include "threads.hpp"
+#include "shares.hpp"
 
 namespace fusedstep::cpu {
 
@@ -21,17 +20,13 @@ public:
     /// Calls work(tensor, from, to) for all blocks, numbered in their tensor; each thread has so many at least.
     template <class Work>
     void run(int64_t worth_a_thread, const Work& work) const {
-        std::atomic<int64_t> next = 0;
-        const int64_t parts = std::clamp<int64_t>(size() / worth_a_thread, 1, thread_count());
-        together(int(parts), [&](int) {
-            for (int64_t from; (from = next.fetch_add(stretch, std::memory_order_relaxed)) < size();) {
-                const int64_t to = std::min(from + stretch, size());
-                auto tensor = size_t(std::upper_bound(ends_.begin(), ends_.end(), from) - ends_.begin());
-                for (; from < to; ++tensor) {
-                    const int64_t last = std::min(to, ends_[tensor]), first = begin(tensor);
-                    if (from < last) work(tensor, from - first, last - first);
-                    from = last;
-                }
+        const int64_t threads = std::clamp<int64_t>(size() / worth_a_thread, 1, thread_count());
+        in_shares(size(), threads, stretch, Way::up, [&](int64_t from, int64_t to) {
+            auto tensor = size_t(std::upper_bound(ends_.begin(), ends_.end(), from) - ends_.begin());
+            for (; from < to; ++tensor) {
+                const int64_t last = std::min(to, ends_[tensor]), first = begin(tensor);
+                if (from < last) work(tensor, from - first, last - first);
+                from = last;
             }
         });
     }

@@ -1,13 +1,11 @@
 #include "step.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
 #include "../kernel/float_mode.hpp"
 #include "norm.hpp"
 #include "targets.hpp"
-#include "threads.hpp"
 
 namespace fusedstep::cpu {
 namespace {
@@ -71,44 +69,29 @@ private:
     std::vector<int64_t> ends_;
 };
 
-/// A thread's part of the row. Others help when they are through with their own.
-struct alignas(64) Share {
-    std::atomic<int64_t> next;
-    int64_t end;
-};
-
 }  // namespace
 
-void run(std::span<const Work> work) {
+void run(std::span<const Work> work, Way way) {
     const Target& target = *active_target();
     int64_t size = 0;
     for (const Work& one : work) size += one.size;
-    const int64_t parts = std::clamp<int64_t>(size / worth_a_thread, 1, thread_count());
-    if (parts == 1) {
+    if (size < 2 * worth_a_thread) {
         for (const Work& one : work) run_part(target, one, 0, one.size);
         return;
     }
     const Row row(work);
-    const int64_t part = size / parts, stretch = std::max(part / stretches, least_stretch);
-    std::vector<Share> shares = std::vector<Share>(size_t(parts));
-    for (int64_t i = 0; i < parts; ++i) {
-        shares[i].next = part * i;
-        shares[i].end = i + 1 == parts ? size : part * (i + 1);
-    }
-    together(int(parts), [&](int own) {
-        for (int64_t i = 0; i < parts; ++i) {
-            Share& share = shares[(own + i) % parts];
-            for (int64_t from; (from = share.next.fetch_add(stretch, std::memory_order_relaxed)) < share.end;)
-                row.run(target, from, std::min(from + stretch, share.end));
-        }
-    });
+    const int64_t threads = std::min<int64_t>(size / worth_a_thread, thread_count());
+    const int64_t stretch = std::max(size / threads / stretches, least_stretch);
+    in_shares(size, threads, stretch, way, [&](int64_t from, int64_t to) { row.run(target, from, to); });
 }
 
 bool step(Plan& plan) {
     const FloatMode mode;
     const std::span<const Work> work = plan.prepare();
-    if (!plan.settle(plan.stages.measure() ? squares(work) : std::vector<double>())) return false;
-    run(work);
+    const bool measure = plan.stages.measure();
+    if (!plan.settle(measure ? squares(work) : std::vector<double>())) return false;
+    // Gradients whose squares were added up last are in the cache yet.
+    run(work, measure ? Way::down : Way::up);
     plan.advance();
     return true;
 }

@@ -88,7 +88,7 @@ void check_cover(std::vector<Stretch> stretches, int64_t offset, int64_t size) {
 /// Nobody waits long for a thread that was held up: what is taken at once is a small part of its share.
 void check_stretches(int64_t total, int threads) {
     const int64_t parts = std::clamp<int64_t>(total / 32'768, 1, threads);
-    const int64_t most = parts == 1 ? total : std::max(total / parts / 16, 2 * block) + block;
+    const int64_t most = total < 65'536 ? total : std::max(total / parts / 16, 2 * block) + block;
     for (const auto& [tensor, stretches] : swept)
         for (const Stretch& stretch : stretches) CHECK(stretch.size() <= most);
 }
@@ -107,9 +107,26 @@ void one_list(Random& random) {
         total += size;
     }
     swept.clear();
-    cpu::run(work);
+    cpu::run(work, random.bits() & 1 ? cpu::Way::up : cpu::Way::down);
     for (const Work& one : work) check_cover(swept[one.buffers.param], one.offset, one.size);
     check_stretches(total, threads);
+}
+
+/// A thread goes through its share in order, from the one end or from the other.
+void ways() {
+    const Update update;
+    cpu::set_thread_count(1);
+    void* const name = reinterpret_cast<void*>(1);
+    const Work work{&update, {}, Type::float32, 1'000'003, 0, {name, nullptr, {}}, {}};
+    const auto earlier = [](const Stretch& a, const Stretch& b) { return a.begin < b.begin; };
+    for (const cpu::Way way : {cpu::Way::up, cpu::Way::down}) {
+        swept.clear();
+        cpu::run({&work, 1}, way);
+        std::vector<Stretch>& stretches = swept[name];
+        CHECK(stretches.size() > 10);
+        if (way == cpu::Way::down) std::reverse(stretches.begin(), stretches.end());
+        CHECK(std::is_sorted(stretches.begin(), stretches.end(), earlier));
+    }
 }
 
 /// Where a round of a window closes, each stretch is folded behind its sweep, while it is in the cache.
@@ -140,6 +157,7 @@ void rings(int threads) {
 int main() {
     Random random(11);
     for (int list = 0; list < 2000; ++list) one_list(random);
+    ways();
     for (const int threads : {1, 2, 5}) rings(threads);
     return result();
 }
