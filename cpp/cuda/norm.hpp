@@ -97,11 +97,39 @@ RULE void add_blocks(const Table& table, int task, Team team, double* gathered) 
     if (team.lane() == 0) table.squares[task] = all;
 }
 
+/// The same for a team: each of its threads goes through its own tensors, and adds up those of all.
+template <class Team>
+struct Measured {
+    const double* squares;
+    int64_t count;
+    Team team;
+
+    RULE double of_own(int64_t first) const {
+        const int64_t own = first + team.lane();
+        return own < count ? squares[own] : 0;
+    }
+    /// In the tensors' order, where zeros behind the last change nothing
+    RULE double total() const {
+        double all = 0, next = of_own(0);
+        for (int64_t first = 0; first < count; first += Team::lanes) {
+            const double mine = next;
+            next = of_own(first + Team::lanes);  // on its way while these are added
+            for (int lane = 0; lane < Team::lanes; ++lane) all += team.from(mine, lane);
+        }
+        return all;
+    }
+    template <class Take>
+    RULE void each(const Take& take) const {
+        for (int64_t i = team.lane(); i < count; i += Team::lanes) take(i);
+    }
+};
+
 /// Whether the step happens, and with which factors.
 template <class Team>
 RULE void settle(const Table& table, const Stages& stages, Team team) {
-    Outcome outcome = fusedstep::settle(stages.read(), table.squares, table.task_count, team.lane(), Team::lanes,
-                                        [&](int64_t i, double factor) { table.turns[i].factor = factor; });
+    const Measured<Team> measured{table.squares, table.task_count, team};
+    Outcome outcome =
+        fusedstep::settle(stages.read(), measured, [&](int64_t i, double factor) { table.turns[i].factor = factor; });
     outcome.factor = team.joined(outcome.factor, Smaller());
     if (team.lane() == 0) table.progress->last = outcome;
 }

@@ -265,7 +265,8 @@ Stepper::Result Runner::step(Plan& plan, Stream stream) {
     const bool pending = stages.pending() && !tasks_.empty(), captured = cuda::capturing(stream);
     Outcome outcome;
     // Of a step without gradients there is nothing that the device could do by itself.
-    if (!pending) outcome = settle(captured ? stages : read(stages, stream), nullptr, 0, 0, 1, [](int64_t, double) {});
+    if (!pending)
+        outcome = settle(captured ? stages : read(stages, stream), Measured{nullptr, 0}, [](int64_t, double) {});
     if (captured && stages.on_nonfinite == Stages::raise)
         throw std::runtime_error("on_nonfinite must be 'propagate' or 'skip' in a step that is captured, got 'raise'");
     if (!captured) plan.outcome = outcome;

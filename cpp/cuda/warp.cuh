@@ -58,6 +58,9 @@ struct WarpOf {
         return mine;
     }
 
+    /// What a lane has
+    __device__ double from(double mine, int lane) const { return __shfl_sync(everyone, mine, lane); }
+
     /// What lanes wrote before it, all see after it.
     __device__ void meet() const { __syncwarp(); }
 

@@ -61,7 +61,7 @@ Cargo Plan::cargo_of(const Tensor& tensor, int64_t step) const {
 }
 
 bool Plan::settle(std::span<const double> squares) {
-    outcome = fusedstep::settle(stages, squares.data(), int64_t(cargo_.size()), 0, 1,
+    outcome = fusedstep::settle(stages, Measured{squares.data(), int64_t(cargo_.size())},
                                 [&](int64_t i, double factor) { cargo_[size_t(i)].factor = factor; });
     if (outcome.skipped) return false;
     for (Work& work : work_)

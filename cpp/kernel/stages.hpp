@@ -91,33 +91,45 @@ struct Smaller {
     ANYWHERE double operator()(double x, double y) const { return x < y || std::isnan(x) ? x : y; }
 };
 
-/// What becomes of a step in which the tensors' gradients have these Σg². `scale(i, f)` is told the factor of every
-/// `stride`-th from the first on, unless the step is skipped, and the outcome's is the smallest of those.
-template <class Scale>
-ANYWHERE Outcome settle(const Stages& stages, const double* squares, int64_t count, int64_t first, int64_t stride,
-                        const Scale& scale) {
-    Outcome outcome;
-    if (stages.norm) {
-        outcome.norm = *stages.norm;
-    } else if (stages.measure()) {
-        double total = 0;
-        for (int64_t i = 0; i < count; ++i) total += squares[i];
-        outcome.norm = std::sqrt(total) / stages.grad_scale;
+/// The tensors' Σg², for one thread.
+struct Measured {
+    const double* squares;  ///< read only where stages measure
+    int64_t count;
+
+    double total() const {
+        double all = 0;
+        for (int64_t i = 0; i < count; ++i) all += squares[i];
+        return all;
     }
+    template <class Take>
+    void each(const Take& take) const {
+        for (int64_t i = 0; i < count; ++i) take(i);
+    }
+};
+
+/// What becomes of a step. `scale(i, f)` is told the factor of each tensor that `measured` goes through, unless the
+/// step is skipped, and the outcome's is the smallest of those.
+template <class Tensors, class Scale>
+ANYWHERE Outcome settle(const Stages& stages, const Tensors& measured, const Scale& scale) {
+    Outcome outcome;
+    if (stages.norm)
+        outcome.norm = *stages.norm;
+    else if (stages.measure())
+        outcome.norm = std::sqrt(measured.total()) / stages.grad_scale;
     if (stages.on_nonfinite != Stages::propagate && !std::isfinite(outcome.norm)) {
         outcome.skipped = true;
         return outcome;
     }
     const double of_all = stages.factor(stages.max_norm, outcome.norm);
-    outcome.factor = stages.max_norm_per_tensor && count > 0 ? HUGE_VAL : of_all;
-    for (int64_t i = first; i < count; i += stride) {
+    outcome.factor = stages.max_norm_per_tensor && measured.count > 0 ? HUGE_VAL : of_all;
+    measured.each([&](int64_t i) {
         double factor = of_all;
         if (stages.max_norm_per_tensor) {
-            factor = stages.factor(stages.max_norm_per_tensor, std::sqrt(squares[i]) / stages.grad_scale);
+            factor = stages.factor(stages.max_norm_per_tensor, std::sqrt(measured.squares[i]) / stages.grad_scale);
             outcome.factor = Smaller()(outcome.factor, factor);
         }
         scale(i, factor);
-    }
+    });
     return outcome;
 }
 

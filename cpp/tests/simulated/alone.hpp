@@ -19,6 +19,7 @@ struct Alone {
     int row() const { return 0; }
     bool any(bool mine) const { return mine; }
     uint32_t largest(uint32_t mine) const { return mine; }
+    double from(double mine, int) const { return mine; }
     void meet() const {}
 
     template <class Join>
