@@ -1,13 +1,21 @@
 #include "plan.hpp"
 
+#include <algorithm>
+#include <cstdint>
+
 namespace fusedstep {
 
 const Plan::Prepared& Plan::prepared(const Tensor& tensor) {
     const int64_t step = tensor.step + 1;
     const double carry = tensor.carry ? *tensor.carry : 1;
-    // Tensors that never missed a gradient share one entry; the newest is the likeliest.
-    for (auto entry = updates_.rbegin(); entry != updates_.rend(); ++entry)
-        if (entry->group == tensor.group && entry->step == step && entry->carry == carry) return *entry;
+    // Tensors that never missed a gradient share one entry; the newest is the likeliest. A group's tensors mostly stand
+    // behind each other, so that those of many groups are not looked through.
+    size_t& first = first_[size_t(tensor.group)];
+    for (size_t i = updates_.size(); i-- > first;) {
+        const Prepared& entry = updates_[i];
+        if (entry.group == tensor.group && entry.step == step && entry.carry == carry) return entry;
+    }
+    first = std::min(first, updates_.size());
     const Group& group = groups[tensor.group];
     const Update update = group.at(step, carry);
     updates_.push_back({tensor.group, step, carry, update, group.decay.at(group.lr, update.moves)});
@@ -16,6 +24,7 @@ const Plan::Prepared& Plan::prepared(const Tensor& tensor) {
 
 std::span<const Work> Plan::prepare() {
     updates_.clear();
+    first_.assign(groups.size(), SIZE_MAX);
     moved_.clear();
     work_.clear();
     cargo_.clear();

@@ -1,6 +1,7 @@
 // A plan: the tensors of an optimizer, their groups and counters. It turns one step into a list of work.
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <utility>
 #include <vector>
@@ -80,6 +81,7 @@ private:
     const Prepared& prepared(const Tensor& tensor);
 
     std::vector<Prepared> updates_;
+    std::vector<size_t> first_;  ///< among these, by group
     std::vector<std::pair<Tensor*, const Prepared*>> moved_;
     std::vector<Work> work_;
     std::vector<Cargo> cargo_;
