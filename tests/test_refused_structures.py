@@ -98,6 +98,25 @@ def test_names_that_break_off():
     scene.go_on()
 
 
+def test_names_that_empty_their_dict():
+    """One that is compared with a parameter's may take itself away."""
+
+    class Last(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            if armed:
+                grads.clear()
+            return NotImplemented
+
+    armed = False
+    scene = Scene({"w": small()})
+    grads = {"w": small()}
+    grads[Last("v")] = None
+    armed = True
+    scene.refuses(lambda: scene.opt.step(grads), ValueError, "grads", "only the names of params", "'v'")
+
+
 #: (what, parameters, the error, its place, what is expected, what came)
 NAMES = [
     ("empty", {"": small()}, ValueError, "params", "names that are not empty", "''"),

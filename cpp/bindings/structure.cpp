@@ -65,32 +65,36 @@ Structure Structure::of(const py::object& tree, size_t first, const Where& where
 }
 
 void Structure::check(py::handle tree, const Where& at, std::string_view argument) const {
-    const std::string where = at.text(), of = Where{at.optimizer, argument, at.place, at.path}.name();
+    // Put together only where something is wrong.
+    const auto where = [&] { return at.text(); };
+    const auto of = [&] { return Where{at.optimizer, argument, at.place, at.path}.name(); };
     if (kind_ == Kind::list) {
         if (!is_list(tree))
-            throw py::type_error(where + " must be a list or a tuple, like " + of + ", got " + type_name(tree));
+            throw py::type_error(where() + " must be a list or a tuple, like " + of() + ", got " + type_name(tree));
         if (length(tree) != children_.size())
-            throw py::value_error(where + " must have " + std::to_string(children_.size()) +
-                                  " entries, one for each of " + of + ", got " + std::to_string(length(tree)));
+            throw py::value_error(where() + " must have " + std::to_string(children_.size()) +
+                                  " entries, one for each of " + of() + ", got " + std::to_string(length(tree)));
         return;
     }
     if (!PyDict_Check(tree.ptr()))
-        throw py::type_error(where + " must be a dict, like " + of + ", got " + type_name(tree));
+        throw py::type_error(where() + " must be a dict, like " + of() + ", got " + type_name(tree));
     for (const py::object& key : keys_) {
         const int found = PyDict_Contains(tree.ptr(), key.ptr());
         if (found < 0) throw py::error_already_set();
         if (found == 0)
-            throw py::value_error(where + " must have every name of " + of + " (None skips one), got none for " +
+            throw py::value_error(where() + " must have every name of " + of() + " (None skips one), got none for " +
                                   py::repr(key).cast<std::string>());
     }
     if (size_t(PyDict_Size(tree.ptr())) == keys_.size()) return;
-    for (const auto& item : py::reinterpret_borrow<py::dict>(tree)) {
-        bool known = false;
-        for (const py::object& key : keys_) known = known || key.equal(item.first);
-        if (!known)
-            throw py::value_error(where + " must have only the names of " + of + ", got " +
-                                  py::repr(item.first).cast<std::string>());
-    }
+    // A list of its own: to compare a key of a class of its own may change the dict.
+    const auto given = py::reinterpret_steal<py::list>(PyDict_Keys(tree.ptr()));
+    if (!given) throw py::error_already_set();
+    py::set known;
+    for (const py::object& key : keys_) known.add(key);
+    for (const py::handle key : given)
+        if (!known.contains(key))
+            throw py::value_error(where() + " must have only the names of " + of() + ", got " +
+                                  py::repr(key).cast<std::string>());
 }
 
 void Structure::refuse_change(const Where& where) {
