@@ -251,6 +251,28 @@ def test_options_that_another_thread_brings_while_a_step_takes_over_its_own():
     assert (w == 1 - 0.5 - 0.25 * 1.5).all()
 
 
+def test_options_that_end_while_others_are_taken_over():
+    """What the last options leave behind ends once, when the new ones are there."""
+
+    class Last:
+        def __del__(self):
+            taken.append(opt.lookahead())
+
+    taken, refreshed = [], []
+    opt = fs.SGD(small(), lr=LR, momentum=0.5)
+    group = opt.param_groups[0]
+    options = dict(group)
+    group.clear()
+    group.update({"initial_lr": Last(), **options})  # the first of all
+    opt.step(small())
+    refresh = opt._refresh
+    opt._refresh = lambda groups: (refreshed.append(groups), refresh(groups))
+    group["initial_lr"] = group["momentum"] = 0.25
+    assert not taken
+    opt.step(small())
+    assert (len(taken), refreshed) == (1, [[0]])
+
+
 def test_rate_of_a_dict_that_answers_for_itself():
     """What it holds counts, and nothing of its class is run."""
 

@@ -96,7 +96,7 @@ void Plan::call_schedules() {
 }
 
 double Plan::rate(size_t group, int64_t step) const {
-    const py::object& schedule = options_.at(group).watch.schedule();
+    const py::object schedule = options_.at(group).watch.schedule();  // its call may take over another
     if (!schedule) return plan_.groups[group].lr;
     const py::object given = schedule(step);
     const bool number = PyNumber_Check(given.ptr()) && !PyBool_Check(given.ptr());

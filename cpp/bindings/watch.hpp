@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cmath>
+#include <cstdint>
 #include <utility>
 #include <vector>
 
@@ -22,14 +23,18 @@ public:
 
     /// Remembers a dict and its items: as long as they are the same objects, nothing has changed.
     void see(const py::dict& dict) {
-        dict_ = dict;
-        items_.clear();
+        py::object lr = dict["lr"];
+        std::vector<std::pair<py::object, py::object>> last;  // whose end may run anything
+        items_.swap(last);
+        rate_ = SIZE_MAX;
         for (const auto& [key, value] : dict) {
-            if (key.equal(py::str("lr"))) rate_ = items_.size();
+            // Nothing of Python compares them: it could change the dict.
+            if (PyUnicode_Check(key.ptr()) && PyUnicode_CompareWithASCIIString(key.ptr(), "lr") == 0)
+                rate_ = items_.size();
             items_.emplace_back(py::reinterpret_borrow<py::object>(key), py::reinterpret_borrow<py::object>(value));
         }
-        const py::object lr = dict["lr"];
-        schedule_ = PyCallable_Check(lr.ptr()) ? lr : py::object();
+        schedule_ = PyCallable_Check(lr.ptr()) ? std::move(lr) : py::object();
+        dict_ = dict;
     }
 
     /// Runs nothing of Python.
@@ -73,7 +78,7 @@ private:
 
     py::dict dict_;
     std::vector<std::pair<py::object, py::object>> items_;
-    size_t rate_ = 0;  ///< which of them the learning rate is
+    size_t rate_ = SIZE_MAX;  ///< which of them the learning rate is, if its name is no other's
     py::object schedule_;
 };
 
