@@ -249,6 +249,29 @@ def test_memory_that_is_given_up_while_it_is_looked_at():
     assert (stepped(grad) == 1 - 0.5 * later).all()
 
 
+pointer_of = c.PYFUNCTYPE(c.c_void_p, c.py_object, c.c_char_p)(("PyCapsule_GetPointer", c.pythonapi))
+
+
+@pytest.mark.parametrize("lanes", [0, 2, 4])
+def test_elements_of_several_numbers(lanes):
+    """An array of one vector is none of one number."""
+
+    class Vectors(Values):
+        def __dlpack__(self):
+            capsule = self.values.__dlpack__()
+            tensor = Tensor.from_address(pointer_of(capsule, b"dltensor"))
+            tensor.lanes, tensor.shape[0] = lanes, 1
+            return capsule
+
+        def __dlpack_device__(self):
+            return 1, 0
+
+    values = np.ones(4, np.float32)
+    for opt, grad in ((lambda: fs.SGD(Vectors(values)), None), (lambda: fs.SGD(values[:1].copy()), Vectors(values))):
+        with pytest.raises(TypeError, match=rf"must have dtype float32, .* got \|V{4 * lanes}"):
+            opt().step(grad)
+
+
 class Interruption(KeyboardInterrupt):
     pass
 

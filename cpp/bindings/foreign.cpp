@@ -33,6 +33,8 @@ std::vector<py::ssize_t> in_c_order(const std::vector<py::ssize_t>& shape, py::s
 
 std::string dtype_of(const dlpack::DataType& type) {
     const std::string bits = std::to_string(int(type.bits));
+    const std::string nameless = "V" + std::to_string(type.bits * type.lanes / 8);  // NumPy's, without a meaning
+    if (type.lanes != 1) return nameless;
     switch (type.code) {
         case dlpack::DataType::integer: return "int" + bits;
         case dlpack::DataType::natural: return "uint" + bits;
@@ -40,7 +42,7 @@ std::string dtype_of(const dlpack::DataType& type) {
         case dlpack::DataType::bfloat: return "bfloat" + bits;
         case dlpack::DataType::complex: return "complex" + bits;
         case dlpack::DataType::boolean: return "bool";
-        default: return "V" + std::to_string(type.bits * type.lanes / 8);  // NumPy's for bytes without a meaning
+        default: return nameless;
     }
 }
 
