@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import pickle
 import sys
 from itertools import cycle
 
@@ -332,6 +333,34 @@ def test_subclass():
     reference.step(grad)
     assert same_bytes(np.asarray(param), copy)
     assert type(opt.state["0"]["exp_avg"]) is np.ndarray
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_native_order_by_its_name(dtype):
+    """As NumPy has it of the memory of ctypes and multiprocessing, and of files that say how they lie."""
+    kind = np.ctypeslib.as_ctypes_type(dtype)
+
+    def shared(values):
+        array = np.ctypeslib.as_array((kind * 3)(*values))
+        assert array.dtype.byteorder == {"little": "<", "big": ">"}[sys.byteorder]
+        return array
+
+    w, grad, copy = shared([1, 2, 3]), shared([3, 4, 5]), shared([0, 0, 0])
+    memory = {"0": {"exp_avg": shared([7] * 3), "exp_avg_sq": shared([7] * 3)}}
+    opt = fs.Adam(w, lr=0.5, memory=memory)
+    fs.functional.adam_(own := shared([1, 2, 3]), grad, *map(shared, [[0] * 3] * 2), step=1, lr=0.5)
+    expected = np.array([1, 2, 3], dtype)
+    plain = fs.Adam(expected, lr=0.5)
+    for optimizer in (opt, plain):
+        optimizer.step(grad, copy_to=copy)
+    assert w.tobytes() == expected.tobytes() == copy.tobytes() == own.tobytes()
+    assert fs.stats(grad, before=w, after=copy)["0"].stalled == 1
+    plain.load_state_dict(opt.state_dict())
+    opt.load_state_dict(plain.state_dict())
+    pickle.loads(pickle.dumps(opt)).step(grad)
+    carry = np.ones((), np.dtype(np.float64).newbyteorder("<" if sys.byteorder == "little" else ">"))
+    fs.functional.nadam_(own, grad, *map(shared, [[0] * 3] * 2), carry, step=1, lr=0.5)
+    assert carry < 1
 
 
 def test_scalar_array():

@@ -1,6 +1,7 @@
 #include "arrays.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 #include <optional>
 
@@ -158,7 +159,7 @@ bool is_dense(const py::array& array) {
 std::string type_name_of(const py::array& array) {
     const py::dtype dtype = array.dtype();
     // NumPy makes a name anew whenever it is asked for one.
-    if (dtype.kind() == 'f' && dtype.byteorder() == '=')
+    if (dtype.kind() == 'f' && is_native(array))
         if (const std::optional<Type> type = find_type(array)) return name_of(*type);
     return marked(array) ? "bfloat16" : text(dtype);
 }
@@ -184,7 +185,9 @@ Type type_of(const py::array& array) { return find_type(array).value(); }
 
 bool is_native(const py::array& array) {
     const char order = array.dtype().byteorder();
-    return order == '=' || order == '|';
+    // Arrays over memory of ctypes and multiprocessing have the processor's own order by its name.
+    constexpr char own = std::endian::native == std::endian::little ? '<' : '>';
+    return order == '=' || order == '|' || order == own;
 }
 
 Layout::Layout(const py::array& array)
@@ -286,8 +289,7 @@ py::array check_scales(py::handle object, int64_t count, const Where& where) {
 
 py::array check_scalar(py::handle object, const Where& where) {
     py::array array = check_array(object, where);
-    const bool fits =
-        array.dtype().kind() == 'f' && array.itemsize() == 8 && array.ndim() == 0 && array.dtype().byteorder() == '=';
+    const bool fits = array.dtype().kind() == 'f' && array.itemsize() == 8 && array.ndim() == 0 && is_native(array);
     if (!fits)
         refuse(where, "be a float64 array of shape ()",
                text(array.dtype()) + " of shape " + tuple_text(array.shape(), array.ndim()));
