@@ -73,6 +73,7 @@ RIGHT = [
     "fs.SGD(w, lr=0.1).step(g, grad_scale=np.float32(2), max_norm=1, norm=np.float64(3), clip_value=np.int64(1))",
     "fs.SGD(w, lr=0.1).step(g, max_norm_per_tensor=None, on_nonfinite='skip', copy_to=g.copy(), zero_grad=np.True_)",
     "fs.SGD([w], lr=0.1).step([g], copy_to=[None])",
+    "fs.SGD(w, extents={'0': [0, np.int64(8192)]}).step(g)",
     "fs.SGD([w], lr=0.1).step([None])",
     "fs.SGD(w, lr=0.1).step(None)",
     "fs.SGD(w, lr=0.1).bind(g, max_norm=1.0).step()",

@@ -198,6 +198,16 @@ def test_cuts_of_shards(name, offset, set_threads):
         assert same_bytes(param, copy)
 
 
+@pytest.mark.parametrize(
+    "extent", [[8192, 20_000], (np.int64(8192), np.int32(20_000)), np.cumsum([8192, 11_808]).tolist()], ids=repr
+)
+def test_extents_are_any_pair_of_integers(extent):
+    """Offsets are often sums of NumPy's."""
+    opt = fs.SGD({"w": np.ones(12)}, extents={"w": extent})
+    opt.add({"v": np.ones(12)}, extents={"v": extent})
+    assert [opt._plan.get_extent(name) for name in "wv"] == [(8192, 20_000)] * 2
+
+
 def test_neighbours_in_one_allocation():
     """Parameters, gradients and state side by side: nothing overlaps, so nothing is refused."""
     rng = np.random.default_rng(5)

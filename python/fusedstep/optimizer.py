@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -17,6 +17,13 @@ from .state import TOLERATED, State, check_layouts, copied, fill, layouts, resto
 SEED = Whole(0, "for random rounding", expected="an integer in [0, 2**63)", annotation="int")
 
 UNSET: Any = object()
+
+
+def whole_numbers(extent: Any) -> Any:
+    """Offsets are sums that NumPy has often added up; what is no pair of integers stays, to be refused as it came."""
+    if isinstance(extent, (list, tuple)) and all(type(n) is int or isinstance(n, np.integer) for n in extent):
+        return tuple(map(int, extent))
+    return extent
 
 
 class Outcome(NamedTuple):
@@ -46,7 +53,7 @@ class Optimizer(Configured):
         convention: str = "torch",
         seed: int = 0,
         memory: Mapping[str, Mapping[str, np.ndarray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[int | np.integer[Any]]] | None = None,
         **given: Any,
     ) -> None:
         if others:
@@ -109,7 +116,7 @@ class Optimizer(Configured):
         params: Any,
         *,
         memory: Mapping[str, Mapping[str, np.ndarray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[int | np.integer[Any]]] | None = None,
         **options: Any,
     ) -> None:
         """Add a group of parameters, with options of its own where they are given.
@@ -131,9 +138,10 @@ class Optimizer(Configured):
         self,
         entries: list[tuple[str, Any, dict[str, Any]]],
         memory: Mapping[str, Mapping[str, np.ndarray]] | None,
-        extents: Mapping[str, tuple[int, int]] | None,
+        extents: Mapping[str, Any] | None,
     ) -> None:
-        owned, parts = self._named("memory", memory), self._named("extents", extents)
+        owned = self._named("memory", memory)
+        parts = {name: whole_numbers(extent) for name, extent in self._named("extents", extents).items()}
         groups = [
             # A group of a list has its memory with that of all.
             (place, tree, self._complete(self._resolve(given, self._defaults, () if place else ("memory", "extents"))))

@@ -84,7 +84,7 @@ class SGD(Method):
         weight_average: Real | None = None,
         flush_denormals: Truth = False,
         memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[Integer]] | None = None,
     ) -> None: ...
 
 class AdaBelief(Method):
@@ -106,7 +106,7 @@ class AdaBelief(Method):
         weight_average: Real | None = None,
         flush_denormals: Truth = False,
         memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[Integer]] | None = None,
     ) -> None: ...
 
 class Adadelta(Method):
@@ -128,7 +128,7 @@ class Adadelta(Method):
         weight_average: Real | None = None,
         flush_denormals: Truth = False,
         memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[Integer]] | None = None,
     ) -> None: ...
 
 class Adagrad(Method):
@@ -153,7 +153,7 @@ class Adagrad(Method):
         weight_average: Real | None = None,
         flush_denormals: Truth = False,
         memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[Integer]] | None = None,
     ) -> None: ...
 
 class Adam(Method):
@@ -182,7 +182,7 @@ class Adam(Method):
         weight_average: Real | None = None,
         flush_denormals: Truth = False,
         memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[Integer]] | None = None,
     ) -> None: ...
 
 class AdamW(Adam):
@@ -210,7 +210,7 @@ class AdamW(Adam):
         weight_average: Real | None = None,
         flush_denormals: Truth = False,
         memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[Integer]] | None = None,
     ) -> None: ...
 
 class Adamax(Method):
@@ -233,7 +233,7 @@ class Adamax(Method):
         weight_average: Real | None = None,
         flush_denormals: Truth = False,
         memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[Integer]] | None = None,
     ) -> None: ...
 
 class Adaptive(Method):
@@ -269,7 +269,7 @@ class Adaptive(Method):
         weight_average: Real | None = None,
         flush_denormals: Truth = False,
         memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[Integer]] | None = None,
     ) -> None: ...
     def adaptive_rate(self) -> Any: ...
 
@@ -291,7 +291,7 @@ class Lion(Method):
         weight_average: Real | None = None,
         flush_denormals: Truth = False,
         memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[Integer]] | None = None,
     ) -> None: ...
 
 class NAdam(Method):
@@ -315,7 +315,7 @@ class NAdam(Method):
         weight_average: Real | None = None,
         flush_denormals: Truth = False,
         memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[Integer]] | None = None,
     ) -> None: ...
 
 class RAdam(Method):
@@ -342,7 +342,7 @@ class RAdam(Method):
         weight_average: Real | None = None,
         flush_denormals: Truth = False,
         memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[Integer]] | None = None,
     ) -> None: ...
 
 class RMSprop(Method):
@@ -368,7 +368,7 @@ class RMSprop(Method):
         weight_average: Real | None = None,
         flush_denormals: Truth = False,
         memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[Integer]] | None = None,
     ) -> None: ...
 
 class WindowedAdagrad(Method):
@@ -392,7 +392,7 @@ class WindowedAdagrad(Method):
         weight_average: Real | None = None,
         flush_denormals: Truth = False,
         memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[Integer]] | None = None,
     ) -> None: ...
 
 class Yogi(Method):
@@ -415,5 +415,5 @@ class Yogi(Method):
         weight_average: Real | None = None,
         flush_denormals: Truth = False,
         memory: Mapping[str, Mapping[str, AnyArray]] | None = None,
-        extents: Mapping[str, tuple[int, int]] | None = None,
+        extents: Mapping[str, Sequence[Integer]] | None = None,
     ) -> None: ...
