@@ -623,6 +623,21 @@ def test_state_is_live():
     assert opt.state["w"]["momentum_buffer"] is buffer
 
 
+def test_what_is_put_into_a_view_is_not_lost_in_silence():
+    opt = fs.SGD({"w": np.ones(3)}, momentum=0.5)
+    opt.step({"w": np.ones(3)})
+    for key, value in {"step": 7, "momentum_buffer": np.zeros(3), "velocity": np.zeros(3)}.items():
+        with pytest.raises(TypeError, match=f"state: '{key}' must be changed .* got {type(value).__name__} in"):
+            opt.state["w"][key] = value
+    opt.state["w"]["momentum_buffer"] *= 2
+    assert (opt.state["w"]["momentum_buffer"] == 2).all()
+    for copied in (copy.copy, copy.deepcopy, lambda entry: pickle.loads(pickle.dumps(entry))):
+        kept = copied(opt.state["w"])
+        kept["step"] = 7
+        assert type(kept) is dict
+    assert opt.state["w"]["step"] == 1
+
+
 # Where state lies
 
 

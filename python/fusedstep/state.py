@@ -24,6 +24,20 @@ COUNTER = 62
 TOLERATED = frozenset({"initial_lr"})
 
 
+class Entry(dict[str, Any]):
+    """What stands beside one parameter. The arrays are live, and the dict is made anew whenever it is asked for."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if self.get(key) is not value:  # it is where something like `entry[key] *= 0` has written into the array
+            raise TypeError(
+                f"state: {key!r} must be changed by [...] = values if it is an array, and otherwise by "
+                f"load_state_dict(), got {type(value).__name__} in its place"
+            )
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+
 class State(Mapping[str, dict[str, Any]]):
     """A view of an optimizer's state, by parameter."""
 
@@ -33,7 +47,7 @@ class State(Mapping[str, dict[str, Any]]):
     def __getitem__(self, name: str) -> dict[str, Any]:
         if not isinstance(name, str):
             raise KeyError(name)
-        return {"step": self._plan.get_step(name), **self._plan.arrays(name)}
+        return Entry({"step": self._plan.get_step(name), **self._plan.arrays(name)})
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._plan.names())
