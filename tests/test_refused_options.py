@@ -48,6 +48,8 @@ NO_PAIRS = [
     ("ab", TypeError),
     ((), TypeError),
     ((0.9,), TypeError),
+    ({0.9, 0.99}, TypeError),
+    ({0.9: 1, 0.99: 2}, TypeError),
     ((0.9, 0.9, 0.9), TypeError),
     ((0.9, "0.9"), TypeError),
     ((None, 0.9), TypeError),

@@ -6,12 +6,15 @@ import math
 import numbers
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import numpy as np
+
+#: Of these the first is not the one that was written first, or a name.
+UNORDERED = (Set, Mapping)
 
 
 class Refused(Exception):
@@ -163,6 +166,8 @@ class Pair(Option):
     """Two decay rates."""
 
     def check(self, value: Any) -> tuple[float, float]:
+        if isinstance(value, UNORDERED):
+            raise Refused(self.expected, TypeError)
         try:
             first, second = value
         except (TypeError, ValueError):
@@ -190,6 +195,8 @@ class Each(Option):
     of: Option = field(kw_only=True)
 
     def check(self, value: Any) -> tuple[Any, ...]:
+        if isinstance(value, UNORDERED):
+            raise Refused(self.expected, TypeError)
         try:
             items = tuple(value)
         except TypeError:
