@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -56,6 +57,7 @@ NO_ARRAYS = [
     ("bytes", lambda a: a.tobytes(), TypeError, "be a numpy.ndarray", "bytes"),
     ("set", lambda a: {1.0}, TypeError, "be a numpy.ndarray", "set"),
     ("generator", lambda a: (x for x in a), TypeError, "be a numpy.ndarray", "generator (list(x) makes a list"),
+    ("mapping", lambda a: MappingProxyType({"w": a}), TypeError, "be a numpy.ndarray", "mappingproxy (dict(x) makes a"),
     ("memoryview", lambda a: memoryview(a), TypeError, "be a numpy.ndarray", "memoryview"),
     ("array.array", lambda a: array.array("f", a.ravel()), TypeError, "be a numpy.ndarray", "array.array"),
     ("type", lambda a: np.ndarray, TypeError, "be a numpy.ndarray", "type"),

@@ -59,6 +59,7 @@ py::array check_array(py::handle object, const Where& where) {
         if (const auto array = described(py::reinterpret_borrow<py::object>(object), where.text())) return *array;
         refuse_type(where, "be a numpy.ndarray, or an array that DLPack or __cuda_array_interface__ describes",
                     PyIter_Check(object.ptr())      ? name + " (list(x) makes a list of its arrays)"
+                    : py::hasattr(object, "keys")   ? name + " (dict(x) makes a dict of its arrays)"
                     : PyUnicode_Check(object.ptr()) ? name + " (dict(x) takes pairs of names and arrays)"
                     : is_number(object)             ? name + " (numpy.asarray(x) is an array of it)"
                                                     : name);
