@@ -21,8 +21,9 @@ import fusedstep as fs
 from fusedstep import contract, methods, storage
 from fusedstep.__main__ import COMMANDS, main
 from fusedstep.bfloat16 import name_of_type
-from fusedstep.commands import info, network, pair, trial, verify
+from fusedstep.commands import info, pair, trial, verify
 from fusedstep.in_numpy import formulas
+from fusedstep.lab import network
 
 from process import interruptible
 
@@ -63,7 +64,7 @@ def test_needs_no_extra(words):
     ("module", "package"), [("matplotlib", "matplotlib"), ("rich", "rich"), ("sklearn", "scikit-learn")]
 )
 def test_missing_extra_is_one_line(module, package):
-    for earlier in ("matplotlib", "sklearn"):  # they are imported first, in this order
+    for earlier in ("sklearn", "matplotlib"):  # they are imported first, in this order
         if earlier == module:
             break
         pytest.importorskip(earlier)
@@ -532,11 +533,11 @@ def test_demo_times_the_kernels_and_the_reference(monkeypatch):
 def test_demo_tests_what_it_does_not_train_on():
     """Every image is in one of the parts."""
     datasets = pytest.importorskip("sklearn.datasets")
-    from fusedstep.commands.digits import Digits
+    from fusedstep.lab.data.digits import digits
 
-    digits = Digits(np.float64, np.random.default_rng(0))
-    assert (len(digits.train[1]), len(digits.test[1])) == (1438, 359)
-    rows = [np.column_stack([images * 16, labels]) for images, labels in (digits.train, digits.test)]
+    found = digits(np.float64, np.random.default_rng(0))
+    assert (len(found.train[1]), len(found.test[1])) == (1438, 359)
+    rows = [np.column_stack([images * 16, labels]) for images, labels in (found.train, found.test)]
     every = np.column_stack(datasets.load_digits(return_X_y=True))
     assert sorted(np.concatenate(rows).tolist()) == sorted(every.tolist())
 

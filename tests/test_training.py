@@ -44,24 +44,24 @@ SIZES, BATCH, EPOCHS, SEEDS = (256, 128), 32, 8, range(5)
 
 def accuracy(seed, **storage):
     """On the test images; the network is evaluated in float32, whatever the parameters' type."""
-    from fusedstep.commands.digits import Digits
-    from fusedstep.commands.network import evaluate, gradient, random_weights
+    from fusedstep.lab.data.digits import digits
+    from fusedstep.lab.network import evaluate, gradient, random_weights
 
     rng = np.random.default_rng(seed)
-    digits = Digits(np.float32, rng)
-    weights = random_weights((digits.pixels, *SIZES, digits.classes), np.float32, rng)
+    data = digits(np.float32, rng)
+    weights = random_weights((data.pixels, *SIZES, data.classes), np.float32, rng)
     params = weights
     if "rounding" in storage:
         params = {name: fs.as_bfloat16(bfloat16_nearest(value)) for name, value in weights.items()}
     optimizer = fs.Adam(params, lr=1e-3, seed=seed, **storage)
     grads = {name: np.empty_like(value) for name, value in weights.items()}
     for _ in range(EPOCHS):
-        for images, labels in digits.batches(BATCH, rng):
+        for images, labels in data.batches(BATCH, rng):
             if params is not weights:
                 weights = {name: fs.as_float32(value) for name, value in params.items()}
             gradient(weights, images, labels, grads)
             optimizer.step(grads)
-    return evaluate(weights, *digits.test)[1]
+    return evaluate(weights, *data.test)[1]
 
 
 @pytest.fixture(scope="module")

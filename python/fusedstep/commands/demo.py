@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from .. import methods
+from ..lab.network import evaluate, gradient, random_weights
 from ..targets import active_target, get_num_threads
 from . import Problem, at_least
-from .network import evaluate, gradient, random_weights
 from .pair import Pair
 
 HIDDEN = (1000, 1000)
@@ -70,15 +70,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     # Imported here, so that `--help` needs none of the packages behind them.
+    from ..lab.data.digits import digits
     from .curves import Epoch, draw
-    from .digits import Digits
     from .display import display
 
     if arguments.out.is_dir() or not arguments.out.absolute().parent.is_dir():
         raise Problem(f"--out must be a file in a folder that exists, got {arguments.out}")
     rng = np.random.default_rng(arguments.seed)
-    digits = Digits(arguments.dtype, rng)
-    sizes = (digits.pixels, *HIDDEN, digits.classes)
+    images = digits(arguments.dtype, rng)
+    sizes = (images.pixels, *HIDDEN, images.classes)
     weights = random_weights(sizes, arguments.dtype, rng)
     grads = {name: np.empty_like(array) for name, array in weights.items()}
     options = dict(arguments.option) | ({} if arguments.lr is None else {"lr": arguments.lr})
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     tell = progress.console.print
     network = "-".join(map(str, sizes))
     tell(
-        f"{arguments.optimizer} trains {network} on {len(digits.train[1])} images of digits: "
+        f"{arguments.optimizer} trains {network} on {len(images.train[1])} images of digits: "
         f"{sum(array.size for array in weights.values()):,} weights, {arguments.dtype}\n"
         f"kernels: {active_target()}, threads: {get_num_threads()}; both are given the same gradients\n"
     )
@@ -96,12 +96,12 @@ def run(arguments: argparse.Namespace) -> int:
         task = progress.add_task("", total=arguments.epochs)
         for number in range(1, arguments.epochs + 1):
             losses: list[float] = []
-            batches = list(digits.batches(arguments.batch_size, rng))
-            for images, labels in batches:
-                losses.append(gradient(weights, images, labels, out=grads))
+            batches = list(images.batches(arguments.batch_size, rng))
+            for batch in batches:
+                losses.append(gradient(weights, *batch, out=grads))
                 pair.step(grads)
                 progress.update(task, advance=1 / len(batches), description=f"epoch {number}  loss {losses[-1]:.4f}")
-            epoch = Epoch(losses, *(evaluate(mine, *digits.test) for mine in pair.weights))
+            epoch = Epoch(losses, *(evaluate(mine, *images.test) for mine in pair.weights))
             epochs.append(epoch)
             difference = pair.difference()
             tell(

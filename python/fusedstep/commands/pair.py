@@ -11,8 +11,8 @@ import numpy as np
 
 from .. import methods, reference
 from ..contract import differing, with_bits
+from ..lab.network import Weights
 from . import Problem
-from .network import Weights
 
 
 class Pair:

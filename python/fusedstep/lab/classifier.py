@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..commands.digits import Digits
-from ..commands.network import evaluate, gradient, random_weights
 from .batch import Examples
+from .data.digits import digits
 from .data.images import Images
+from .network import evaluate, gradient, random_weights
 from .protocol import Errors, Weights
 
 
@@ -28,7 +28,7 @@ class Classifier:
     def __init__(
         self, hidden: Sequence[int], batch: int, seed: int, dtype: Any = np.float32, images: Images | None = None
     ) -> None:
-        self.data = images or Digits(dtype, np.random.default_rng([seed, 2]))
+        self.data = images or digits(dtype, np.random.default_rng([seed, 2]))
         self.sizes = (self.data.pixels, *hidden, self.data.classes)
         self.batch = batch
         self.dtype = dtype

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, log_softmax
 
-from ..commands.network import cross_entropy, random_weights
 from .batch import Examples
 from .classifier import Classifier
+from .network import cross_entropy, random_weights
 from .protocol import Errors, Weights
 
 

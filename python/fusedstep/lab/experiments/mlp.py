@@ -34,7 +34,7 @@ class Settings(settings.Settings):
 
 def run(told: Settings, page: Page) -> None:
     page.expect(len(told.methods) * told.epochs)
-    images = choose(told.data, "MNIST", lambda: find(told), lambda: digits(told.seed))
+    images = choose(told.data, "MNIST", lambda: find(told), lambda: digits(np.float32, drawing(told)))
     page.note(f"Data: {images.source}.")
     task = Classifier(told.hidden, told.batch, told.seed, images=images)
     courses = compare(
@@ -45,4 +45,8 @@ def run(told: Settings, page: Page) -> None:
 
 def find(told: Settings) -> Images | None:
     found = mnist.find()
-    return found and found.drawn(told.images, np.random.default_rng([told.seed, 2])).flat(np.float32)
+    return found and found.drawn(told.images, drawing(told)).flat(np.float32)
+
+
+def drawing(told: Settings) -> np.random.Generator:
+    return np.random.default_rng([told.seed, 2])

@@ -51,7 +51,7 @@ class Settings(settings.Settings):
 
 def run(told: Settings, page: Page) -> None:
     page.expect(4 * len(told.methods) * len(told.all_factors) * told.epochs)
-    data = {SIMPLE: digits(told.seed), COMPLEX: clusters(told)}
+    data = {SIMPLE: digits(np.float32, np.random.default_rng([told.seed, 2])), COMPLEX: clusters(told)}
     nets = {FEW: told.few, MANY: told.many}
     corners = {(size, kind): learn(size, kind, nets[size], data[kind], told, page) for size in nets for kind in data}
     page.note(advice(corners, told.enough))
