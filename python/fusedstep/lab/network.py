@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 Weights = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """What a unit makes of its sum, and its slope, given what it made.
+
+    Args:
+        variance: of the first weights, times the inputs.
+    """
+
+    value: Callable[[np.ndarray], np.ndarray]
+    slope: Callable[[np.ndarray], np.ndarray]
+    variance: float
+
+
+RELU = Activation(lambda x: np.maximum(x, 0), lambda y: (y > 0).astype(y.dtype), 2.0)
 
 
 def random_weights(sizes: Sequence[int], dtype: Any, rng: np.random.Generator) -> Weights:
@@ -20,12 +37,12 @@ def random_weights(sizes: Sequence[int], dtype: Any, rng: np.random.Generator) -
     return weights
 
 
-def forward(weights: Weights, images: np.ndarray) -> list[np.ndarray]:
-    """The images, what each hidden layer gives (ReLU), and the logarithms of the classes' probabilities (softmax)."""
+def forward(weights: Weights, images: np.ndarray, activation: Activation = RELU) -> list[np.ndarray]:
+    """The images, what each hidden layer makes of them, and the logarithms of the classes' probabilities (softmax)."""
     layers, depth = [images], len(weights) // 2
     for layer in range(1, depth + 1):
         sums = layers[-1] @ weights[f"w{layer}"] + weights[f"b{layer}"]
-        layers.append(np.maximum(sums, 0) if layer < depth else sums)
+        layers.append(activation.value(sums) if layer < depth else sums)
     shifted = layers[-1] - layers[-1].max(axis=1, keepdims=True)
     layers[-1] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return layers
@@ -41,9 +58,11 @@ def evaluate(weights: Weights, images: np.ndarray, labels: np.ndarray) -> tuple[
     return cross_entropy(last, labels), float((last.argmax(axis=1) == labels).mean())
 
 
-def gradient(weights: Weights, images: np.ndarray, labels: np.ndarray, out: Weights) -> float:
+def gradient(
+    weights: Weights, images: np.ndarray, labels: np.ndarray, out: Weights, activation: Activation = RELU
+) -> float:
     """The loss; its gradient by the weights is written to `out`."""
-    *layers, last = forward(weights, images)
+    *layers, last = forward(weights, images, activation)
     delta = np.exp(last)
     delta[np.arange(len(labels)), labels] -= 1
     delta /= len(labels)
@@ -52,6 +71,5 @@ def gradient(weights: Weights, images: np.ndarray, labels: np.ndarray, out: Weig
         np.matmul(inputs.T, delta, out=out[f"w{layer}"])
         np.sum(delta, axis=0, out=out[f"b{layer}"])
         if layer > 1:
-            delta = delta @ weights[f"w{layer}"].T
-            delta[inputs <= 0] = 0
+            delta = (delta @ weights[f"w{layer}"].T) * activation.slope(inputs)
     return cross_entropy(last, labels)
