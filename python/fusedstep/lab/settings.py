@@ -15,7 +15,6 @@ from .method import Method
 Count = Annotated[int, whole(1, 1, "")]
 Counts = Annotated[tuple[int, ...], Each((), "", of=whole(1, 1, ""), expected="integers ≥ 1")]
 Seed = Annotated[int, whole(0, 0, "")]
-Seeds = Annotated[tuple[int, ...], Each((), "", of=whole(0, 0, ""), expected="integers ≥ 0")]
 Number = Annotated[float, number(0.0, "")]
 Numbers = Annotated[tuple[float, ...], Each((), "", of=number(0.0, ""), expected="finite numbers ≥ 0")]
 Positive = Annotated[float, positive(1.0, "")]
