@@ -181,9 +181,8 @@ class Prepared:
         self.options = cls._resolve(given, cls._preset(convention))
         if self.options["decay"] == "fully_decoupled" and self.options["max_lr"] is None:
             raise ValueError(f"{self.function}: max_lr must be given with decay='fully_decoupled', got None")
-        chosen = {name: option.default for name, option in storage.STORAGE.items()}
-        chosen["rounding"] = ROUNDING.take(self.function, "rounding", rounding)
-        self.storage = storage.resolve(self.function, chosen, cls.state_names)
+        ROUNDING.take(self.function, "rounding", rounding)
+        self.storage = storage.resolve(self.function, {"rounding": rounding}, cls.state_names)
         self.needed = frozenset(_core.states(cls._method, self.options))
         self.idle: list[_core.Plan] = []
 

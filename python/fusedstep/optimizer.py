@@ -61,7 +61,7 @@ class Optimizer(Configured):
         if lr is not UNSET:
             given["lr"] = lr
         self._seed = SEED.take(self._name, "seed", seed)
-        kept = {name: given.pop(name, option.default) for name, option in storage.STORAGE.items()}
+        kept = {name: given.pop(name) for name in storage.STORAGE.keys() & given.keys()}
         self._storage = storage.resolve(self._name, kept, self.state_names)
         self._convention = convention
         self._defaults = self._resolve(given, self._preset(convention), ONCE)

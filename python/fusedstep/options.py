@@ -70,8 +70,8 @@ def filled(doc: str, **texts: str) -> str:
     return doc
 
 
-def real(value: Any, expected: str) -> float:
-    """A finite float of a Python or NumPy number; a bool, a string or an array is none."""
+def real(value: Any, expected: str, finite: bool = True) -> float:
+    """The float of a Python or NumPy number, which is to be finite; a bool, a string or an array is none."""
     # The first question is there for speed: the second takes ten times as long.
     if type(value) is not float and (not isinstance(value, numbers.Real) or isinstance(value, bool)):
         raise Refused(expected, TypeError)
@@ -79,7 +79,7 @@ def real(value: Any, expected: str) -> float:
         number = float(value)
     except OverflowError:
         raise Refused(expected) from None
-    if not math.isfinite(number):
+    if finite and not math.isfinite(number):
         raise Refused(expected)
     return number
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .options import Number, Option, Refused, choice, filled, flag, in_words, optional, positive
+from .options import Number, Option, Refused, choice, filled, flag, in_words, optional, positive, real
 
 
 @dataclass(frozen=True)
@@ -18,12 +17,7 @@ class Norm(Number):
     """A norm, which may have come out infinite or NaN."""
 
     def check(self, value: Any) -> Any:
-        if not isinstance(value, numbers.Real) or isinstance(value, bool):
-            raise Refused(self.expected, TypeError)
-        try:
-            norm = float(value)
-        except OverflowError:
-            raise Refused(self.expected) from None
+        norm = real(value, self.expected, finite=False)
         if norm < 0:
             raise Refused(self.expected)
         return norm

@@ -58,7 +58,8 @@ OF_THEIR_OWN = ("ring", "mu_product")
 
 
 def resolve(owner: str, given: Mapping[str, Any], state_names: tuple[str, ...]) -> dict[str, Any]:
-    storage = {name: option.take(owner, name, given[name]) for name, option in STORAGE.items()}
+    """All of these keywords, checked, with the defaults of those that are not given."""
+    storage = {name: option.take(owner, name, given.get(name, option.default)) for name, option in STORAGE.items()}
     known = [name for name in state_names if name not in OF_THEIR_OWN]
     for name in storage["state"]:
         if name and name not in known:
