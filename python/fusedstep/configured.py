@@ -11,22 +11,22 @@ from .storage import STORAGE
 
 ARGUMENTS = """
 Args:
-    params: what is updated, in place: arrays of float32, float64, float16 or bfloat16 (writeable, dense, in any order
-        of axes), as an array, a list, a dict (nested dicts join names with ``/``), or a list of groups
+    params: the arrays to update in place, of float32, float64, float16 or bfloat16 (writeable and dense, in any order
+        of axes): an array, a list, a dict (names of nested dicts are joined with ``/``), or a list of groups
         ``{"params": …, "lr": …}``.
     {options}
-    convention: whose defaults and forms of the equations hold, one of
-        {conventions}. An explicit argument wins.
-    seed: for random rounding.
+    convention: whose defaults and whose form of the equations to use, one of
+        {conventions}. An explicit argument takes precedence.
+    seed: of the random bits of stochastic rounding.
     {storage}
-    memory: state memory of the caller, ``{name: {state: array}}``, with the parameters' shapes and order of
-        elements; it is overwritten with the initial state.
-    extents: for parameters that are shards, ``{name: (offset, size of the whole)}`` in elements.
+    memory: arrays in which to keep the state, ``{name: {state: array}}``, with the shapes and the order of elements of
+        the parameters; they are overwritten with the initial state.
+    extents: for parameters that are shards of larger tensors, ``{name: (offset, size of the whole)}`` in elements.
 
 Raises:
-    TypeError: an argument, or an array, of the wrong type.
-    ValueError: a hyper-parameter out of range, arrays that overlap, are read-only or not dense, or an unknown name.
-        Nothing has changed then.
+    TypeError: an argument or an array has the wrong type.
+    ValueError: a hyper-parameter is out of range, a name is unknown, or an array overlaps another, is read-only or is
+        not dense. In either case nothing has changed.
 """
 
 
@@ -40,7 +40,7 @@ ONCE: dict[str, Any] = {
 }
 
 FIRST_LR = positive(
-    1.0, "η that counts as 1 in ``fully_decoupled``; None: the group's when that begins, wrong in a warm-up"
+    1.0, "η at which ``fully_decoupled`` decays by λ in full; None: the group's first, which a warm-up makes too small"
 )
 
 DECOUPLED = flag(False, "torch's spelling of decay='decoupled'")
@@ -54,10 +54,10 @@ COMMON: dict[str, Option] = {
         "coupled",
         "decoupled",
         "fully_decoupled",
-        doc="where it acts: g + λθ, or θ·(1 − ηλ), or θ·(1 − λη/max_lr)",
+        doc="what it acts on: g + λθ, or θ·(1 − ηλ), or θ·(1 − λη/max_lr)",
     ),
     "max_lr": optional(FIRST_LR),
-    "maximize": flag(False, "ascend instead: the gradient's sign is turned"),
+    "maximize": flag(False, "maximize instead of minimizing: the gradient is negated"),
 }
 
 

@@ -27,10 +27,10 @@ def whole_numbers(extent: Any) -> Any:
 
 
 class Outcome(NamedTuple):
-    """What became of a step."""
+    """The outcome of a step."""
 
     norm: float  #: of the unscaled gradients; NaN where no stage asked for it
-    factor: float  #: what gradients were multiplied with; with ``max_norm_per_tensor`` the smallest of the tensors'
+    factor: float  #: what gradients were multiplied by; with ``max_norm_per_tensor`` the smallest of the tensors'
     skipped: bool
 
 
@@ -119,9 +119,9 @@ class Optimizer(Configured):
         extents: Mapping[str, Sequence[int | np.integer[Any]]] | None = None,
         **options: Any,
     ) -> None:
-        """Add a group of parameters, with options of its own where they are given.
+        """Add a group of parameters; options that are not given are those of the constructor.
 
-        Gradients then come as a list with one entry for each group. Bound gradients become invalid.
+        From then on gradients are a list with one entry per group. Bound gradients become invalid.
 
         Raises:
             TypeError, ValueError: as the constructor. Nothing has changed then.
@@ -242,21 +242,22 @@ class Optimizer(Configured):
     def step(self, grads: Any, **stages: Any) -> None:
         """Update the parameters in place, all or none, in one pass over their memory.
 
-        In this order: the gradient is divided by ``grad_scale`` and multiplied with the factor that brings the norm
-        down, clipped to ±``clip_value``, turned by ``maximize`` and decayed; then the method's equations. The arrays of
-        gradients are only read, unless they are set to zero.
+        A gradient is divided by ``grad_scale``, scaled down to ``max_norm``, clipped to ±``clip_value``, negated by
+        ``maximize`` and given the coupled weight decay, in this order; then the method's equations follow. Gradients
+        are only read, unless ``zero_grad`` sets them to zero.
 
         Args:
             grads: gradients in the structure of the parameters, each with its parameter's shape and order of elements,
-                of any floating type. ``None`` skips a parameter, which does not advance it. Where parameters came as a
-                list of groups, or groups were added, a list with an entry for each group.
+                of any floating type. ``None`` skips a parameter, whose step count stays. Where the parameters were
+                given as a list of groups, or a group was added: a list with one entry per group.
             {stages}
 
         Raises:
-            TypeError, ValueError: a gradient that does not fit its parameter, or an option that was changed to
-                something impossible. Nothing has changed then.
-            FloatingPointError: with ``on_nonfinite="raise"``. Nothing has changed then.
-            RuntimeError: another thread is in a step of this optimizer, adds a group, or copies or loads its state.
+            TypeError, ValueError: a gradient does not fit its parameter, or an option in ``param_groups`` was changed
+                to an invalid value. Nothing has changed then.
+            FloatingPointError: the norm is not finite, with ``on_nonfinite="raise"``. Nothing but `last` has
+                changed then.
+            RuntimeError: another thread is stepping this optimizer, adding a group, or copying or loading its state.
 
         >>> import numpy as np, fusedstep as fs
         >>> w, g = np.ones(2), np.array([30.0, 40.0])
@@ -272,7 +273,7 @@ class Optimizer(Configured):
     def bind(self, grads: Any, **stages: Any) -> Any:
         """Check gradients and stages once, for steps that find new values in the same arrays.
 
-        Returns an object whose ``step()`` takes no arguments. Adding parameters or loading state makes it invalid.
+        Returns an object whose ``step()`` takes no arguments. Adding parameters or loading state invalidates it.
 
         >>> import numpy as np, fusedstep as fs
         >>> w, g = np.ones(3), np.zeros(3)
@@ -287,20 +288,20 @@ class Optimizer(Configured):
 
     @property
     def last(self) -> Outcome:
-        """What became of the last step."""
+        """The outcome of the last step."""
         return Outcome(*self._plan.outcome())
 
     @property
     def skipped(self) -> int:
-        """How many steps were skipped."""
+        """The number of steps that were skipped."""
         return self._plan.skipped
 
     @property
     def average(self) -> Any:
-        """The average of the parameters, live, in their structure; of the type that they are calculated with.
+        """The live running average of the parameters, in their structure and in the type of the arithmetic.
 
-        A ← dA + (1−d)θ in every step in which a parameter has a gradient, with d = ``weight_average``, beginning at the
-        parameters as they were added.
+        A ← dA + (1−d)θ, with d = ``weight_average``, in every step in which a parameter has a gradient; A starts as the
+        parameter was when it was added.
 
         >>> import numpy as np, fusedstep as fs
         >>> w = np.ones(2)
@@ -324,27 +325,27 @@ class Optimizer(Configured):
 
     @property
     def state(self) -> Mapping[str, dict[str, Any]]:
-        """For every parameter's name its ``step`` and its arrays, which are the live ones."""
+        """The ``step`` and the live arrays of each parameter's state, by the parameter's name."""
         return State(self._plan)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a run needs to go on bit for bit, as plain data and copies of arrays, all of one moment.
+        """All that is needed to continue a run bit for bit: plain data and copies of arrays, taken at one moment.
 
         Raises:
-            RuntimeError: another thread is in a step of this optimizer.
+            RuntimeError: another thread is stepping this optimizer.
         """
         with _core.Alone(self._plan):
             return save(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave, in an optimizer with the same parameters' names and shapes.
+        """Continue from what `state_dict` returned; names and shapes of the parameters must be the same.
 
-        Hyper-parameters are restored; a schedule that the constructor was given stays.
+        Hyper-parameters are restored; a schedule that was given to the constructor stays.
 
         Raises:
             TypeError, ValueError: the state is of another optimizer, or a name, shape or dtype differs. Nothing has
                 changed then.
-            RuntimeError: another thread is in a step of this optimizer.
+            RuntimeError: another thread is stepping this optimizer.
         """
         with _core.Alone(self._plan):
             restore(self, state)

@@ -34,42 +34,40 @@ class Structure(Option):
 STAGES: dict[str, Option] = {
     "grad_scale": positive(
         1.0,
-        "gradients come multiplied with this (a loss scale) and are divided by it; on a device also an array of one "
+        "the loss scale that gradients were multiplied by; they are divided by it. On a device, also an array of one "
         "element there, float32 or float64, which the step reads when it runs",
     ),
     "max_norm": optional(
         positive(
             1.0,
-            "the norm of all gradients is brought down to this, if it is larger, as by torch.nn.utils.clip_grad_norm_; "
-            "of shards, only the parts at hand are known: give ``norm``",
+            "clip the norm of all gradients together to this, as torch.nn.utils.clip_grad_norm_ does; of shards, only "
+            "those at hand are known: pass ``norm`` as well",
         )
     ),
     "norm": optional(
         Norm(
             1.0,
-            "the norm of the unscaled gradients, if it is known: it is not computed then; on a device also an "
-            "array, as above",
+            "the norm of the unscaled gradients, if known; it is not computed then. On a device, also an array, as for "
+            "``grad_scale``",
             expected="a number ≥ 0, infinity or NaN",
         )
     ),
-    "max_norm_per_tensor": optional(positive(1.0, "the norm of each tensor's gradient is brought down to this")),
-    "clip_value": optional(positive(1.0, "then every element is brought into ±this")),
+    "max_norm_per_tensor": optional(positive(1.0, "clip the norm of each tensor's gradient to this")),
+    "clip_value": optional(positive(1.0, "then clip every element to ±this")),
     "on_nonfinite": choice(
         "propagate",
         "skip",
         "raise",
-        doc="what happens where the norm, in float64, is not finite: the step goes on, or everything is left as it is "
-        "and the step is counted in `skipped`, or everything is left as it is and an error raised",
+        doc="what to do if the gradients' norm, in float64, is not finite: step all the same; change nothing and "
+        "count the step in `skipped`; or change nothing and raise an error",
     ),
     "copy_to": Structure(
         None,
-        "what the new parameters are copied to, rounded to nearest; None for those that are not",
+        "arrays that receive a copy of the new parameters, rounded to nearest; None for parameters without one",
         expected="None or arrays of any floating type in the structure of the parameters",
         annotation="Params | None",
     ),
-    "zero_grad": flag(
-        False, "set the gradients to zero when they are used; a step that is skipped leaves them as they are"
-    ),
+    "zero_grad": flag(False, "set the gradients to zero after they are used; a skipped step leaves them as they are"),
 }
 
 #: What a step does that is told nothing.

@@ -28,8 +28,8 @@ class StateTypes(Choice):
 
 STATE = StateTypes(
     None,
-    "the type of the states, or a dict of types by their names; None: as the arithmetic. ``sq8`` is one byte, for "
-    "tensors of 4096 elements or more",
+    "the type in which states are stored, or a dict of types by state; None: that of the arithmetic. ``sq8`` is one "
+    "byte per element, for tensors of 4096 elements or more",
     TYPES,
     expected=f"None, one of {', '.join(map(repr, TYPES))}, or a dict of these by the state's name",
     annotation="str | Mapping[str, str] | None",
@@ -39,10 +39,10 @@ ROUNDING = choice(
     "stochastic",
     "kahan",
     "remainder",
-    doc="how parameters of float16 and bfloat16 are rounded; the last two keep what is cut off in a second array",
+    doc="how parameters of float16 and bfloat16 are rounded; the last two keep what rounding loses in a second array",
 )
-WEIGHT_AVERAGE = optional(fraction(0.999, "decay rate of an average of the parameters, ``average``"))
-FLUSH_DENORMALS = flag(False, "take gradients and states that are smaller than every normal number for 0")
+WEIGHT_AVERAGE = optional(fraction(0.999, "decay rate of a running average of the parameters, ``average``"))
+FLUSH_DENORMALS = flag(False, "treat subnormal gradients and states as 0")
 
 #: Keyword -> what it may be.
 STORAGE: dict[str, Option] = {
