@@ -1,7 +1,7 @@
-"""CUDA devices: whether there are any, and arrays in their memory.
+"""CUDA devices: which there are, the stream of a step, and arrays in a device's memory.
 
-Optimizers take arrays of CuPy, PyTorch, Numba and whatever else DLPack or ``__cuda_array_interface__`` describes, as
-they take NumPy's. A step is put into the stream that is current in the arrays' library, and nothing is waited for.
+Optimizers take arrays of CuPy, PyTorch, Numba and any library with DLPack or ``__cuda_array_interface__``, as they take
+NumPy's. A step goes into the current stream of the arrays' library, and returns without waiting for it.
 
 >>> import fusedstep as fs
 >>> fs.cuda.available() or bool(fs.cuda.why_not())
@@ -49,7 +49,7 @@ def load(library: Path = LIBRARY) -> ctypes.CDLL:
 
 
 def device_count() -> int:
-    """How many CUDA devices can be used."""
+    """The number of CUDA devices that can be used."""
     return 0 if why_not() else _core.device_count()[0]
 
 
@@ -59,8 +59,7 @@ def available() -> bool:
 
 
 def why_not() -> str | None:
-    """What keeps CUDA from being used: no compiled part or one of another build, no driver, or no device; None where
-    nothing does."""
+    """Why CUDA cannot be used: no compiled part or one of another build, no driver, or no device. None if it can."""
     if not _loaded:
         try:
             load()
@@ -71,13 +70,13 @@ def why_not() -> str | None:
 
 
 def use_stream(stream: int) -> AbstractContextManager[None]:
-    """Steps in this context go into this stream instead of the one that is current in the arrays' library.
+    """A context in which steps go into this stream, instead of the current one of the arrays' library.
 
     Args:
-        stream: the handle, as in ``torch.cuda.Stream().cuda_stream`` and ``cupy.cuda.Stream().ptr``.
+        stream: its handle, such as ``torch.cuda.Stream().cuda_stream`` or ``cupy.cuda.Stream().ptr``.
 
     Raises:
-        TypeError: no integer.
+        TypeError: the handle is not an integer.
     """
     if not isinstance(stream, int) or isinstance(stream, bool):
         raise TypeError(f"use_stream: stream must be a handle, an integer, got {type(stream).__name__}")
@@ -115,9 +114,9 @@ def _libraries(kind: type) -> frozenset[str]:
 
 
 def put_rates(optimizer: Any) -> None:
-    """Bring learning rates that were changed in ``param_groups`` to the device, where captured steps find them.
+    """Copy learning rates that were changed in ``param_groups`` to the device, for steps in a captured CUDA graph.
 
-    A step that was captured into a CUDA graph goes on with the other options that it was captured with.
+    All other options of such a step stay as they were when it was captured.
     """
     optimizer._put_rates()
 

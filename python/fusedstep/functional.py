@@ -1,6 +1,6 @@
-"""The methods as functions: one update of arrays that the caller keeps, without a class.
+"""The methods as functions: one update, in place, of arrays that the caller keeps.
 
-For every class there is a function of its name with an underscore, for what it changes in place: ``adam_``, ``sgd_`` …
+Each class has a function, named like it, with a trailing underscore because it works in place: ``adam_``, ``sgd_`` …
 
 >>> import numpy as np, fusedstep as fs
 >>> w, m, v = np.ones(3), np.zeros(3), np.zeros(3)
@@ -21,24 +21,25 @@ from . import _core, methods, storage
 from .optimizer import SEED, Optimizer
 from .options import Number, Whole, choice, filled
 
-DOC = """{name}'s update of one array or a list of arrays, in place.
+DOC = """One update by {name} of an array or a list of arrays, in place.
 
 The equations, the options and the sources are those of `{name}`.
 
 Args:
     param: parameters of any floating type, writeable and dense: an array or a list of arrays.
-    grad: gradients like the parameters, of any floating type; ``None`` in a list skips a parameter.
+    grad: gradients with the structure and shapes of the parameters, of any floating type; ``None`` in a list skips a
+        parameter.
     {states}
-    step: t of this update, from 1.
-    lr: learning rate η, a number: of a schedule, ``schedule(step - 1)``.
-    options: those of `{name}`, but for what only a new state begins with; ``fully_decoupled`` needs ``max_lr``.
+    step: t of this update, counted from 1.
+    lr: learning rate η, a number; of a schedule, ``schedule(step - 1)``.
+    options: those of `{name}`, except those that only initialize a state; ``fully_decoupled`` needs ``max_lr``.
         ``convention``, ``seed``, ``rounding`` ("nearest" or "stochastic") as for the class.
 
 Raises:
-    TypeError, ValueError: an argument or an array that does not fit. Nothing has changed then.
+    TypeError, ValueError: an argument or an array does not fit. Nothing has changed then.
 
-A list's arrays round at random each for itself; calls for one array each need a ``seed`` for each array. Threads may
-call at the same time, with arrays of their own. State begins as that of the class does:
+With stochastic rounding, each array of a list has random bits of its own; where arrays are updated by separate calls,
+give each a ``seed`` of its own. Several threads may call at once, with different arrays. State starts as in the class:
 
 >>> import numpy as np, fusedstep as fs
 >>> w = np.ones(3)
@@ -49,13 +50,13 @@ True
 """
 
 STATES = (
-    "{}: state, which the caller keeps: like the parameters, of the type that these are calculated in or of one "
-    "floating type in the whole list; ``None`` where the options call for none."
+    "{}: the state, kept by the caller: arrays like the parameters, in the type of the arithmetic or in one floating "
+    "type throughout the list; ``None`` where the options need none."
 )
 #: What is said of states of another shape.
 SHAPES = {
-    "ring": " ``ring`` has ``window`` of these arrays as one, along its first axis.",
-    "mu_product": " ``mu_product`` is one float64 for each parameter, an array without axes that begins at 1.",
+    "ring": " ``ring`` is ``window`` such arrays in one, along its first axis.",
+    "mu_product": " ``mu_product`` is a float64 array without axes for each parameter, which starts at 1.",
 }
 
 

@@ -1,4 +1,4 @@
-"""What gradients are like: norms, zeros, what is not finite, and how large they are in powers of two."""
+"""Statistics of gradients: norms, zeros, what is not finite, and a histogram of sizes by powers of two."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Stats:
 
 
 def stats(grads: Any, *, before: Any = None, after: Any = None) -> dict[str, Stats]:
-    """What gradients are like, each array read once; with parameters, also how far a step has moved them.
+    """Statistics of gradients, in one read of each array; with parameters, also how far a step moved them.
 
     L1 = Σ|g|, L2 = √Σg², L∞ = max|g|, mean = Σg / n, over the n elements that are finite, in float64. NaN and ±∞ are
-    counted and left out, so that one of them does not hide what the others are like. The histogram has a bin for each
+    counted and left out, so that one of them does not hide the others. The histogram has a bin for each
     exponent of float32: bin e + 127 counts 2^e ≤ |g| < 2^(e+1), its first all that is below 2^-126 and not zero, its
     last all that is 2^128 or more, which only float64 has. With parameters, update = ‖after − before‖ / ‖before‖, NaN
     where one of them is not finite. Blocks of 4096 elements are added up apart, so the results have the same bits on
@@ -49,14 +49,14 @@ def stats(grads: Any, *, before: Any = None, after: Any = None) -> dict[str, Sta
     Args:
         grads: an array, a list or a dict of arrays, or these nested, of float32, float64, float16 or bfloat16. ``None``
             is left out.
-        before: the parameters before a step, in the structure and shapes of `grads`; copies, as steps are in place.
-        after: the parameters after it, of the types of `before`.
+        before: copies of the parameters before a step, in the structure and shapes of `grads`.
+        after: the parameters after it, in the types of `before`.
 
     Returns:
         For each name, joined by "/" where nested, its `Stats`.
 
     Raises:
-        TypeError, ValueError: an array that is not dense, or does not fit its gradient, or another structure.
+        TypeError, ValueError: an array is not dense or does not fit its gradient, or the structures differ.
 
     >>> import numpy as np, fusedstep as fs
     >>> found = fs.stats({"w": np.array([3.0, -4.0, 0.0, np.nan], np.float32)})["w"]

@@ -19,18 +19,18 @@ THRESHOLD = positive(1.0, "")
 class GradientMonitor:
     """Watches the sizes of gradients over a run, and says which vanish or explode.
 
-    What it looks at is the root mean square of a tensor's gradient, ‖g‖₂ / √n over the n elements that are finite. At
-    most `columns` steps are kept: when they are full, every second is dropped, and the distance between those that
-    follow is doubled.
+    It judges the root mean square of each tensor's gradient, ‖g‖₂ / √n over the n elements that are finite. At most
+    `columns` steps are kept: when they are full, every second one is dropped, and from then on only half as many steps
+    are kept.
 
     Args:
         columns: how many steps are kept, at least 2.
-        vanishing: a tensor vanishes where its root mean square is below this,
-        exploding: and explodes where it is above this, or not all of it is finite.
+        vanishing: a tensor vanishes if its root mean square is below this.
+        exploding: a tensor explodes if its root mean square is above this, or if one of its elements is not finite.
 
     Raises:
-        TypeError: columns that are no integer, or a threshold that is no number.
-        ValueError: fewer than 2 columns, or thresholds that are not finite or not 0 < vanishing < exploding.
+        TypeError: `columns` is not an integer, or a threshold is not a number.
+        ValueError: there are fewer than 2 columns, or the thresholds are not finite or not 0 < vanishing < exploding.
 
     >>> import numpy as np, fusedstep as fs
     >>> monitor = fs.GradientMonitor()
@@ -57,7 +57,7 @@ class GradientMonitor:
         self._last: tuple[int, dict[str, Stats]] = (0, {})
 
     def update(self, grads: Any, *, before: Any = None, after: Any = None) -> dict[str, Stats]:
-        """Take in a step's gradients, and return what was measured; the arguments are those of `fusedstep.stats`."""
+        """Record a step's gradients and return their statistics; the arguments are those of `fusedstep.stats`."""
         found = stats(grads, before=before, after=after)
         self._last = self.step, found
         if self.step % self.stride == 0 and len(self.kept) == self.columns:
@@ -69,7 +69,7 @@ class GradientMonitor:
         return found
 
     def verdicts(self) -> dict[str, str]:
-        """For the tensors that vanish or explode, what is wrong with each at the last step."""
+        """What was wrong in the last step, by name, for the tensors that vanish or explode."""
         step, found = self._last
         words = {name: self._verdict(one) for name, one in found.items()}
         return {name: f"{said[0]}: {said[1]} at step {step}, {said[2]}" for name, said in words.items() if said}
@@ -85,7 +85,7 @@ class GradientMonitor:
         return None
 
     def report(self) -> str:
-        """The same, a line for each."""
+        """The verdicts, one line each."""
         lines = [f"{name} {words}" for name, words in self.verdicts().items()]
         return "\n".join(lines) or "no gradient vanishes or explodes"
 
@@ -106,7 +106,7 @@ class GradientMonitor:
         Needs matplotlib (``pip install fusedstep[lab]``).
 
         Raises:
-            ValueError: nothing was taken in yet.
+            ValueError: no gradients were recorded yet.
         """
         names, steps, sizes = self.table()
         if not names:

@@ -1,4 +1,4 @@
-"""An optimizer of torch's whose steps are ours: for schedulers, scalers and trainers, which want one of torch's own.
+"""A `torch.optim.Optimizer` with the steps of a class of this package, for torch's schedulers, scalers and trainers.
 
 >>> import torch, fusedstep as fs
 >>> from fusedstep.torch import Optimizer
@@ -29,19 +29,18 @@ from .state import KEYS, same_keys
 
 
 class Optimizer(torch.optim.Optimizer):
-    """An optimizer of torch's with the steps of a class of this package.
+    """A `torch.optim.Optimizer` with the steps of a class of this package.
 
-    Options that are changed in ``param_groups`` hold from the next step on. What else torch's optimizers have is
-    torch's: ``zero_grad``, hooks of steps, closures. The equations and the options are the method's.
+    The equations and the options are those of the class; ``zero_grad``, step hooks and closures are torch's. Options
+    that are changed in ``param_groups`` apply from the next step on.
 
     Args:
-        params: tensors, tensors with names, or groups, as torch takes them; what is no option of the method may stand
-            in a group.
+        params: tensors, named tensors, or groups, as torch takes them; groups may have further keys.
         method: a class of this package, or a `functools.partial` of one.
-        options: those of the method's constructor.
+        options: those of the class's constructor.
 
     Raises:
-        TypeError, ValueError: as the method's constructor.
+        TypeError, ValueError: as by the class's constructor.
     """
 
     def __init__(self, params: Iterable[Any], method: Callable[..., Inner], **options: Any) -> None:
@@ -62,7 +61,7 @@ class Optimizer(torch.optim.Optimizer):
         self._show()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, with options of its own where they are given."""
+        """Add a group; options that are not given are those of the constructor."""
         if not hasattr(self, "inner"):  # torch's constructor adds its groups
             super().add_param_group(param_group)
             return
@@ -118,11 +117,11 @@ class Optimizer(torch.optim.Optimizer):
                     group[name] = value
 
     def step(self, closure: Callable[[], Any] | None = None, **stages: Any) -> Any:
-        """Update the parameters in place from their ``.grad``; returns what the closure does.
+        """Update the parameters in place from their ``.grad``; return what the closure returns.
 
         Args:
-            closure: computes the loss and its gradients anew.
-            stages: as for the method's ``step``.
+            closure: computes the gradients anew, and returns the loss.
+            stages: the keywords of the class's ``step``.
         """
         loss = None
         if closure is not None:
@@ -140,7 +139,7 @@ class Optimizer(torch.optim.Optimizer):
         self._show()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a run needs to go on bit for bit, as plain data and tensors in the processor's memory."""
+        """All that is needed to continue a run bit for bit: plain data, and tensors in the processor's memory."""
         self._tell()
         state = self.inner.state_dict()
         self._show()
@@ -151,12 +150,12 @@ class Optimizer(torch.optim.Optimizer):
         return {"state": mapped(state, np.ndarray, to_tensor), "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave, with the same groups of parameters.
+        """Continue from what `state_dict` returned; the groups of parameters must be the same.
 
-        Options are those of its ``param_groups``; a schedule that the constructor was given stays.
+        Options are taken from its ``param_groups``; a schedule that was given to the constructor stays.
 
         Raises:
-            TypeError, ValueError: the state is of other parameters, or another method. Nothing has changed then.
+            TypeError, ValueError: the state is of other parameters or of another class. Nothing has changed then.
         """
         where = f"{type(self.inner).__name__}: state_dict"
         same_keys(state_dict, ("state", "param_groups"), where)
