@@ -162,10 +162,10 @@ def widen(array: np.ndarray, real: np.dtype[Any], rest: np.ndarray | None, round
     """The numbers that an array of a floating type holds, in a row."""
     values = flat(array)
     if is_bfloat16(array):
+        bits = values.astype(np.uint32) << np.uint32(16)
         if rounding == "remainder" and rest is not None:
-            low = flat(rest).astype(np.int32).view(np.uint32)
-            return ((values.astype(np.uint32) << np.uint32(16)) + low).view(np.float32)
-        values = (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
+            return (bits + flat(rest).astype(np.int32).view(np.uint32)).view(np.float32)
+        values = bits.view(np.float32)
     values = values.astype(real)
     return values if rest is None else values + widen(rest, real, None, "nearest")
 

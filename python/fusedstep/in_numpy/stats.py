@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ..gradients import Stats, summary
+from ..gradients import BIAS, Stats, summary
 from .encodings import flat, widen
 from .norms import block_sum
 
@@ -57,5 +57,5 @@ def bits(array: np.ndarray) -> np.ndarray:
 
 def histogram(sizes: np.ndarray) -> np.ndarray:
     """By the exponent's bits, as float32 has them."""
-    exponents = (sizes.view(np.int64) >> 52) - (1023 - 127)
+    exponents = (sizes.view(np.int64) >> 52) - (1023 - BIAS)
     return np.bincount(np.clip(exponents, 0, 255), minlength=256).astype(np.int64)

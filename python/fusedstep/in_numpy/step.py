@@ -43,14 +43,16 @@ def run(optimizer: Any, work: list[Work], stages: dict[str, Any]) -> None:
         if stages["on_nonfinite"] != "propagate" and not math.isfinite(norm):
             plan.skip(norm, stages["on_nonfinite"] == "raise")
             return
-        factors = [factor(stages["max_norm"], norm, stages)] * len(work)
+        scale = stages["grad_scale"]
+        factor = factor_of(stages["max_norm"], norm, scale)
+        factors = [factor] * len(work)
         if stages["max_norm_per_tensor"] is not None:
-            each = [math.sqrt(square) / stages["grad_scale"] for square in squares]
-            factors = [factor(stages["max_norm_per_tensor"], norm, stages) for norm in each]
+            each = [math.sqrt(square) / scale for square in squares]
+            factors = [factor_of(stages["max_norm_per_tensor"], size, scale) for size in each]
         for one, f in zip(work, factors, strict=True):
             update(optimizer, one, f, stages)
     sized = [f for f, one in zip(factors, work, strict=True) if one.grad.size]
-    least = min(sized, key=lambda f: f if f == f else -math.inf, default=factor(stages["max_norm"], norm, stages))
+    least = min(sized, key=lambda f: f if f == f else -math.inf, default=factor)
     plan.advance([one.name for one in work], norm, least)
 
 
@@ -68,11 +70,12 @@ def norm_of(squares: list[float], stages: dict[str, Any]) -> float:
     return math.sqrt(in_order(squares)) / stages["grad_scale"]
 
 
-def factor(most: float | None, norm: float, stages: dict[str, Any]) -> float:
+def factor_of(most: float | None, norm: float, grad_scale: float) -> float:
+    """f of g ← f·g, for gradients of this norm. A NaN stays."""
     if most is None:
-        return 1 / stages["grad_scale"]
+        return 1 / grad_scale
     clip = most / (norm + CLIP_EPS)
-    return (1.0 if clip > 1 else clip) / stages["grad_scale"]
+    return (1.0 if clip > 1 else clip) / grad_scale
 
 
 def update(optimizer: Any, one: Work, f: float, stages: dict[str, Any]) -> None:
