@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import cuda
+from . import _core, cuda
 from .bfloat16 import BFloat16, as_bfloat16, bits_of, is_bfloat16
 from .in_numpy.encodings import encode, flat, narrow, order_of, widen
 
@@ -52,7 +52,7 @@ def like_itself(param: Any, place: int = 0) -> Any:
     return as_bfloat16(array) if isinstance(param, BFloat16) else array
 
 
-def for_companion(param: Any, spec: Any) -> Any:
+def for_companion(param: Any, spec: _core.Companion) -> Any:
     """The array that stands beside a parameter, on its device, still zero."""
     if cuda.is_device_array(param):
         return cuda.Array.like(for_companion(cuda.shape_of(param), spec), cuda.index_of(param))
@@ -80,7 +80,7 @@ def assign(array: Any, values: np.ndarray) -> None:
         cuda.to_device(array, values)
 
 
-def initialize(param: Any, specs: list[Any], arrays: list[Any]) -> None:
+def initialize(param: Any, specs: list[_core.Companion], arrays: list[Any]) -> None:
     """Set everything beside a parameter to what it begins with."""
     if cuda.is_device_array(param):
         copies = [copy_of(array) for array in arrays]

@@ -178,7 +178,7 @@ class Optimizer(Configured):
         """Add a group; the names of parameters are returned whose state is to be initialized."""
         fresh: list[str] = []
 
-        def provide(name: str, param: np.ndarray, specs: list[Any]) -> list[np.ndarray]:
+        def provide(name: str, param: np.ndarray, specs: list[_core.Companion]) -> list[np.ndarray]:
             own = self._named(f"memory[{name!r}]", owned.get(name))
             states = sorted(spec.name for spec in specs)
             for state in own.keys() - set(states):
@@ -205,7 +205,7 @@ class Optimizer(Configured):
         for index, options in resolved.items():
             self.param_groups[index].update(options)
 
-        def provide(name: str, param: np.ndarray, specs: list[Any]) -> list[np.ndarray]:
+        def provide(name: str, param: np.ndarray, specs: list[_core.Companion]) -> list[np.ndarray]:
             arrays = [for_companion(param, spec) for spec in specs]
             initialize(param, specs, arrays)
             return arrays
@@ -270,7 +270,7 @@ class Optimizer(Configured):
         self._plan.step(self, grads, checked)
 
     @all_stages.documented
-    def bind(self, grads: Any, **stages: Any) -> Any:
+    def bind(self, grads: Any, **stages: Any) -> _core.Bound:
         """Check gradients and stages once, for steps that find new values in the same arrays.
 
         Returns an object whose ``step()`` takes no arguments. Adding parameters or loading state invalidates it.

@@ -41,7 +41,7 @@ class Entry(dict[str, Any]):
 class State(Mapping[str, dict[str, Any]]):
     """A view of an optimizer's state, by parameter."""
 
-    def __init__(self, plan: Any) -> None:
+    def __init__(self, plan: _core.Plan) -> None:
         self._plan = plan
 
     def __getitem__(self, name: str) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def save(optimizer: Any) -> dict[str, Any]:
     }
 
 
-def copied(plan: Any) -> dict[str, dict[str, Any]]:
+def copied(plan: _core.Plan) -> dict[str, dict[str, Any]]:
     """Of each parameter its step and copies of its arrays, in the processor's memory."""
     return {
         name: {"step": plan.get_step(name)} | {key: copy_of(array) for key, array in plan.arrays(name).items()}
@@ -90,7 +90,7 @@ def copied(plan: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def layouts(plan: Any) -> dict[str, dict[str, Any]]:
+def layouts(plan: _core.Plan) -> dict[str, dict[str, Any]]:
     """What each parameter is like. Its order is how it lies in memory: its axes, those with the longest way between
     elements first. One that has a single element is nowhere."""
     made = {}
@@ -101,7 +101,7 @@ def layouts(plan: Any) -> dict[str, dict[str, Any]]:
     return made
 
 
-def check_layouts(plan: Any, saved: Mapping[str, Any], where: str) -> None:
+def check_layouts(plan: _core.Plan, saved: Mapping[str, Any], where: str) -> None:
     for name, own in layouts(plan).items():
         same_keys(saved[name], own, f"{where}[{name!r}]")
         for key in ("shape", "dtype"):
@@ -154,7 +154,7 @@ def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
     plan.invalidate()
 
 
-def fill(plan: Any, saved: Mapping[str, Any]) -> None:
+def fill(plan: _core.Plan, saved: Mapping[str, Any]) -> None:
     """Counters and arrays that fit."""
     for name, entry in saved["state"].items():
         plan.set_step(name, int(entry["step"]))
@@ -187,7 +187,7 @@ def _checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:
     return checked
 
 
-def _check_entry(param: Any, specs: list[Any], entry: Any, where: str) -> None:
+def _check_entry(param: Any, specs: list[_core.Companion], entry: Any, where: str) -> None:
     same_keys(entry, ("step", *(spec.name for spec in specs)), where)
     _whole(entry["step"], f"{where}['step']", bits=COUNTER)
     whole, *_ = _described(param)

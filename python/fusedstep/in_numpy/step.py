@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _core
 from .. import stages as all_stages
 from ..cuda import on_host
 from .encodings import Draw, decode, encode, flat, narrow, planes, widen
@@ -133,7 +134,7 @@ def numbers(optimizer: Any, name: str) -> tuple[np.ndarray, dict[str, np.ndarray
     return theta, {spec.name: load(arrays, spec, real, param) for spec in states}
 
 
-def load(arrays: dict[str, np.ndarray], spec: Any, real: np.dtype[Any], param: np.ndarray) -> np.ndarray:
+def load(arrays: dict[str, np.ndarray], spec: _core.Companion, real: np.dtype[Any], param: np.ndarray) -> np.ndarray:
     """The numbers of a state in a row: a view where it is of the arithmetic's type, otherwise a copy."""
     array = arrays[spec.name]
     if spec.kind == "scalar":
@@ -145,7 +146,7 @@ def load(arrays: dict[str, np.ndarray], spec: Any, real: np.dtype[Any], param: n
     return flat(array) if array.dtype == real else widen(array, real, None, "nearest")
 
 
-def store(arrays: dict[str, np.ndarray], spec: Any, values: np.ndarray, draw: Draw) -> None:
+def store(arrays: dict[str, np.ndarray], spec: _core.Companion, values: np.ndarray, draw: Draw) -> None:
     array = arrays[spec.name]
     random = draw.bits(spec.draw, values.size) if spec.draw >= 0 else None
     if spec.dtype in ("int8", "uint8"):
