@@ -13,7 +13,7 @@ from ..in_numpy.encodings import flat
 from ..in_numpy.formulas import adaptive_rate
 from ..in_numpy.step import numbers
 from ..options import any_number, betas, choice, flag, number, whole
-from .sgd import Displaced, momentum_conflict
+from .momentum import Displaced, momentum_conflict
 
 MOMENTUM = ("momentum", "dampening", "buffer")
 PHI = {"gradient": (), "heavy_ball": MOMENTUM, "nesterov": MOMENTUM, "ema": ("betas", "bias_correction")}
