@@ -15,17 +15,10 @@ from hypothesis import strategies as st
 import fusedstep as fs
 from fusedstep.bfloat16 import METHODS, BFloat16, bits_of
 from fusedstep.contract import STORAGES, extreme, random
-from fusedstep.in_numpy.encodings import (
-    Draw,
-    bfloat16_nearest,
-    bfloat16_stochastic,
-    cast,
-    decode,
-    encode,
-    flat,
-    float16_stochastic,
-    widen,
-)
+from fusedstep.in_numpy.code8 import decode, encode
+from fusedstep.in_numpy.encodings import bfloat16_nearest, bfloat16_stochastic, cast, float16_stochastic, widen
+from fusedstep.in_numpy.layout import flat
+from fusedstep.in_numpy.random import Draw
 
 from cases import CASES, IDS, same_bytes
 from places import PLACES

@@ -8,7 +8,9 @@ import numpy as np
 
 from . import _core, cuda
 from .bfloat16 import BFloat16, as_bfloat16, bits_of, is_bfloat16
-from .in_numpy.encodings import encode, flat, narrow, order_of, widen
+from .in_numpy.code8 import encode
+from .in_numpy.encodings import narrow, widen
+from .in_numpy.layout import flat, order_of
 
 LINE = 64
 PAGE = 4096

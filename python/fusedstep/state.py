@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _core
 from .bfloat16 import name_of_type
-from .in_numpy.encodings import order_of
+from .in_numpy.layout import order_of
 from .memory import assign, copy_of
 
 FORMAT = 1

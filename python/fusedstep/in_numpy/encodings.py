@@ -1,52 +1,17 @@
-"""How numbers are stored, bit by bit, in NumPy: the meaning of what the kernels load and store.
+"""How numbers of a floating type are stored, bit by bit, in NumPy: the meaning of what the kernels load and store.
 
 A number is calculated with as float64 if its parameter is float64, otherwise as float32. Widening is exact. Coming back
-into fewer bits it is rounded to nearest, or up with the probability of what is cut off; the random bits are a hash of
-(seed, step, tensor, array, element).
+into fewer bits it is rounded to nearest, or up with the probability of what is cut off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..bfloat16 import as_bfloat16, bits_of, is_bfloat16
-
-# Random bits
-
-
-def mixed(x: int) -> int:
-    """SplitMix64's finalizer."""
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
-    return x ^ (x >> 31)
-
-
-def random_key(seed: int, step: int, tensor: int, draw: int, high: int) -> int:
-    golden = 0x9E3779B97F4A7C15
-    key = mixed((seed + golden) % 2**64)
-    for part in (step, tensor, draw << 32 | high):
-        key = mixed(((key ^ part) + golden) % 2**64)
-    return key >> 32
-
-
-class Draw:
-    """16 random bits for each element of an array in a step: steps of the golden section from a random start."""
-
-    def __init__(self, seed: int, step: int, tensor: int, offset: int) -> None:
-        self.seed, self.step, self.tensor, self.offset = seed, step, tensor, offset
-
-    def bits(self, draw: int, count: int) -> np.ndarray:
-        numbers = np.arange(self.offset, self.offset + count, dtype=np.uint64)
-        first, last = self.offset >> 32, self.offset + max(count, 1) - 1 >> 32
-        keys = [random_key(self.seed, self.step, self.tensor, draw, high) for high in range(first, last + 1)]
-        key = np.array(keys, np.uint32)[(numbers >> np.uint64(32)).astype(np.int64) - first]
-        return numbers.astype(np.uint32) * np.uint32(0x9E3779B1) + key >> np.uint32(16)
-
-
-# bfloat16 and float16
+from ..bfloat16 import as_bfloat16, is_bfloat16
+from .layout import flat
 
 
 def bfloat16_nearest(x: np.ndarray) -> np.ndarray:
@@ -90,72 +55,6 @@ def float32_stochastic(x: np.ndarray, random: np.ndarray) -> np.ndarray:
     bits = x.view(np.uint64)
     rounded = bits + (random.astype(np.uint64) << np.uint64(13)) & ~np.uint64((1 << 29) - 1)
     return np.where(np.isnan(x), bits, rounded).view(np.float64).astype(np.float32)
-
-
-# Codes of one byte: see cpp/storage/code8.hpp
-
-BLOCK, CUT = 128, 19
-CODES = {  # signed? -> bits of c, codes kept free behind a block's largest number, the steps and the code of NaN, type
-    True: ((127 - 7) << 23, 1, 128, -128, np.int8),
-    False: ((127 - 15) << 23, 3, 255, 255, np.uint8),
-}
-
-
-def blocks(x: np.ndarray) -> np.ndarray:
-    """A row per block, the last filled up with zeros."""
-    return np.pad(x, (0, -x.size % BLOCK)).reshape(-1, BLOCK)
-
-
-def encode(x: np.ndarray, signed: bool, random: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Codes and the scale of each block."""
-    c, spare, endless, _, dtype = CODES[signed]
-    u32 = np.uint32
-    bits = blocks(x.astype(np.float32)).view(u32)
-    size = bits & u32(0x7FFFFFFF)
-    most = np.max(np.where(size < u32(0x7F800000), size, u32(0)), axis=1)
-    exponent = np.minimum(most, u32((127 + 125) << 23)) + u32(spare << CUT) & u32(0x7F800000)
-    scale = np.where(most < u32((127 - 100) << 23), u32(0), exponent)
-    inverse = np.where(scale > 0, u32(254 << 23) - scale, u32(0)).view(np.float32)[:, None]
-    cut_off = u32(1 << CUT - 1) if random is None else blocks(random) << u32(CUT - 16)
-    y = size.view(np.float32) * inverse + u32(c).view(np.float32)
-    steps = y.view(u32) - u32(c) + cut_off >> u32(CUT)
-    code = np.minimum(steps, u32(endless)).astype(np.int32)
-    if signed:
-        code = np.where(bits >> u32(31) == 1, -code, code)
-    else:
-        code = np.maximum(code, np.minimum(size, (inverse > 0).astype(u32)).astype(np.int32))
-    return code.astype(dtype).ravel()[: x.size], scale.view(np.float32)
-
-
-def decode(codes: np.ndarray, scales: np.ndarray, signed: bool) -> np.ndarray:
-    c, _, _, not_a_number, _ = CODES[signed]
-    code = blocks(codes).astype(np.int32)
-    y = (np.uint32(c) + (np.abs(code).astype(np.uint32) << np.uint32(CUT))).view(np.float32)
-    size = (y - np.uint32(c).view(np.float32)) * scales[:, None]
-    x = np.where(code < 0, -size, size)
-    return np.where(code == not_a_number, np.float32(np.nan), x).ravel()[: codes.size]
-
-
-# Arrays
-
-
-def flat(array: np.ndarray) -> np.ndarray:
-    """The elements in the order of memory, as a view; bfloat16 as its bits."""
-    # A matrix would stay two-dimensional, and multiply as one.
-    return in_memory_order(np.asarray(bits_of(array))).reshape(-1)
-
-
-def planes(ring: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """The planes of a ring, each in the order of memory of the array that it belongs to."""
-    return np.asarray(ring).transpose(0, *(axis + 1 for axis in order_of(of.strides))).reshape(len(ring), -1)
-
-
-def order_of(strides: Sequence[int]) -> list[int]:
-    return sorted(range(len(strides)), key=lambda axis: -abs(strides[axis]))
-
-
-def in_memory_order(array: np.ndarray) -> np.ndarray:
-    return array.transpose(order_of(array.strides))
 
 
 def widen(array: np.ndarray, real: np.dtype[Any], rest: np.ndarray | None, rounding: str) -> np.ndarray:

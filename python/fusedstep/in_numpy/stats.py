@@ -8,7 +8,8 @@ import numpy as np
 
 from .. import _core
 from ..gradients import BIAS, Stats, summary
-from .encodings import flat, widen
+from .encodings import widen
+from .layout import flat
 from .norms import block_sum
 
 DOUBLE = np.dtype(np.float64)

@@ -10,9 +10,12 @@ import numpy as np
 from .. import _core
 from .. import stages as all_stages
 from ..cuda import on_host
-from .encodings import Draw, decode, encode, flat, narrow, planes, widen
+from .code8 import decode, encode
+from .encodings import narrow, widen
 from .formulas import apply
+from .layout import flat, planes
 from .norms import in_order, square_sum
+from .random import Draw
 
 #: Added to the norm that is divided by, as in torch.nn.utils.clip_grad_norm_.
 CLIP_EPS = 1e-6

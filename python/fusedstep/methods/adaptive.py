@@ -9,8 +9,8 @@ import numpy as np
 
 from .. import memory
 from ..cuda import on_host
-from ..in_numpy.encodings import flat
 from ..in_numpy.formulas import adaptive_rate
+from ..in_numpy.layout import flat
 from ..in_numpy.step import numbers
 from ..options import any_number, betas, choice, flag, number, whole
 from .momentum import Displaced, momentum_conflict
