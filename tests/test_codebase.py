@@ -1,7 +1,8 @@
-"""The house keeps its shape: every method is in every list, rooms include only what they may, stubs are current."""
+"""The house keeps its shape: every method is in every list, rooms know only what they may, stubs are current."""
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import shutil
@@ -16,7 +17,7 @@ from fusedstep import _core, functional, methods
 from fusedstep.in_numpy import formulas
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = [path for folder in ("cpp", "python", "tests", "bench") for path in sorted((ROOT / folder).rglob("*.?pp"))]
+SOURCES = [path for kind in ("*.?pp", "*.cu*") for path in sorted((ROOT / "cpp").rglob(kind))]
 SOURCES += [path for folder in ("python", "tests", "bench") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 #: room -> the rooms that it may include
@@ -29,11 +30,20 @@ ROOMS = {
     "cpu": {"rules", "storage", "methods", "kernel", "cpu"},
 }
 
+#: The same of Python's
+PYTHON_ROOMS = {
+    "in_numpy": {"in_numpy"},
+    "methods": {"in_numpy", "methods"},
+    "rivals": {"methods", "rivals"},
+    "lab": {"in_numpy", "methods", "lab"},
+    "commands": {"in_numpy", "methods", "rivals", "lab", "commands"},
+}
+
 
 def test_every_method_is_in_every_list():
     names = set(methods.__all__)
     assert {getattr(fs, name)._method for name in names} == set(_core.methods()) == set(formulas.FORMULAS)
-    assert names == {name for name in names if hasattr(fs.reference, name)}
+    assert all(hasattr(fs.reference, name) for name in names)
     assert len(functional.__all__) == len(names)
 
 
@@ -52,6 +62,18 @@ def test_rooms_include_only_what_they_may(room):
         for included in re.findall(r'#include "([^"]+)"', text):
             folder = (path.parent / included).resolve().parent.name
             assert folder in ROOMS[room], f"{path.name} includes {included}"
+
+
+@pytest.mark.parametrize("room", PYTHON_ROOMS)
+def test_rooms_import_only_what_they_may(room):
+    package = ROOT / "python" / "fusedstep"
+    for path in (package / room).rglob("*.py"):
+        place = path.relative_to(package).parts[:-1]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                module = (*place[: len(place) + 1 - node.level], *(node.module or "").split("."))
+                found = {module[0] or name.name for name in node.names}
+                assert found & PYTHON_ROOMS.keys() <= PYTHON_ROOMS[room], f"{path} imports {found}"
 
 
 def test_one_version():
