@@ -11,11 +11,13 @@ BITS = np.dtype(np.uint16)
 
 
 class BFloat16(np.ndarray):
-    """Raw bits of bfloat16 numbers, as uint16. What would take them for integers is refused: NumPy's arithmetic and
-    comparisons, other types, and numbers that are assigned. Elements can be moved and copied; ``ones_like``,
-    ``full_like`` and ``fill`` round numbers to the nearest; ``view(np.uint16)`` has the bits, in a plain array. What
-    reads the memory without asking cannot be refused: ``x[...] = m``, ``np.asarray(m, np.float64)``,
-    ``torch.tensor(m)`` and a single element, ``m[0]``, are integers."""
+    """The raw bits of bfloat16 numbers, as uint16.
+
+    Whatever would take the bits for integers is refused: arithmetic, comparisons, conversions, and assigning numbers.
+    Elements can be moved and copied; ``ones_like``, ``full_like`` and ``fill`` round to the nearest bfloat16, and
+    ``view(np.uint16)`` gives the bits as a plain array. What reads the memory without asking this class cannot be
+    refused, and sees integers: ``x[...] = m``, ``np.asarray(m, np.float64)``, ``torch.tensor(m)``, a single ``m[0]``.
+    """
 
     fusedstep_bfloat16 = True
 
@@ -153,10 +155,10 @@ def as_bfloat16(array: np.ndarray) -> BFloat16:
     """The same memory, marked as bits of bfloat16.
 
     Args:
-        array: uint16, the upper halves of float32 numbers.
+        array: of uint16, the upper halves of float32 numbers.
 
     Raises:
-        TypeError: an array of another type, or with a mask.
+        TypeError: the array has another type, or a mask.
 
     >>> import numpy as np, fusedstep as fs
     >>> bits = np.full(3, 0x3F80, np.uint16)  # 1.0

@@ -45,8 +45,8 @@ __all__ = [
 
 ERRORS = """
     Raises:
-        TypeError: an argument, or a step, of the wrong type.
-        ValueError: one out of range, NaN or infinite.
+        TypeError: an argument or the step has the wrong type.
+        ValueError: an argument or the step is out of range, NaN or infinite.
     """
 
 

@@ -1,4 +1,4 @@
-"""Instruction sets and threads: which are there, which is used."""
+"""Instruction sets and threads: which there are, and which are used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import _core
 
 
 def available_targets() -> tuple[str, ...]:
-    """The targets that were built and run on this processor, best first.
+    """The targets of this build that this processor can run, best first.
 
     >>> import fusedstep as fs
     >>> fs.active_target() in fs.available_targets()
@@ -28,7 +28,7 @@ def active_target() -> str:
 
 
 def use_target(name: str) -> AbstractContextManager[None]:
-    """Use a target in a block, for the whole process; results have the same bits with each.
+    """A context in which the whole process uses this target; results have the same bits with every target.
 
     Raises:
         ValueError: the target was not built, or does not run on this processor.
@@ -64,7 +64,7 @@ def set_num_threads(n: int | np.integer[Any]) -> int:
         n: 1 or more; results have the same bits with any number.
 
     Raises:
-        TypeError, ValueError: not an integer, or out of range.
+        TypeError, ValueError: `n` is not an integer, or out of range.
     """
     if not isinstance(n, (int, np.integer)) or isinstance(n, bool):
         raise TypeError(f"set_num_threads: n must be an integer, got {n!r}")

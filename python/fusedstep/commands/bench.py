@@ -20,7 +20,7 @@ FULL, QUICK = (8_000_000, 9), (1_000_000, 3)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the same as JSON")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller arrays: seconds, and more noise")
 
 

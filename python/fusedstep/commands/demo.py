@@ -57,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="(default: %(default)s)")
     parser.add_argument(
-        "--seed", type=at_least(0), default=0, help="of weights, parts and batches (default: %(default)s)"
+        "--seed",
+        type=at_least(0),
+        default=0,
+        help="seed of the weights, the split and the batches (default: %(default)s)",
     )
     parser.add_argument(
         "--out",

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"only this method; may be given several times: {', '.join(OPTIONS)}",
     )
-    parser.add_argument("--seed", type=at_least(0), default=0, help="of the random numbers (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="seed of the random numbers (default: %(default)s)")
 
 
 def ways(method: str, options: Options, threads: Sequence[int]) -> list[tuple[Storage, Sequence[int]]]:

@@ -47,7 +47,7 @@ class Adam(Optimizer):
     eps_place = choice("outside", "hat", "inside", doc="where ε stands")
     eps_root = number(0.0, "a second ε, added to v̂ under the root")
     bias_correction = flag(True, "correct the averages for their start at 0")
-    variance_warmup = whole(0, 0, "for so many steps v moves alone; β₁'s t begins after them")
+    variance_warmup = whole(0, 0, "for this many steps only v moves; β₁'s t is counted from after them")
 
     takes_decoupled_weight_decay = True
     conventions: ClassVar[dict[str, dict[str, Any]]] = {

@@ -45,8 +45,7 @@ class Adaptive(Displaced):
     φ is the gradient, a momentum buffer as in SGD (``heavy_ball``, ``nesterov``) or the average m̂ of Adam (``ema``).
     ψ is 1, or the D of Adagrad (``sum``), WindowedAdagrad (``window``), RMSprop and Adam (``ema``), AMSGrad
     (``ema_max``) or Adamax (``infinity``). Those methods are such pairs, with the same bits. Only the keywords of the
-    parts that are chosen are taken; a group with another ψ has its own default of ``eps_place``. State: that of the
-    parts.
+    chosen parts are accepted; a group with another ψ takes that ψ's default of ``eps_place``. State: that of the parts.
 
     {arguments}
 
@@ -63,7 +62,7 @@ class Adaptive(Displaced):
     state_names = ("momentum_buffer", "exp_avg", "sum", "ring", "exp_avg_sq", "max_exp_avg_sq", "exp_inf")
 
     phi = choice("gradient", "heavy_ball", "ema", "nesterov", doc="the direction")
-    psi = choice("one", "sum", "window", "ema", "ema_max", "infinity", doc="the coordinates' own rates")
+    psi = choice("one", "sum", "window", "ema", "ema_max", "infinity", doc="what each coordinate's step is divided by")
     momentum = number(0.9, "μ of the buffer")
     dampening = any_number(0.0, "τ of the buffer")
     buffer = choice("lr_outside", "lr_inside", "ema", doc="what the buffer holds")
@@ -76,7 +75,7 @@ class Adaptive(Displaced):
     lr_decay = number(0.0, "how fast the sum's η falls")
     zero_at_zero = flag(False, "the step is 0 where the sum is 0")
     window = whole(1, 10, "how many gradients count")
-    reduce = choice("sum", "mean", doc="what the window gives")
+    reduce = choice("sum", "mean", doc="what ψ takes of the window")
     amsgrad_order = choice("v", "v_hat", doc="largest v, or largest corrected v")
 
     conventions: ClassVar[dict[str, dict[str, Any]]] = {}

@@ -16,9 +16,9 @@ class RMSprop(Optimizer):
 
         D = \\sqrt{r} + ε \\quad\\text{(``outside``)} \\qquad D = \\sqrt{r + ε} \\quad\\text{(``inside``)}
 
-    Centered, r is lessened by the square of ḡ ← αḡ + (1−α)g (at least 0, where torch gives NaN). With momentum μ:
-    b ← μb + Δ, θ ← θ − ηb, or b ← μb + ηΔ, θ ← θ − b (``momentum_lr="inside"``). State: ``square_avg``,
-    ``momentum_buffer``, ``grad_avg``.
+    With ``centered``, D takes r − ḡ² for r, where ḡ ← αḡ + (1−α)g; a negative difference counts as 0 (torch gives NaN).
+    With momentum μ: b ← μb + Δ, θ ← θ − ηb, or b ← μb + ηΔ, θ ← θ − b (``momentum_lr="inside"``). State:
+    ``square_avg``, ``momentum_buffer``, ``grad_avg``.
 
     {arguments}
 
@@ -37,9 +37,9 @@ class RMSprop(Optimizer):
     alpha = fraction(0.99, "α, how much of r is kept")
     eps = number(1e-8, "ε, keeps the step finite where r is near 0")
     momentum = number(0.0, "μ, how much of the buffer is kept")
-    centered = flag(False, "divide by the deviation rather than by the size of the gradients")
+    centered = flag(False, "divide by the standard deviation of the gradients rather than by their size")
     eps_place = choice("outside", "inside", doc="where ε stands")
-    momentum_lr = choice("outside", "inside", doc="whether the buffer holds steps with or without η")
+    momentum_lr = choice("outside", "inside", doc="where η stands: ``inside``, the buffer holds ηΔ; ``outside``, Δ")
 
     conventions: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"eps_place": "inside", "eps": 1e-8, "lr": 1e-4, "alpha": 0.9},

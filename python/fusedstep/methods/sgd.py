@@ -23,7 +23,7 @@ class SGD(Displaced):
 
     {arguments}
 
-    The two places of the learning rate agree only while it is constant.
+    ``lr_outside`` and ``lr_inside`` give the same steps only while the learning rate is constant.
 
     >>> import numpy as np, fusedstep as fs
     >>> w = np.ones(3, np.float32)
@@ -32,15 +32,16 @@ class SGD(Displaced):
     >>> w
     array([0.5, 0.5, 0.5], dtype=float32)
 
-    Source: Qian 1999; Nesterov 1983; Sutskever et al. 2013. As torch.optim.SGD, which takes the buffer's first gradient
-    undampened, and not the parameter's, where momentum begins later, and keeps a buffer while momentum is 0: here it is
-    given up, as is every state that options no longer call for. ``lr_inside`` as Keras, scikit-learn.
+    Source: Qian 1999; Nesterov 1983; Sutskever et al. 2013. As torch.optim.SGD, but for momentum that
+    changes during a run: if it begins later, torch takes the buffer's first gradient undampened, here only the
+    parameter's first is; and while it is 0, torch keeps the buffer, which is dropped here, like every state that the
+    options no longer need. ``lr_inside`` as Keras, scikit-learn.
     """
 
     state_names = ("momentum_buffer",)
 
     momentum = number(0.0, "μ, how much of the buffer is kept")
-    dampening = any_number(0.0, "τ, how much the gradient is damped on its way into the buffer")
+    dampening = any_number(0.0, "τ, by how much a gradient is reduced on its way into the buffer")
     nesterov = flag(False, "Nesterov's form of the step")
     buffer = choice("lr_outside", "lr_inside", "ema", doc="what the buffer holds")
 
