@@ -39,7 +39,7 @@ struct Kinds {
     unsigned types;               ///< a bit for each
     bool split = true;            ///< whether numbers may lie in two arrays
     Fact sign = {}, chance = {};  ///< of codes: whether there are numbers below zero; whether rounding is stochastic
-    bool by_twos = false;         ///< bfloat16 is made two at a time, which pays where a thread has more than four
+    bool near = false;            ///< elements are less than 2^32 from where an array is said to begin
 
     static RULE constexpr Kinds only(Type type) { return {1u << int(type), false}; }
     /// Of a parameter, which is no codes
@@ -72,10 +72,12 @@ struct Place {
 constexpr int piece = 4;
 
 /// Those of a thread in the row that begins at an element of an array of `size`.
-template <class Team>
-RULE Place place_in(int64_t row_begin, int64_t size, int64_t offset, bool aligned, Team team) {
-    const int64_t at = row_begin + team.lane() * piece, left = size - at;
-    return {at, uint32_t(offset + at), left < row ? int(left) : row, aligned && row_begin + row <= size};
+template <class Index, class Team>
+RULE Place place_in(Index row_begin, Index size, int64_t offset, bool aligned, Team team) {
+    const Index at = row_begin + team.lane() * piece;
+    const auto left = std::make_signed_t<Index>(size - at);
+    return {int64_t(at), uint32_t(offset) + uint32_t(at), left < row ? int(left) : row,
+            aligned && row_begin + row <= size};
 }
 
 /// The rows of a team.
@@ -126,9 +128,22 @@ struct Rows {
         return random_bits(array.key, place.number + uint32_t(behind(i)));
     }
 
+    template <Kinds kinds>
+    static RULE int bytes_of(const Format& format) {
+        return kinds.are(Type::float32, format)   ? 4
+               : kinds.are(Type::float64, format) ? 8
+               : kinds.are(Type::code8, format)   ? 1
+                                                  : 2;
+    }
+    /// A thread's first element in an array. Where that is near, one multiplication is enough for either type.
+    template <class Element, Kinds kinds>
+    static RULE Element* first(void* data, const Format& format, const Place& place) {
+        if constexpr (!kinds.near) return static_cast<Element*>(data) + place.at;
+        return reinterpret_cast<Element*>(static_cast<char*>(data) + place.at * bytes_of<kinds>(format));
+    }
+
     template <class Element>
-    static RULE Words<Element> fetch(const void* array, const Place& place) {
-        const Element* const from = static_cast<const Element*>(array) + place.at;
+    static RULE Words<Element> fetch(const Element* from, const Place& place) {
         Words<Element> fetched;
         for (int n = 0; n < pieces; ++n) {
             auto& here = fetched.pieces[n];
@@ -145,8 +160,7 @@ struct Rows {
     }
 
     template <class Element, class Packed>
-    static RULE void put(void* array, const Place& place, const Packed& pack) {
-        Element* const to = static_cast<Element*>(array) + place.at;
+    static RULE void put(Element* to, const Place& place, const Packed& pack) {
         if (place.whole) {
             for (int n = 0; n < pieces; ++n) Team::write(to + behind(n * piece), pack.pieces[n]);
         } else {
@@ -164,11 +178,11 @@ struct Rows {
 
     /// In the arithmetic's own type
     RULE void load(const void* array, const Place& place) {
-        const auto pack = fetch<Real>(array, place);
+        const auto pack = fetch(static_cast<const Real*>(array) + place.at, place);
         for (int i = 0; i < held; ++i) x[i] = pack[i];
     }
     RULE void store(void* array, const Place& place) const {
-        put<Real>(array, place, packed<Real>([](Real own, int) { return own; }));
+        put(static_cast<Real*>(array) + place.at, place, packed<Real>([](Real own, int) { return own; }));
     }
 
     /// What an array holds of a row, as it lies there. `rest` is what Format names so: of codes, their one scale.
@@ -206,26 +220,31 @@ struct Rows {
     template <Kinds kinds>
     static RULE Raw look(const Array& array, const Place& place) {
         Raw raw;
+        const auto fetched = [&](auto element) {
+            return fetch(first<const decltype(element), kinds>(array.data, array.format, place), place);
+        };
         if (kinds.are(Type::float32, array.format)) {
-            raw.keep(fetch<float>(array.data, place));
+            raw.keep(fetched(float()));
         } else if (kinds.are(Type::float64, array.format)) {
             // A rule of floats seldom meets doubles, and fetches them when it comes to them.
-            if constexpr (sizeof(Real) == sizeof(double)) raw.keep(fetch<double>(array.data, place));
+            if constexpr (sizeof(Real) == sizeof(double)) raw.keep(fetched(double()));
         } else if (kinds.are(Type::code8, array.format)) {
-            raw.keep(fetch<uint8_t>(array.data, place));
+            raw.keep(fetched(uint8_t()));
             raw.scale() =
                 place.left > 0 ? static_cast<const uint32_t*>(array.format.rest)[uint64_t(place.at) / row] : 0;
         } else {
-            raw.keep(fetch<uint16_t>(array.data, place));
+            raw.keep(fetched(uint16_t()));
         }
         if constexpr (kinds.split)
-            if (array.format.split()) raw.rest = fetch<uint16_t>(array.format.rest, place);
+            if (array.format.split())
+                raw.rest = fetch(static_cast<const uint16_t*>(array.format.rest) + place.at, place);
         return raw;
     }
 
     template <class Widen>
     RULE void widen(Widen widen) {
-        for (int i = 0; i < held; ++i) x[i] = Real(widen(i));
+        // From the last on: a GPU widens four halves where they lie, in the first two of four registers.
+        for (int i = held; i-- > 0;) x[i] = Real(widen(i));
     }
     template <class Half>
     RULE void widen_halves(const Raw& raw, bool pairs) {
@@ -235,38 +254,44 @@ struct Rows {
         else
             widen([&](int i) { return Half::widen(halves[i]); });
     }
-    template <class Code>
-    RULE void decode(const Raw& raw) {
+    template <class Code, bool quick>
+    RULE bool decode(const Raw& raw) {
         using Bits = typename Code::Bits;
         const auto codes = raw.template as<Bits>();
         const float scale = raw.scale();
         uint32_t strange = 0;
         for (int n = 0; n < pieces; ++n) strange |= Code::not_numbers(codes.pieces[n].words[0]);
         widen([&](int i) { return Code::value(Code::of_four(codes.pieces[i / piece].words[0], i % piece), scale); });
-        if (strange) widen([&](int i) { return codes[i] == Bits(Code::not_a_number) ? Real(NAN) : x[i]; });
+        if constexpr (!quick)
+            if (strange) widen([&](int i) { return codes[i] == Bits(Code::not_a_number) ? Real(NAN) : x[i]; });
+        return !strange;
     }
-    template <Kinds kinds>
-    RULE void take(const Raw& raw, const Array& array, const Place& place) {
+    /// Whether all are numbers; where it is to be quick, what is none is not made NaN.
+    template <Kinds kinds, bool quick = false>
+    RULE bool take(const Raw& raw, const Array& array, const Place& place) {
         const Rounding rounding = kinds.split ? array.format.rounding : Rounding::nearest;
         if (kinds.are(Type::float32, array.format)) {
             const auto pack = raw.template as<float>();
-            return widen([&](int i) { return pack[i]; });
-        }
-        if (kinds.are(Type::float64, array.format)) {
+            widen([&](int i) { return pack[i]; });
+        } else if (kinds.are(Type::float64, array.format)) {
             if constexpr (sizeof(Real) == sizeof(double)) {
                 const auto pack = raw.template as<double>();
-                return widen([&](int i) { return pack[i]; });
+                widen([&](int i) { return pack[i]; });
             } else {
-                const auto pack = fetch<double>(array.data, place);
-                return widen([&](int i) { return pack[i]; });
+                const auto pack = fetch(static_cast<const double*>(array.data) + place.at, place);
+                widen([&](int i) { return pack[i]; });
             }
+        } else if (kinds.are(Type::code8, array.format)) {
+            return kinds.are_signed(array.format) ? decode<SignedCode8, quick>(raw) : decode<UnsignedCode8, quick>(raw);
+        } else if (kinds.are(Type::float16, array.format)) {
+            widen_halves<Float16>(raw, rounding == Rounding::kahan);
+        } else if (rounding != Rounding::remainder) {
+            widen_halves<BFloat16>(raw, rounding == Rounding::kahan);
+        } else {
+            const auto upper = raw.template as<uint16_t>();
+            widen([&](int i) { return BFloat16::join(upper[i], int16_t(raw.rest[i])); });
         }
-        if (kinds.are(Type::code8, array.format))
-            return kinds.are_signed(array.format) ? decode<SignedCode8>(raw) : decode<UnsignedCode8>(raw);
-        if (kinds.are(Type::float16, array.format)) return widen_halves<Float16>(raw, rounding == Rounding::kahan);
-        if (rounding != Rounding::remainder) return widen_halves<BFloat16>(raw, rounding == Rounding::kahan);
-        const auto upper = raw.template as<uint16_t>();
-        widen([&](int i) { return BFloat16::join(upper[i], int16_t(raw.rest[i])); });
+        return true;
     }
 
     template <Kinds kinds>
@@ -274,26 +299,27 @@ struct Rows {
         take<kinds>(look<kinds>(array, place), array, place);
     }
 
-    /// In bfloat16, two in a word. `round` is for numbers; what is none is looked for in all at once.
+    RULE bool numbers() const {
+        bool strange = false;
+        for (int i = 0; i < held; i += 2) strange |= (x[i] != x[i]) | (x[i + 1] != x[i + 1]);
+        return !strange;
+    }
+
+    /// Numbers in bfloat16, two in a word.
     template <class Round>
     RULE Words<uint16_t> by_twos(Round round) const {
         uint32_t rounded[held];
-        bool strange = false;
         for (int i = 0; i < held; ++i) rounded[i] = round(float(x[i]), i);
-        for (int i = 0; i < held; i += 2) strange |= (x[i] != x[i]) | (x[i + 1] != x[i + 1]);
-        if (strange)
-            for (int i = 0; i < held; ++i)
-                if (x[i] != x[i]) rounded[i] = BFloat16::not_a_number << 16;
         Words<uint16_t> halves;
         for (int i = 0; i < held; i += 2)
             halves.pieces[i / piece].words[i % piece / 2] = BFloat16::joined(rounded[i], rounded[i + 1]);
         return halves;
     }
 
-    template <class Half, Kinds kinds>
+    template <class Half, Kinds kinds, bool quick>
     RULE void give_halves(Raw& raw, const Array& array, const Place& place) const {
         const bool random = kinds.are_random(array.format);
-        if constexpr (kinds.by_twos && std::is_same_v<Half, BFloat16>) {
+        if constexpr (quick && std::is_same_v<Half, BFloat16>) {
             if (random)
                 return raw.keep(
                     by_twos([=](float value, int i) { return BFloat16::rounded(value, drawn(array, place, i)); }));
@@ -308,42 +334,64 @@ struct Rows {
                 [](Real value, int) { return Pair<Half>::rest(float(value), Half::nearest(float(value))); }));
     }
 
-    template <class Code, Kinds kinds>
-    RULE void give_codes(Raw& raw, const Array& array, const Place& place, Team team) const {
-        const auto largest = [&](auto size) {
-            uint32_t largest = 0;
+    /// The largest size of a row. Below `most` if all of its numbers are plain.
+    template <class Code>
+    RULE uint32_t plain_size(Team team) const {
+        uint32_t bits[held];
+        for (int i = 0; i < held; ++i) bits[i] = as<uint32_t>(float(x[i]));
+        return team.largest(Code::largest(bits));
+    }
+
+    template <class Code, Kinds kinds, bool quick>
+    RULE void give_codes(Raw& raw, const Array& array, const Place& place, Team team, uint32_t size) const {
+        if constexpr (!quick) {
             for (int i = 0; i < held; ++i) {
-                const uint32_t mine = place.whole || behind(i) < place.left ? uint32_t(size(float(x[i]))) : 0;
-                largest = mine > largest ? mine : largest;
+                const auto mine = uint32_t(Code::finite_size(float(x[i])));
+                if (place.whole || behind(i) < place.left) size = mine > size ? mine : size;
             }
-            return team.largest(largest);
-        };
-        uint32_t size = largest([](float x) { return Code::plain_size(x); });
-        const bool strange = team.any(size >= Code::most);
-        if (strange) size = largest([](float x) { return Code::finite_size(x); });
-        const float scale = Code::scale(size), inverse = Code::inverse(scale);
+            size = team.largest(size);
+        }
+        const float scale = quick ? Code::plain_scale(size) : Code::scale(size);
         raw.scale() = as<uint32_t>(scale);
         const bool random = kinds.are_random(array.format);
         // 16 bits of the 19 that are cut off
-        const auto bits = [&](int i) {
-            return random ? drawn(array, place, i) << (Code::cut - 16) : uint32_t(1) << (Code::cut - 1);
-        };
+        const auto bits = [&](int i) { return random ? drawn(array, place, i) : uint32_t(1) << 15; };
         using Bits = typename Code::Bits;
-        if (strange)
-            return raw.keep(
-                packed<Bits>([=](Real value, int i) { return Code::encode(float(value), inverse, bits(i)); }));
-        Words<Bits> codes;
-        for (int i = 0; i < held; i += piece) {
-            const float values[] = {float(x[i]), float(x[i + 1]), float(x[i + 2]), float(x[i + 3])};
-            const uint32_t of_each[] = {bits(i), bits(i + 1), bits(i + 2), bits(i + 3)};
-            codes.pieces[i / piece].words[0] = Code::encode(values, inverse, of_each);
+        if constexpr (quick) {
+            Words<Bits> codes;
+            for (int i = 0; i < held; i += piece) {
+                const float values[] = {float(x[i]), float(x[i + 1]), float(x[i + 2]), float(x[i + 3])};
+                const uint32_t of_each[] = {bits(i), bits(i + 1), bits(i + 2), bits(i + 3)};
+                codes.pieces[i / piece].words[0] = Code::encode(values, scale, of_each);
+            }
+            raw.keep(codes);
+        } else {
+            const float inverse = Code::inverse(scale);
+            raw.keep(packed<Bits>(
+                [=](Real value, int i) { return Code::encode(float(value), inverse, bits(i) << (Code::cut - 16)); }));
         }
-        raw.keep(codes);
+    }
+
+    /// Whether a row can be stored the quick way; what is known of it then.
+    template <Kinds kinds>
+    RULE bool is_plain(const Array& array, Team team, uint32_t& size) const {
+        if (!kinds.are(Type::code8, array.format)) return numbers();
+        if (kinds.are_signed(array.format)) {
+            size = plain_size<SignedCode8>(team);
+            return size - Code8::least < Code8::most - Code8::least;
+        }
+        size = plain_size<UnsignedCode8>(team);
+        uint32_t least = ~0u;
+        for (int i = 0; i < held; ++i) {
+            const uint32_t mine = as<uint32_t>(float(x[i]));
+            least = mine < least ? mine : least;
+        }
+        return size - Code8::least < Code8::most - Code8::least && least > 0;
     }
 
     /// As they are to lie there: what `take` undoes.
-    template <Kinds kinds>
-    RULE void give(Raw& raw, const Array& array, const Place& place, Team team) const {
+    template <Kinds kinds, bool quick>
+    RULE void give(Raw& raw, const Array& array, const Place& place, Team team, uint32_t size) const {
         const Format& format = array.format;
         if (kinds.are(Type::float32, format)) {
             if (sizeof(Real) == sizeof(double) && kinds.are_random(format))
@@ -353,41 +401,45 @@ struct Rows {
         }
         if (kinds.are(Type::float64, format)) return;  // `raw` may not have the room
         if (kinds.are(Type::code8, format))
-            return kinds.are_signed(format) ? give_codes<SignedCode8, kinds>(raw, array, place, team)
-                                            : give_codes<UnsignedCode8, kinds>(raw, array, place, team);
-        if (kinds.are(Type::float16, format)) return give_halves<Float16, kinds>(raw, array, place);
+            return kinds.are_signed(format) ? give_codes<SignedCode8, kinds, quick>(raw, array, place, team, size)
+                                            : give_codes<UnsignedCode8, kinds, quick>(raw, array, place, team, size);
+        if (kinds.are(Type::float16, format)) return give_halves<Float16, kinds, quick>(raw, array, place);
         if (!kinds.split || format.rounding != Rounding::remainder)
-            return give_halves<BFloat16, kinds>(raw, array, place);
+            return give_halves<BFloat16, kinds, quick>(raw, array, place);
         raw.keep(packed<uint16_t>([](Real value, int) { return BFloat16::upper(float(value)); }));
         raw.keep_rest(packed<uint16_t>([](Real value, int) { return uint16_t(BFloat16::rest(float(value))); }));
     }
 
-    template <Kinds kinds>
-    RULE void store(const Array& array, const Place& place, Team team) const {
+    /// `size` is what is_plain() said of the row.
+    template <Kinds kinds, bool quick = false>
+    RULE void store(const Array& array, const Place& place, Team team, uint32_t size = 0) const {
         const Format& format = array.format;
         Raw raw;
-        give<kinds>(raw, array, place, team);
+        give<kinds, quick>(raw, array, place, team, size);
+        const auto put = [&](auto element, const auto& pack) {
+            Rows::put(first<decltype(element), kinds>(array.data, format, place), place, pack);
+        };
         if (kinds.are(Type::float32, format)) {
-            put<float>(array.data, place, raw.template as<float>());
+            put(float(), raw.template as<float>());
         } else if (kinds.are(Type::float64, format)) {
-            put<double>(array.data, place, packed<double>([](Real value, int) { return double(value); }));
+            put(double(), packed<double>([](Real value, int) { return double(value); }));
         } else if (kinds.are(Type::code8, format)) {
-            put<uint8_t>(array.data, place, raw.template as<uint8_t>());
+            put(uint8_t(), raw.template as<uint8_t>());
             // All lanes have read the old one: what they have exchanged since is made of it.
             if (team.lane() == 0 && place.left > 0)
                 static_cast<uint32_t*>(format.rest)[uint64_t(place.at) / row] = raw.scale();
         } else {
-            put<uint16_t>(array.data, place, raw.template as<uint16_t>());
+            put(uint16_t(), raw.template as<uint16_t>());
         }
         if constexpr (kinds.split)
-            if (format.split()) put<uint16_t>(format.rest, place, raw.rest);
+            if (format.split()) Rows::put(static_cast<uint16_t*>(format.rest) + place.at, place, raw.rest);
     }
 
     static RULE void zero(void* array, Type type, const Place& place) {
         switch (size_of(type)) {
-            case 8: return put<uint64_t>(array, place, Pack<uint64_t>{});
-            case 4: return put<uint32_t>(array, place, Pack<uint32_t>{});
-            default: return put<uint16_t>(array, place, Pack<uint16_t>{});
+            case 8: return put(static_cast<uint64_t*>(array) + place.at, place, Pack<uint64_t>{});
+            case 4: return put(static_cast<uint32_t*>(array) + place.at, place, Pack<uint32_t>{});
+            default: return put(static_cast<uint16_t*>(array) + place.at, place, Pack<uint16_t>{});
         }
     }
 };

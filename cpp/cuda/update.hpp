@@ -60,20 +60,23 @@ RULE constexpr Kinds kinds_of(Path path, int array) {
         case Path::mixed: return array < 2 ? either : of_state(either);
         case Path::codes: {
             Kinds kinds = array < 2 ? either : of_state(Kinds::only(Type::code8));
-            kinds.by_twos = true;
+            kinds.near = true;
             return kinds;
         }
         default: return array == 0 ? Kinds::numbers() : array == 1 ? Kinds::plain() : every_kind;
     }
 }
 
-/// Threads to a row. What they find out about a row of codes, each of sixteen does for eight elements.
-RULE constexpr int lanes_of(Path path) { return path == Path::codes ? 16 : 32; }
+/// Whether a row is first tried in numbers without a look at each (cuda/quick.hpp).
+RULE constexpr bool is_quick(Path path) { return path == Path::codes; }
+
+/// Threads to a row. What has to be found out about a row, each of sixteen does for eight elements.
+RULE constexpr int lanes_of(Path path) { return is_quick(path) ? 16 : 32; }
 
 /// Rows that a team takes at a time: so many that enough is on its way from memory (48 KiB for each multiprocessor).
 template <Path path, class Real, int arrays>
 constexpr int together =
-    path != Path::codes && arrays * (path == Path::mixed ? sizeof(uint16_t) : sizeof(Real)) <= 12 ? 2 : 1;
+    !is_quick(path) && arrays * (path == Path::mixed ? sizeof(uint16_t) : sizeof(Real)) <= 12 ? 2 : 1;
 
 template <class Team, class Rule, class Real>
 struct Updater {
@@ -156,13 +159,14 @@ struct Updater {
 
     /// Whether this step closes a round, and what that does to the ring.
     RULE bool closes() const { return windowed && turn.update.slot + 1 == turn.update.window; }
-    RULE void fold(const Place& place) const {
+    RULE void fold(const Place& place, int64_t begin) const {
+        const auto stretch = [&](int64_t number) { return static_cast<Real*>(plane(number)) + begin; };
         for (int64_t number = task.ring.planes - 2; number >= 1; --number) {
             Own earlier, later;
-            earlier.load(plane(number), place);
-            later.load(plane(number + 1), place);
+            earlier.load(stretch(number), place);
+            later.load(stretch(number + 1), place);
             for (int j = 0; j < held; ++j) Window<Real>::fold(earlier.x[j], later.x[j]);
-            earlier.store(plane(number), place);
+            earlier.store(stretch(number), place);
         }
     }
 
@@ -178,17 +182,29 @@ struct Updater {
         return random_key(turn.root, uint64_t(format(i).draw), uint64_t(task.offset + at) >> 32);
     }
 
-    /// The arrays of a tensor of few kinds: found once, as what a kernel writes might be where it has read this.
+    /// The arrays of a tensor of few kinds from `begin` on, for a stretch that begins `at`: found once, as what a
+    /// kernel writes might be where it has read this.
     struct Arrays {
         Array array[2 + states];
+        int64_t begin;
         Real sign;
         bool folds;
     };
-    RULE Arrays arrays(int64_t at) const {
+    template <Path path>
+    RULE Arrays arrays(int64_t begin, int64_t at) const {
         Arrays here;
+        here.begin = begin;
         each<2 + states>([&](auto i) {
             here.array[i] = {Team::in_device_memory(data(i)), format(i), key(i, at)};
             here.array[i].format.rest = Team::in_device_memory(format(i).rest);
+            if constexpr (is_quick(path)) {
+                const auto behind = [](void* array, int64_t bytes) {
+                    return Team::kept(static_cast<char*>(array) + bytes);
+                };
+                Array& own = here.array[i];
+                own.data = behind(own.data, begin * Own::template bytes_of<kinds_of<Rule, Real>(path, i)>(own.format));
+                own.format.rest = behind(own.format.rest, begin / row * int64_t(sizeof(float)));  // of codes
+            }
         });
         here.sign = Real(turn.border.sign * turn.factor);
         here.folds = closes();
@@ -198,7 +214,9 @@ struct Updater {
     /// Whether the rows are done: they are not where one is odd in numbers of this kind.
     template <Path path, class Number, int rows>
     RULE bool few(const Arrays& here, const Place (&places)[rows]) const {
+        constexpr bool quick = std::is_same_v<Number, Quick>;
         Row row[rows];
+        bool plain = true;
         {
             // Everything is on its way before the first is waited for.
             typename Own::Raw raw[rows][2 + states];
@@ -209,20 +227,30 @@ struct Updater {
             });
             each<rows>([&](auto n) {
                 each<2 + states>([&](auto i) {
-                    row[n].array[i].template take<kinds_of<Rule, Real>(path, i)>(raw[n][i], here.array[i], places[n]);
+                    plain &= row[n].array[i].template take<kinds_of<Rule, Real>(path, i), quick>(
+                        raw[n][i], here.array[i], places[n]);
                 });
             });
         }
-        uint32_t odd = 0;
+        uint32_t odd = 0, size[rows][2 + states] = {};
         each<rows>([&](auto n) { odd = Quick::worse(odd, step<Number>(row[n], here.sign)); });
-        if constexpr (std::is_same_v<Number, Quick>)
-            if (team.any(odd > Quick::most)) return false;
+        if constexpr (quick) {
+            each<rows>([&](auto n) {
+                each<2 + written_states<Rule>>([&](auto i) {
+                    if constexpr (i != 1)
+                        plain &= row[n].array[i].template is_plain<kinds_of<Rule, Real>(path, i)>(here.array[i], team,
+                                                                                                  size[n][i]);
+                });
+            });
+            if (team.any(odd > Quick::most || !plain)) return false;
+        }
         each<rows>([&](auto n) {
             each<2 + written_states<Rule>>([&](auto i) {
                 if constexpr (i != 1)
-                    row[n].array[i].template store<kinds_of<Rule, Real>(path, i)>(here.array[i], places[n], team);
+                    row[n].array[i].template store<kinds_of<Rule, Real>(path, i), quick>(here.array[i], places[n], team,
+                                                                                         size[n][i]);
             });
-            if (here.folds) fold(places[n]);
+            if (here.folds) fold(places[n], here.begin);
         });
         return true;
     }
@@ -280,7 +308,7 @@ struct Updater {
                 for (int j = 0; j < held; ++j) row.array[i].x[j] = flushed(row.array[i].x[j]);
             row.array[i].template store<every_kind>(written(i), place, team);
         }
-        if (closes()) fold(place);
+        if (closes()) fold(place, 0);
         if (cargo.zero) Own::zero(cargo.zero, cargo.grad.type, place);
     }
 
@@ -298,26 +326,35 @@ template <class Team, class Rule, class Real, Path path>
 RULE void update(const Task& task, const Turn& turn, int64_t begin, int64_t end, const Part& part, Team team) {
     using Own = Updater<Team, Rule, Real>;
     const Own updater(task, turn, team);
-    const int64_t offset = task.offset, stride = part.rows * row;
+    const int64_t offset = task.offset;
+    const int stride = part.rows * row;
     const bool aligned = task.aligned;
-    int64_t from = begin + part.row * row;
     // All threads of a team go through its rows together.
-    const auto place = [&](int64_t from) { return place_in(from + team.row() * row, end, offset, aligned, team); };
+    const auto place_of = [&](auto from, auto size, int64_t offset) {
+        return place_in(from + team.row() * row, size, offset, aligned, team);
+    };
     if constexpr (path == Path::full) {
         const auto keys = updater.keys(begin);
-        for (; from < end; from += stride) updater.full(place(from), keys);
+        for (int64_t from = begin + part.row * row; from < end; from += stride)
+            updater.full(place_of(from, end, offset), keys);
     } else {
-        const auto here = updater.arrays(begin);
-        const auto all = [&](int64_t from) {
+        // Either numbers of 64 bits, or near the stretch's own beginning
+        using Index = std::conditional_t<is_quick(path), uint32_t, int64_t>;
+        const int64_t first = is_quick(path) ? begin : 0;
+        const auto here = updater.template arrays<path>(first, begin);
+        const auto size = Index(end - first);
+        auto from = Index(begin - first + part.row * row);
+        const auto place = [&](Index from) { return place_of(from, size, offset + first); };
+        const auto all = [&](Index from) {
             const Place here = place(from);
             return Place{here.at, here.number, row, true};
         };
         constexpr int side = Team::rows * row;
-        const auto fits = [&](int rows) { return aligned && from + (rows - 1) * stride + side <= end; };
-        if constexpr (path == Path::codes) {
-            while (from < end) {
+        const auto fits = [&](int rows) { return aligned && from + (rows - 1) * stride + side <= size; };
+        if constexpr (is_quick(path)) {
+            while (from < size) {
                 while (fits(1) && updater.template few<path, Quick, 1>(here, {all(from)})) from += stride;
-                if (from < end) updater.template few<path, Real, 1>(here, {place(from)});
+                if (from < size) updater.template few<path, Real, 1>(here, {place(from)});
                 from += stride;
             }
         } else {
@@ -327,7 +364,7 @@ RULE void update(const Task& task, const Turn& turn, int64_t begin, int64_t end,
                     updater.template few<path, Real, 2>(here, {all(from), all(from + stride)});
             else
                 for (; fits(1); from += stride) updater.template few<path, Real, 1>(here, {all(from)});
-            for (; from < end; from += stride) {
+            for (; from < size; from += stride) {
                 Place left = place(from);
                 if constexpr (rows == 1) left.whole = false;
                 updater.template few<path, Real, 1>(here, {left});

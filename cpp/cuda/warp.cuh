@@ -42,6 +42,12 @@ struct WarpOf {
         return address;
     }
 
+    /// What is not to be calculated again for each row
+    static __device__ void* kept(void* address) {
+        asm("" : "+l"(address));
+        return in_device_memory(address);
+    }
+
     __device__ int lane() const { return int(threadIdx.x) % lanes; }
     /// Which of its rows
     __device__ int row() const { return int(threadIdx.x) % 32 / lanes; }

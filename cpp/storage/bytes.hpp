@@ -25,21 +25,4 @@ RULE uint32_t permuted(uint32_t low, uint32_t high, uint32_t choice) {
 #endif
 }
 
-/// Four numbers, none of them below zero, in a byte each: those above 255 are 255 there.
-RULE uint32_t saturated(const uint32_t (&numbers)[4]) {
-#ifdef __CUDA_ARCH__
-    uint32_t upper, made;
-    asm("cvt.pack.sat.u8.s32.b32 %0, %1, %2, 0;" : "=r"(upper) : "r"(numbers[3]), "r"(numbers[2]));
-    asm("cvt.pack.sat.u8.s32.b32 %0, %1, %2, %3;" : "=r"(made) : "r"(numbers[1]), "r"(numbers[0]), "r"(upper));
-    return made;
-#else
-    uint32_t made = 0;
-    for (int i = 0; i < 4; ++i) {
-        const uint32_t number = numbers[i];
-        made |= (number < 255 ? number : 255) << 8 * i;
-    }
-    return made;
-#endif
-}
-
 }  // namespace fusedstep

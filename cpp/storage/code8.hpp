@@ -4,6 +4,8 @@
 // numbers). Nothing but sums and shifts: what is representable stays as it is, and zero is a code.
 #pragma once
 
+#include <math.h>
+
 #include "bits.hpp"
 #include "bytes.hpp"
 
@@ -33,8 +35,7 @@ protected:
     /// 2^e for a block's largest number. One so close to the end of its binade that `spare` codes do not fit behind it
     /// moves on to the next.
     static RULE float scale(uint32_t size, uint32_t spare) {
-        const uint32_t exponent = ((size < most ? size : most) + (spare << cut)) & infinity_bits;
-        return as<float>(size < least ? 0 : exponent);
+        return size < least ? 0 : plain_scale(size < most ? size : most, spare);
     }
 
     /// y, of which the steps of a code are the bits above `cut`. The quotient is exact, or vanishes beside c, so that
@@ -51,6 +52,20 @@ protected:
 
     /// Not 0 if one of four bytes is (Mycroft 1987).
     static RULE uint32_t zeros(uint32_t bytes) { return (bytes - 0x01010101) & ~bytes & each_sign; }
+
+    /// 2^e for a block of plain numbers, of which the largest is not below `least`.
+    static RULE float plain_scale(uint32_t size, uint32_t spare) {
+        return as<float>((size + (spare << cut)) & infinity_bits);
+    }
+    /// The steps of a number of such a block, from bit 16 on; `random` has 16 bits, in the place of 19 whose last are
+    /// 0. It is added to c·2^e instead of being divided by 2^e: y is rounded alike.
+    static RULE uint32_t plain_steps(float x, float origin, uint32_t random) {
+        constexpr int low = cut - 16;
+        return (as<uint32_t>(::fabsf(x) + origin) >> low) + (random - (as<uint32_t>(origin) >> low));
+    }
+    static RULE uint32_t packed(const uint32_t (&steps)[4]) {
+        return permuted(permuted(steps[0], steps[1], 0x0062), permuted(steps[2], steps[3], 0x0062), 0x5410);
+    }
 
     /// How many steps of a code a number is away from zero; `random` decides what becomes of the rest.
     static RULE uint32_t steps(uint32_t size, float inverse, uint32_t c, uint32_t random) {
@@ -74,20 +89,32 @@ struct SignedCode8 : Code8 {
     static constexpr int32_t not_a_number = -128;  ///< of either sign
 
     static RULE float scale(uint32_t size) { return Code8::scale(size, 1); }
+    static RULE float plain_scale(uint32_t size) { return Code8::plain_scale(size, 1); }
 
-    /// Below `most` if a number is plain, and then its size.
-    static RULE uint32_t plain_size(float x) { return size(x); }
+    /// The largest size; below `most` if all of the numbers are plain.
+    template <int count>
+    static RULE uint32_t largest(const uint32_t (&bits)[count]) {
+        uint32_t below = 0;
+        int32_t above = 0;
+        for (int i = 0; i < count; ++i) {
+            below = bits[i] > below ? bits[i] : below;
+            above = int32_t(bits[i]) > above ? int32_t(bits[i]) : above;
+        }
+        const auto size = int32_t(below & magnitude_bits);
+        return uint32_t(size > above ? size : above);
+    }
 
     static RULE Bits encode(float x, float inverse, uint32_t random) {
         const uint32_t far = steps(size(x), inverse, c, random);
         const auto code = int32_t(far < 128 ? far : 128), sign = as<int32_t>(x) >> 31;
         return Bits((code ^ sign) - sign);
     }
-    /// Plain ones, four in a word.
-    static RULE uint32_t encode(const float (&x)[4], float inverse, const uint32_t (&random)[4]) {
+    /// Plain ones, four in a word; `random` has 16 bits.
+    static RULE uint32_t encode(const float (&x)[4], float scale, const uint32_t (&random)[4]) {
+        const float origin = as<float>(c) * scale;
         uint32_t far[4];
-        for (int i = 0; i < 4; ++i) far[i] = steps(plain_size(x[i]), inverse, c, random[i]);
-        const uint32_t codes = saturated(far), negative = (each_sign - codes) ^ each_sign;
+        for (int i = 0; i < 4; ++i) far[i] = plain_steps(x[i], origin, random[i]);
+        const uint32_t codes = packed(far), negative = (each_sign - codes) ^ each_sign;
         const uint32_t front = permuted(as<uint32_t>(x[0]), as<uint32_t>(x[1]), 0x00fb),
                        back = permuted(as<uint32_t>(x[2]), as<uint32_t>(x[3]), 0x00fb);
         const uint32_t signs = permuted(front, back, 0x5410);
@@ -115,19 +142,30 @@ struct UnsignedCode8 : Code8 {
     static constexpr uint32_t c = (127 - 15) << 23, not_a_number = 255;
 
     static RULE float scale(uint32_t size) { return Code8::scale(size, 3); }
+    static RULE float plain_scale(uint32_t size) { return Code8::plain_scale(size, 3); }
 
-    /// Below `most` if a number is plain, which none with a sign is, and then its size.
-    static RULE uint32_t plain_size(float x) { return as<uint32_t>(x); }
+    /// The largest size; below `most` if all of the numbers are plain, which none with a sign is.
+    template <int count>
+    static RULE uint32_t largest(const uint32_t (&bits)[count]) {
+        uint32_t largest = 0;
+        for (int i = 0; i < count; ++i) largest = bits[i] > largest ? bits[i] : largest;
+        return largest;
+    }
 
     static RULE Bits encode(float x, float inverse, uint32_t random) {
         const uint32_t far = raised(size(x), inverse, random);
         return Bits(far < not_a_number ? far : not_a_number);
     }
-    /// Plain ones, four in a word.
-    static RULE uint32_t encode(const float (&x)[4], float inverse, const uint32_t (&random)[4]) {
+    /// Plain ones above zero, four in a word; `random` has 16 bits.
+    static RULE uint32_t encode(const float (&x)[4], float scale, const uint32_t (&random)[4]) {
+        const float origin = as<float>(c) * scale;
+        constexpr uint32_t first = 1 << 16;
         uint32_t far[4];
-        for (int i = 0; i < 4; ++i) far[i] = raised(plain_size(x[i]), inverse, random[i]);
-        return saturated(far);
+        for (int i = 0; i < 4; ++i) {
+            const uint32_t at = plain_steps(x[i], origin, random[i]);
+            far[i] = at > first ? at : first;
+        }
+        return packed(far);
     }
     /// Of a code that is a number's.
     static RULE float value(uint32_t code, float scale) { return number(code, scale, c); }

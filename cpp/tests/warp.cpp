@@ -36,6 +36,7 @@ struct LaneOf {
     }
 
     static void* in_device_memory(void* address) { return address; }
+    static void* kept(void* address) { return address; }
 
     int lane() const { return own % lanes; }
     int row() const { return own / lanes; }

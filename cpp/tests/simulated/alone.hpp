@@ -14,6 +14,7 @@ struct Alone {
     }
 
     static void* in_device_memory(void* address) { return address; }
+    static void* kept(void* address) { return address; }
 
     int lane() const { return 0; }
     int row() const { return 0; }
