@@ -14,7 +14,7 @@ struct Kernels {
     Kernel of_rule[Rules::size];
 };
 
-extern const Kernels bare_float, bare_double, mixed, codes, full_float, full_double;
+extern const Kernels bare_float, bare_double, halves, mixed, codes, full_float, full_double;
 
 namespace {
 

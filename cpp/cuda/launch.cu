@@ -90,6 +90,7 @@ Kernel kernel_of(int rule, Type type, Path path) {
     const bool is_float = type == Type::float32;
     switch (path) {
         case Path::bare: return (is_float ? bare_float : bare_double).of_rule[rule];
+        case Path::halves: return halves.of_rule[rule];
         case Path::mixed: return mixed.of_rule[rule];
         case Path::codes: return codes.of_rule[rule];
         default: return (is_float ? full_float : full_double).of_rule[rule];

@@ -35,15 +35,16 @@ Path path_of(const Task& task) {
     const Cargo& cargo = task.cargo;
     if (cargo.bare(task.type)) return Path::bare;
     if (cargo.carries() || task.type != Type::float32 || task.ring.data) return Path::full;
-    const auto either = [](const Format& format) {
-        return format.type == Type::float32 || (format.type == Type::bfloat16 && !format.split());
-    };
+    const auto half = [](const Format& format) { return format.type == Type::bfloat16 && !format.split(); };
+    const auto either = [=](const Format& format) { return format.type == Type::float32 || half(format); };
+    bool halves = half(cargo.param) && half(cargo.grad);
     bool mixed = either(cargo.param) && either(cargo.grad), codes = mixed && task.buffers.state[0];
     for (int i = 0; i < Buffers::most_states && task.buffers.state[i]; ++i) {
+        halves &= half(cargo.state[i]);
         mixed &= either(cargo.state[i]);
         codes &= cargo.state[i].type == Type::code8;
     }
-    return mixed ? Path::mixed : codes ? Path::codes : Path::full;
+    return halves ? Path::halves : mixed ? Path::mixed : codes ? Path::codes : Path::full;
 }
 
 /// What a step does with a tensor, but for a factor.

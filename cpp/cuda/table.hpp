@@ -12,10 +12,11 @@ constexpr int64_t chunk_blocks = 2, chunk = chunk_blocks * sum_block;
 
 /// What is done with a tensor; there are kernels for each.
 enum class Path : int {
-    bare,   ///< every array is of the type that its rule calculates in, and nothing is carried along but a factor
-    mixed,  ///< likewise, but each of float32 or bfloat16
-    codes,  ///< likewise, but the states are codes, and the others each of float32 or bfloat16
-    full,   ///< everything
+    bare,    ///< every array is of the type that its rule calculates in, and nothing is carried along but a factor
+    halves,  ///< likewise, but every array is of bfloat16
+    mixed,   ///< likewise, but each of float32 or bfloat16
+    codes,   ///< likewise, but the states are codes, and the others each of float32 or bfloat16
+    full,    ///< everything
 };
 
 /// A tensor that takes part. The host writes it; it stays while the arrays do.

@@ -57,6 +57,7 @@ RULE constexpr Kinds kinds_of(Path path, int array) {
     };
     switch (path) {
         case Path::bare: return Kinds::only(sizeof(Real) == sizeof(double) ? Type::float64 : Type::float32);
+        case Path::halves: return array < 2 ? Kinds::only(Type::bfloat16) : of_state(Kinds::only(Type::bfloat16));
         case Path::mixed: return array < 2 ? either : of_state(either);
         case Path::codes: {
             Kinds kinds = array < 2 ? either : of_state(Kinds::only(Type::code8));
@@ -68,7 +69,7 @@ RULE constexpr Kinds kinds_of(Path path, int array) {
 }
 
 /// Whether a row is first tried in numbers without a look at each (cuda/quick.hpp).
-RULE constexpr bool is_quick(Path path) { return path == Path::codes; }
+RULE constexpr bool is_quick(Path path) { return path == Path::halves || path == Path::codes; }
 
 /// Threads to a row. What has to be found out about a row, each of sixteen does for eight elements.
 RULE constexpr int lanes_of(Path path) { return is_quick(path) ? 16 : 32; }

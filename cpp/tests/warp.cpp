@@ -203,6 +203,7 @@ void compare_storages(Random& random, int64_t size, int64_t offset) {
     compare<Rule, Path::mixed>(mixed);
     for (int i = 0; i < 2; ++i) cargo.state[i] = format_of_state<Rule>(Type::bfloat16, i);
     compare<Rule, Path::mixed>(mixed);
+    compare<Rule, Path::halves>(mixed);
     if (offset % 128 != 0) return;
     Scene codes = scene;
     for (int i = 0; i < 2; ++i) codes.task.cargo.state[i] = format_of_state<Rule>(Type::code8, i);

@@ -48,6 +48,7 @@ Kernel kernel(int rule, Type type, Path path) {
     switch (path) {
         case Path::bare:
             return is_float ? kernel<float, Path::bare>(rule, Rules()) : kernel<double, Path::bare>(rule, Rules());
+        case Path::halves: return kernel<float, Path::halves>(rule, Rules());
         case Path::mixed: return kernel<float, Path::mixed>(rule, Rules());
         case Path::codes: return kernel<float, Path::codes>(rule, Rules());
         default: return is_float ? kernel<float, Path::full>(rule, Rules()) : kernel<double, Path::full>(rule, Rules());
