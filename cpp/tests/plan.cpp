@@ -90,6 +90,23 @@ void updates_by_step() {
     for (size_t i = 0; i < params.size(); ++i) CHECK(plan.tensors[i].step == int64_t(i / 2) + 1);
 }
 
+void groups_in_turns() {
+    std::vector<double> param{1}, sum{0};
+    const std::vector<double> grad{1};
+    Plan plan;
+    plan.groups = {{method::Adagrad(), {}, 1}, {method::Adagrad(), {}, 2}};
+    for (int i = 0; i < 6; ++i) {
+        plan.tensors.push_back(tensor_of(param, grad));
+        plan.tensors.back().buffers.state[0] = sum.data();
+        plan.tensors.back().group = i % 2;
+    }
+    const std::span<const Work> work = plan.prepare();
+    for (size_t i = 0; i < work.size(); ++i) {
+        CHECK(work[i].update->numbers[0] == 1 + double(i % 2));
+        CHECK(work[i].update == work[i % 2].update);
+    }
+}
+
 void empty_tensors() {
     std::vector<double> p{1}, none;
     const std::vector<double> g{1}, no_grad{};
@@ -230,6 +247,7 @@ void thresholds() {
 int main() {
     two_tensors_one_skipped();
     updates_by_step();
+    groups_in_turns();
     empty_tensors();
     groups_and_decay();
     for (int64_t window = 1; window <= 6; ++window) {
