@@ -63,7 +63,6 @@ class Optimizer(Configured):
         self._seed = SEED.take(self._name, "seed", seed)
         kept = {name: given.pop(name) for name in storage.STORAGE.keys() & given.keys()}
         self._storage = storage.resolve(self._name, kept, self.state_names)
-        self._convention = convention
         self._defaults = self._resolve(given, self._preset(convention), ONCE)
         groups = isinstance(params, (list, tuple)) and any(
             isinstance(item, dict) and "params" in item for item in params
@@ -358,7 +357,6 @@ class Optimizer(Configured):
             return {
                 "seed": self._seed,
                 "storage": self._storage,
-                "convention": self._convention,
                 "defaults": self._defaults,
                 "entry_per_group": self._entry_per_group,
                 "groups": [
@@ -374,13 +372,10 @@ class Optimizer(Configured):
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self._seed, self._storage = saved["seed"], saved["storage"]
-        self._convention = saved["convention"]
         self._defaults = saved["defaults"]
         self._start(saved["entry_per_group"])
         for tree, group in saved["groups"]:
-            foreign = {key: group.pop(key) for key in TOLERATED & group.keys()}
             self._add("", tree, group, {}, saved["extents"])
-            self.param_groups[-1].update(foreign)
         where = f"{self._name}: a copy (pickle's protocol 5 keeps the order): layouts"
         check_layouts(self._plan, saved["layouts"], where)
         fill(self._plan, saved)
