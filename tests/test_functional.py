@@ -159,6 +159,7 @@ REFUSED = [
     (arguments(amsgrad=True), TypeError, "max_exp_avg_sq must be given with these options, got None"),
     (arguments(param={"w": np.ones(3)}), TypeError, "param must be an array or a list of arrays, got dict"),
     (arguments(param=[[np.ones(3)]]), TypeError, r"param\[0\] must be an array, got list"),
+    (arguments(param=[{"w": np.ones(3)}]), TypeError, r"param\[0\] must be an array, got dict"),
     (arguments(param=[3]), TypeError, rf"param\[0\] must be {ARRAY}, got int"),
     (arguments(param=[np.ones(3, int)]), TypeError, r"param\[0\] must have dtype .*, got int64"),
     (arguments(grad=np.ones(3)), TypeError, r"grad must be a list or a tuple, like param, got numpy\.ndarray"),

@@ -544,6 +544,10 @@ def test_method_that_a_convention_lacks(cls, convention):
     )
 
 
+def test_torchs_spelling_wins():
+    assert fs.Adam([], convention="keras", decoupled_weight_decay=False).param_groups[0]["decay"] == "coupled"
+
+
 @pytest.mark.parametrize(("cls", "convention"), PRESETS)
 def test_explicit_arguments_win(cls, convention):
     """Torch's defaults, given one by one, stand against the preset's, and leave the rest of it."""

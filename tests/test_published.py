@@ -584,6 +584,7 @@ def test_radam_without_long_memory_is_sgd_with_momentum(beta2, options):
     for grad in gradients():
         sgd.step(grad)
     assert np.array_equal(actual[-1], theta)
+    assert (theta != start()).all()
     assert first_step_that_moves(betas=(0.9, beta2), **options) is None
 
 

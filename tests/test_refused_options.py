@@ -194,7 +194,7 @@ IMPOSSIBLE = [
     ("RMSprop", {}, {"eps_place": "hat"}, ValueError, "eps_place", "'outside', 'inside'", "'hat'"),
     ("Adam", {}, {"eps_place": "max"}, ValueError, "eps_place", "'outside', 'hat', 'inside'", "'max'"),
     ("Adamax", {}, {"eps_place": "inside"}, ValueError, "eps_place", "'max', 'outside'", "'inside'"),
-    ("Adaptive", {"phi": "nesterov"}, {"dampening": 0.1}, ValueError, "dampening", "Nesterov", "0.1"),
+    ("Adaptive", {"phi": "nesterov"}, {"dampening": -0.1}, ValueError, "dampening", "Nesterov", "-0.1"),
     ("Adaptive", {"phi": "heavy_ball", "dampening": 0.1}, {"buffer": "ema"}, ValueError, "dampening", "'ema'", "0.1"),
     ("Adaptive", {"psi": "sum"}, {"eps_place": "hat"}, ValueError, "eps_place", "psi='sum'", "'hat'"),
     ("Adaptive", {"psi": "window"}, {"eps_place": "max"}, ValueError, "eps_place", "psi='window'", "'max'"),
@@ -341,6 +341,7 @@ def test_window_that_changes(name, options):
     """Its state has another size, and half of what it should hold was never kept."""
     scene = Scene({"w": small()}, name, window=3, **options)
     refuses_change(scene, {"window": 4}, ValueError, "window", "3", "4")
+    refuses_change(scene, {"window": 2}, ValueError, "window", "3", "2")
 
 
 def test_second_group_refused():

@@ -132,7 +132,7 @@ def test_gradients_that_overlap(make, whose, bound):
 
 
 def test_overlaps_that_come_later():
-    """An array that was a good gradient becomes a parameter, or a parameter's state is made anew."""
+    """A good gradient becomes a parameter, or reaches further, or a parameter's state is made anew."""
     scene = Scene({"w": small(8)})
     grad = small(8)
     scene.opt.step({"w": grad})
@@ -158,6 +158,35 @@ def test_overlaps_that_come_later():
         "not overlap state['w']['momentum_buffer']",
         "shares its memory",
     )
+    memory = np.zeros(4)
+    opt = fs.SGD(memory.view(np.float32)[4:], lr=LR)
+    opt.step(memory.view(np.float32)[:4])
+    assert_refused(lambda: opt.step(memory), ValueError, "grads", "not overlap params in memory", "shares its memory")
+
+
+def test_overlaps_of_one_byte():
+    """Codes begin and end anywhere."""
+    size = 4098
+    memory, w = np.zeros(5 * size, np.uint8), np.ones(size, np.float32)
+    states = {"exp_avg": memory[:size].view(np.int8), "exp_avg_sq": memory[size - 1 : 2 * size - 1]}
+    with pytest.raises(ValueError, match="share 1 bytes"):
+        fs.Adam(w, state="sq8", memory={"0": states})
+    codes = memory[2 * size - 1 : 3 * size - 1].view(np.int8)
+    opt = fs.Adam(w, state="sq8", memory={"0": {"exp_avg": codes}})
+    for grad in (memory[: 2 * size], memory[3 * size - 2 : 5 * size - 2]):
+        with pytest.raises(ValueError, match=r"grads must not overlap state\['0'\]\['exp_avg'\] in memory"):
+            opt.step(grad.view(np.float16))
+
+
+def test_overlaps_with_what_came_in_another_order():
+    """Parameters that are added may lie before those that are there."""
+    memory = np.zeros(30)
+    first, second, third = memory[:2], memory[10:12], memory[20:22]
+    opt = fs.SGD({"c": third}, lr=LR)
+    opt.add({"b": second})
+    opt.add({"a": first})
+    with pytest.raises(ValueError, match=r"grads\[0\]\['c'\] must not overlap params\['b'\] in memory"):
+        opt.step([{"c": memory[10:12]}, {"b": None}, {"a": None}])
 
 
 def test_memory_that_was_let_go():

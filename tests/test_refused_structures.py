@@ -63,6 +63,16 @@ CONTAINERS = [
     ("turned round", "groups", lambda g: g[::-1], TypeError, "grads[0]", "a dict", "list"),
     ("None for a group", "groups", lambda g: [g[0], None], TypeError, "grads[1]", "a list or a tuple", "NoneType"),
     ("as given", "groups", lambda g: [{"params": e} for e in g], ValueError, "grads[0]", "every name", "'w'"),
+    (
+        "as if it were no group",
+        "one group",
+        lambda g: g[0],
+        TypeError,
+        "grads",
+        "a list with one entry for each",
+        "dict",
+    ),
+    ("nothing in it", "one group", [{}], ValueError, "grads[0]", "every name of params[0] ", "'w'"),
     ("group too short", "groups", lambda g: [g[0], []], ValueError, "grads[1]", "1 entries", "0"),
 ]
 
@@ -70,6 +80,7 @@ TREES = {
     "list": lambda: [small(3), small((2, 2), np.float64)],
     "dict": lambda: {"w": small(3), "net": {"b": small(2)}},
     "groups": lambda: [{"params": {"w": small(3)}}, {"params": [small(2)]}],
+    "one group": lambda: [{"params": {"w": small(3)}}],
 }
 
 
@@ -131,6 +142,7 @@ NAMES = [
     ("inside a list", {"net": [{1: small()}]}, TypeError, "params['net'][0]", "strings as names", "1"),
     ("nothing", None, TypeError, "params", "be a numpy.ndarray", "NoneType"),
     ("not a group", [{"params": small()}, small()], TypeError, "params[1]", "be a group like the others", "ndarray"),
+    ("no group first", [small(), {"params": small()}], TypeError, "params[0]", "be a group like the others", "ndarray"),
     ("no params", [{"params": small()}, {"lr": 1}], TypeError, "params[1]", "dict with 'params'", "dict"),
     (
         "twice",
@@ -191,6 +203,15 @@ except (RecursionError, ValueError) as error:
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stdout.strip()) in ((0, "RecursionError"), (0, "ValueError")), run.stderr
+
+
+def test_how_deep_containers_may_be():
+    tree = small()
+    for _ in range(100):
+        tree = [tree]
+    fs.SGD(tree)
+    with pytest.raises(ValueError, match=r"^SGD: params must be nested at most 100 deep"):
+        fs.SGD([tree])
 
 
 def test_no_parameters_at_all():

@@ -278,6 +278,8 @@ def test_average_in_words():
     for expected in (0.5, -0.25):
         opt.step(np.ones(1, np.float32))
         assert opt.average[0] == expected
+    (group,) = fs.SGD([{"params": {"w": w}}], weight_average=0.5).average
+    assert group.keys() == {"w"}
     with pytest.raises(RuntimeError, match=r"^SGD: average needs weight_average"):
         _ = fs.SGD(np.ones(1)).average
 
@@ -297,6 +299,30 @@ def test_flushed_denormals(dtype):
         assert (opt.state["0"]["exp_avg"] < 0).all()
 
 
+@pytest.mark.parametrize("package", [fs, fs.reference], ids=["fused", "reference"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_smallest_normal_numbers_are_not_flushed(dtype, package):
+    least = np.finfo(dtype).smallest_normal
+    w, grads = np.zeros(3, dtype), np.array([least, -least, np.nextafter(least, dtype(0))])
+    package.SGD(w, lr=1.0, flush_denormals=True).step(grads)
+    assert w.tolist() == [-least, least, 0]
+
+
+@pytest.mark.parametrize("package", [fs, fs.reference], ids=["fused", "reference"])
+@pytest.mark.parametrize("bad", range(3))
+def test_norms_that_are_no_numbers(bad, package):
+    """Without ``on_nonfinite`` they reach what is divided by them."""
+    grads = [np.ones(2) for _ in range(3)]
+    grads[bad][1] = np.nan
+    for stage in ("max_norm", "max_norm_per_tensor"):
+        params = [np.zeros(2) for _ in range(3)]
+        opt = package.SGD(params, lr=0.5)
+        opt.step(grads, **{stage: 1.0})
+        assert np.isnan(opt.last.factor)
+        expected = [stage == "max_norm" or i == bad for i in range(3)]
+        assert [bool(np.isnan(param).all()) for param in params] == expected
+
+
 def test_bound_stages():
     w, g, half = np.zeros(3), np.array([3.0, 4.0, 0.0]), np.zeros(3, np.float16)
     opt = fs.SGD(w, lr=1.0)
@@ -312,6 +338,12 @@ def test_bound_stages():
     assert opt.last.factor == 1
 
 
+class Described:
+    """An array of another library, which only a device could read."""
+
+    __dlpack__ = None
+
+
 REFUSED = [
     ({"grad_scale": 0.0}, ValueError, "grad_scale must be a finite number > 0, got 0.0"),
     ({"grad_scale": math.nan}, ValueError, "grad_scale must be a finite number > 0"),
@@ -321,6 +353,8 @@ REFUSED = [
     ({"norm": 10**400}, ValueError, "norm must be None or a number ≥ 0"),
     ({"norm": -1.0}, ValueError, "norm must be None or a number ≥ 0"),
     ({"norm": [1.0]}, TypeError, "norm must be"),
+    ({"norm": True}, TypeError, "norm must be"),
+    ({"grad_scale": Described()}, TypeError, "grad_scale must be a finite number > 0"),
     ({"clip_value": math.inf}, ValueError, "clip_value must be"),
     ({"on_nonfinite": "ignore"}, ValueError, "on_nonfinite must be one of 'propagate', 'skip', 'raise'"),
     ({"zero_grad": 1}, TypeError, "zero_grad must be True or False"),
@@ -382,14 +416,14 @@ def test_options_that_change_before_the_step(bound, package):
     memory, w, to = np.ones(8, np.float16), np.zeros(4, np.float32), np.zeros(4, np.float16)
     opt = package.SGD(w, lr=1.0)
     held = opt.bind(memory[:4], copy_to=to, zero_grad=True) if bound else None
-    for lr, expected in ((0.5, -0.5), (0.25, -0.75), (0.25, -1.0)):
-        opt.param_groups[0]["lr"] = lr
+    for lr, momentum, expected in ((0.5, 0.5, -0.5), (0.25, 0.0, -0.75), (0.25, 0.5, -1.0)):
+        opt.param_groups[0].update(lr=lr, momentum=momentum)
         memory[:] = 1
         held.step() if held else opt.step(memory[:4], copy_to=to, zero_grad=True)
         assert (w == expected).all()
         assert (to == expected).all()
         assert memory.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
-    opt.param_groups[0]["lr"] = 1.0
+    opt.param_groups[0].update(lr=1.0, momentum=0.0)
     late = opt.bind(memory[:4])
     memory[:] = 1
     late.step()
@@ -405,6 +439,8 @@ def test_any_number_is_a_norm(kind):
     assert opt.skipped == 1
     opt.step(np.array([3.0, 4.0, 0.0]), norm=kind(5.0), max_norm=1.0)
     assert opt.last == (5.0, 1 / (5 + 1e-6), False)
+    opt.step(np.zeros(3), norm=kind(0.0), max_norm=1.0)
+    assert opt.last == (0.0, 1.0, False)
 
 
 @pytest.mark.parametrize("window", [2, 3, 5])

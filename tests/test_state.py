@@ -110,7 +110,7 @@ def test_load_goes_on_with_the_same_random_bits():
     second.load_state_dict(first.state_dict())
     for optimizer in (first, second):
         optimizer.step(grad)
-    assert params[0].tobytes() == params[1].tobytes()
+    assert params[0].tobytes() == params[1].tobytes() != start.tobytes()
 
 
 def test_load_goes_by_name():
@@ -123,6 +123,8 @@ def test_load_goes_by_name():
     assert (other.state["w"]["momentum_buffer"] == 2).all()
     assert (other.state["b"]["momentum_buffer"] == 0).all()
     assert [other.state[name]["step"] for name in ("w", "b")] == [1, 0]
+    for loaded in (other, copy.copy(other)):
+        assert loaded.state_dict()["numbers"] == {"w": 0, "b": 1}
 
 
 @pytest.mark.parametrize("change", [{"momentum": 0.5}, {"lr": 0.125}, {"nesterov": True}])
@@ -187,6 +189,15 @@ def test_load_counters(calls):
     assert opt.state_dict()["calls"] == calls + 1
 
 
+def test_counters_of_numpy():
+    opt = fs.SGD({"w": np.ones(3)})
+    saved = opt.state_dict()
+    saved["calls"], saved["state"]["w"]["step"], saved["numbers"]["w"] = np.int64(5), np.int32(4), np.uint8(3)
+    opt.load_state_dict(saved)
+    found = opt.state_dict()
+    assert [found["calls"], found["state"]["w"]["step"], found["numbers"]["w"]] == [5, 4, 3]
+
+
 def lacking(*path):
     def change(saved):
         for key in path[:-1]:
@@ -233,6 +244,8 @@ BROKEN = [
     (having("5", "calls"), (TypeError, ValueError), ["state_dict['calls']", "integer", "got '5'"]),
     (having(2.0, "calls"), (TypeError, ValueError), ["state_dict['calls']", "integer", "got 2.0"]),
     (having(True, "calls"), (TypeError, ValueError), ["state_dict['calls']", "integer", "got True"]),
+    (having(-1, "skipped"), ValueError, ["state_dict['skipped']", "integer", "got -1"]),
+    (lacking("layouts", "w", "order"), ValueError, ["state_dict['layouts']['w']", "'order'"]),
     (having(None, "groups"), (TypeError, ValueError), ["state_dict['groups']", "2 groups", "got None"]),
     (having([], "groups"), ValueError, ["state_dict['groups']", "2 groups", "got []"]),
     (lacking("groups", 1), ValueError, ["state_dict['groups']", "2 groups", "got"]),
@@ -243,6 +256,7 @@ BROKEN = [
     (having(["v", "b"], *GROUP, "params"), ValueError, ["state_dict['groups'][0]['params']", "'w'", "'v'"]),
     (having(["w"], *GROUP, "params"), ValueError, ["state_dict['groups'][0]['params']", "'w'", "'b'"]),
     (having(["w", "w"], *GROUP, "params"), ValueError, ["state_dict['groups'][0]['params']", "'w'", "'b'"]),
+    (having(["w", "b", "b"], *GROUP, "params"), ValueError, ["state_dict['groups'][0]['params']", "'w'", "'b', 'b'"]),
     (having(5, *GROUP, "params"), (TypeError, ValueError), ["state_dict['groups'][0]['params']", "'w'", "5"]),
     (having(None, *GROUP, "params"), (TypeError, ValueError), ["state_dict['groups'][0]['params']", "'w'", "None"]),
     (having(-1, "numbers", "c"), ValueError, ["state_dict['numbers']['c']", "integer", "got -1"]),
@@ -393,6 +407,12 @@ def test_a_file_loses_the_mark_of_bfloat16():
     other = fs.Adam(w, state={"exp_avg": "bfloat16"})
     other.load_state_dict({**saved, "state": {"w": {**entry, "exp_avg": read}}})
     assert frozen(other.state_dict()) == frozen(opt.state_dict())
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    theirs = fs.Adam({"w": np.ones(3, ml_dtypes.bfloat16)}, state={"exp_avg": "bfloat16"})
+    saved = theirs.state_dict()
+    saved["state"]["w"]["exp_avg"] = read
+    theirs.load_state_dict(saved)
+    assert same_bytes(theirs.state["w"]["exp_avg"], entry["exp_avg"])
 
 
 #: torch's names, and the paper's where torch lacks the method; with the options that call for them
@@ -454,12 +474,13 @@ def test_no_such_state():
 def test_forms_of_a_rate(name, lr):
     rng = np.random.default_rng(2)
     w, grad = random(rng, 30, np.float32), random(rng, 30, np.float32)
-    expected = w.copy()
+    start, expected = w.copy(), w.copy()
     opt, plain = getattr(fs, name)(w, lr=lr), getattr(fs, name)(expected, 0.5)
     for _ in range(2):
         opt.step(grad)
         plain.step(grad)
     assert same_bytes(w, expected)
+    assert (w != start).all()
     saved = opt.state_dict()["groups"][0]["lr"]
     assert saved == "schedule" if callable(lr) else (type(saved), saved) == (float, 0.5)
 
@@ -469,6 +490,14 @@ def test_whole_rates(lr):
     w = np.ones(3)
     fs.SGD(w, lr=lr).step(np.full(3, 0.25))
     assert (w == 0.75).all()
+
+
+def test_flags_of_numpy():
+    w = np.ones(3)
+    opt = fs.SGD(w, lr=0.5, maximize=np.True_)
+    opt.step(np.ones(3))
+    assert (w == 1.5).all()
+    assert opt.param_groups[0]["maximize"] is True
 
 
 def schedule(step):
@@ -570,6 +599,24 @@ def test_state_of_nobody(name):
     assert state.get(name) is None
     with pytest.raises(KeyError):
         state[name]
+
+
+@pytest.mark.parametrize(
+    ("opt", "key"),
+    [
+        (fs.WindowedAdagrad({"w": np.ones(3)}, window=2), "ring"),
+        (fs.Adam({"w": np.ones(4096)}, state="sq8"), "exp_avg_scale"),
+    ],
+    ids=["ring", "scales"],
+)
+def test_states_of_another_length(opt, key):
+    """One that would be repeated along it."""
+    saved, before = opt.state_dict(), frozen(opt.state_dict())
+    saved["groups"][0]["lr"] = 0.25
+    saved["state"]["w"][key] = saved["state"]["w"][key][:1]
+    with pytest.raises(ValueError, match=rf"\['{key}'\] must have shape"):
+        opt.load_state_dict(saved)
+    assert frozen(opt.state_dict()) == before
 
 
 @pytest.mark.parametrize("key", ["lr", "betas", "decay"])
@@ -725,8 +772,13 @@ def test_memory_of_a_scalar():
         other = fs.NAdam({"w": np.ones(3)})
         other.load_state_dict(opt.state_dict())
         assert other.state["w"]["mu_product"] == opt.state["w"]["mu_product"] != 77
-    with pytest.raises((TypeError, ValueError), match=r"^NAdam: .*\['w'\]\['mu_product'\] must .*, got .*\(1,\)"):
-        fs.NAdam({"w": np.ones(3)}, memory={"w": {"mu_product": np.ones(1)}})
+    for wrong, came in (
+        (np.ones(1), r".*\(1,\)"),
+        (np.ones((), ">f8"), ">f8"),
+        (np.frombuffer(bytes(8)).reshape(()), "a r"),
+    ):
+        with pytest.raises(ValueError, match=rf"^NAdam: memory\['w'\]\['mu_product'\] must .*, got {came}"):
+            fs.NAdam({"w": np.ones(3)}, memory={"w": {"mu_product": wrong}})
 
 
 # Copies
@@ -822,6 +874,7 @@ def test_copies_are_complete(optimizers, way):
     # The defaults of later groups are the constructor's, not the class's.
     twin.add({"later": np.ones(2)})
     assert twin.param_groups[3]["buffer"] == "lr_inside"
+    assert twin.param_groups[3]["momentum"] == 0.5
     assert len(opt.param_groups) == 3
     opt.step(grads)
     twin.step([*grads, {"later": None}])
@@ -931,6 +984,9 @@ def test_codes_of_another_order_are_refused(layout, order):
         with pytest.raises(ValueError, match=fact):
             opt.load_state_dict(saved)
         assert frozen(opt.state_dict()) == before
+    without = {"w": {**saved["layouts"]["w"], "order": None}}
+    with pytest.raises(ValueError, match=r"\['order'\] must be .*, got None$"):
+        opt.load_state_dict({**saved, "layouts": without})
     plain = fs.Adam({"w": laid_out(np.ones(CODED["w"], np.float32), "permuted")})
     plain.step({"w": laid_out(grads, "permuted")})
     fs.Adam({"w": w}).load_state_dict(plain.state_dict())  # numbers are where their elements are

@@ -176,6 +176,8 @@ def test_nothing_finite():
         found = assert_same(array)["0"]
         assert (found.l1, found.l2, found.linf, found.zeros) == (0, 0, 0, 0)
         assert math.isnan(found.mean)
+    nothing = np.zeros(0)
+    assert math.isnan(fs.stats(nothing, before=nothing, after=nothing)["0"].stalled)
 
 
 def test_structures():
@@ -278,6 +280,17 @@ def test_what_it_says():
     ]
     monitor.update(dict.fromkeys("abcde", good))
     assert monitor.verdicts() == {}
+    monitor = fs.GradientMonitor(vanishing=0.5, exploding=2.0)
+    monitor.update({"a": good * 0.5, "b": good * 2})
+    assert monitor.verdicts() == {}
+
+
+def test_sizes_are_those_of_what_is_finite():
+    monitor = fs.GradientMonitor()
+    monitor.update({"a": np.array([3.0, -3.0, math.nan]), "b": np.zeros(2), "c": np.full(1, math.inf)})
+    names, steps, sizes = monitor.table()
+    assert (names, steps) == (["a", "b", "c"], [0])
+    np.testing.assert_allclose(sizes, np.array([[np.log10(3.0)], [-math.inf], [math.nan]]))
 
 
 def test_picture(tmp_path):

@@ -455,6 +455,12 @@ def test_small_tensors_keep_float32_and_say_so():
     assert saved["large"]["exp_avg_scale"].shape == (32,)
     assert saved["small"]["exp_avg"].dtype == np.float32
     assert "exp_avg_scale" not in saved["small"]
+    shard = fs.Adam({"w": np.ones(100, np.float32)}, state="sq8", extents={"w": (128, 4096)})
+    assert shard.state["w"]["exp_avg"].dtype == np.int8
+    started = fs.Adagrad({"w": np.ones(4096, np.float32)}, state="sq8", initial_accumulator_value=0.125).state["w"]
+    assert np.allclose(decode(started["sum"], started["sum_scale"], False), 0.125, rtol=1e-3)
+    with pytest.raises(ValueError, match=r"a scale for each block of 128 elements, shape \(32,\), got \(33,\)$"):
+        fs.Adam(np.ones(4096), state="sq8", memory={"0": {"exp_avg_scale": np.zeros(33, np.float32)}})
 
 
 def test_state_of_a_quarter():
@@ -512,6 +518,7 @@ def test_another_storage_is_refused():
         ({"state": "int8"}, ValueError, "state must be None, one of 'float64'"),
         ({"state": 8}, TypeError, "state must be None"),
         ({"state": {"exp_avg": "int8"}}, ValueError, "state must be None"),
+        ({"state": {"": "sq8"}}, ValueError, "state must be None"),
         ({"state": {"momentum_buffer": "sq8"}}, ValueError, "state must name states among exp_avg"),
         ({"rounding": "up"}, ValueError, "rounding must be one of"),
         ({"weight_average": 1.0}, ValueError, "weight_average must be None or a number in"),
@@ -524,10 +531,13 @@ def test_refusals(given, error, message):
 
 
 def test_what_only_some_types_can():
+    for name, state in (("NAdam", "mu_product"), ("WindowedAdagrad", "ring")):
+        with pytest.raises(ValueError, match=rf"^{name}: state must name states among .*, got '{state}'$"):
+            getattr(fs, name)([], state={state: "float64"})
     with pytest.raises(TypeError, match=r"^SGD: params must be bfloat16 with rounding='remainder', got float16"):
         fs.SGD(np.ones(3, np.float16), rounding="remainder")
-    with pytest.raises(ValueError, match=r"^Adam: extents\['w'\] must begin at a multiple of 128 for sq8, got 100"):
-        fs.Adam({"w": np.ones(5000, np.float32)}, state="sq8", extents={"w": (100, 10_000)})
+    with pytest.raises(ValueError, match=r"^Adam: extents\['w'\] must begin at a multiple of 128 for sq8, got 64"):
+        fs.Adam({"w": np.ones(5000, np.float32)}, state="sq8", extents={"w": (64, 10_000)})
     w, bits = fs.as_bfloat16(np.full(4, 0x3F80, np.uint16)), np.full(4, 0x3F80, np.uint16)
     with pytest.raises(TypeError, match=r"grads must have dtype .*, got uint16 \(fusedstep.as_bfloat16\(x\) marks"):
         fs.SGD(w).step(bits)
@@ -588,11 +598,15 @@ def test_a_mark_is_not_lost_in_silence():
     for wrong in (lambda: w.astype(np.float32), lambda: w + w):
         with pytest.raises(TypeError):
             wrong()
-    with pytest.raises(TypeError, match="must be bits"):
-        w[...] = 2.5
+    for number in (2.5, 2):
+        with pytest.raises(TypeError, match="must be bits"):
+            w[...] = number
     w[...] = np.uint16(0x4000)
     assert fs.as_float32(w).tolist() == [2, 2, 2]
     assert "2., 2., 2." in repr(w)
+    turned = cast(np.ones((2, 3)), "bfloat16").T
+    assert np.copy(turned).strides == turned.strides
+    assert fs.as_float32(turned).strides == (4, 12)
     assert fs.as_float32(w[0:1].reshape(())).shape == ()
     assert same_bytes(pickle.loads(pickle.dumps(w)), w)
     assert isinstance(copy.deepcopy(w), BFloat16)

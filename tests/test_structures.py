@@ -98,8 +98,10 @@ def test_gradients_go_by_name():
 GROUPS = [
     ([{"params": X}], ["0"]),
     ([{"params": X}, {"params": X}], ["0", "1"]),
+    (({"params": [X, X]}, {"params": [X]}), ["0", "1", "2"]),
     ([{"params": [X, X]}, {"params": [X]}, {"params": (X, X)}], ["0", "1", "2", "3", "4"]),
     ([{"params": {"w": X}}, {"params": {"net": {"b": X}}}], ["w", "net/b"]),
+    ([{"params": [X]}, {"params": [[X, X], {"w": [X]}]}], ["0", "1/0", "1/1", "2/w/0"]),
     ([{"params": {"w": X}}, {"params": [X, X]}, {"params": X}], ["w", "1", "2", "3"]),
     ([{"params": []}, {"params": [X]}, {"params": {}}, {"params": [X]}, {"params": []}], ["0", "1"]),
 ]
@@ -379,6 +381,14 @@ def test_bound_and_unbound_in_turns():
     assert opt.state["0"]["step"] == 5
 
 
+def test_nothing_stays_of_what_was_bound():
+    params, copies = ([np.full(2, value), np.full(2, value)] for value in (1.0, 0.0))
+    opt = fs.SGD(params, lr=0.25)
+    opt.bind([np.ones(2), np.ones(2)], copy_to=copies).step()
+    opt.step([np.ones(2), None])
+    assert [array[0] for array in (*params, *copies)] == [0.5, 0.75, 0.75, 0.75]
+
+
 def test_bound_takes_changed_options():
     w, g = np.ones(3), np.ones(3)
     opt = fs.SGD(w, lr=0.25)
@@ -521,7 +531,7 @@ def test_what_an_optimizer_is_shown_as():
         "AdamW(2 parameters, lr=0.5, weight_decay=0.1, initial_lr=0.5; "
         "1 parameter, lr=<built-in function abs>, weight_decay=0.1, maximize=True)"
     )
-    assert repr(fs.reference.SGD([], lr=0.1)) == "SGD(0 parameters, lr=0.1)"
+    assert repr(fs.reference.SGD([])) == "SGD(0 parameters, lr=0.001)"
     opt.param_groups[:] = [{"betas": np.ones(2)}, None, 7]
     assert repr(opt) == "AdamW(2 parameters, betas=array([1., 1.]); 1 parameter, None)"
     assert repr(fs.Adam.__new__(fs.Adam)).startswith("<fusedstep.methods.adam.Adam object at ")
@@ -610,6 +620,7 @@ CHANGES = [
     ("AdaBelief", {}, {"eps": 0.1}, {"maximize": True}),
     ("Yogi", {}, {"eps": 0.1}, {"lr": lambda step: 1 / (1 + step)}),
     ("Adaptive", {"phi": "ema", "psi": "ema_max"}, {"amsgrad_order": "v_hat"}, {"eps_place": "hat"}),
+    ("Adaptive", {}, fs.Adaptive([], psi="window", window=3).param_groups[0], {"reduce": "mean"}),
 ]
 
 
@@ -635,6 +646,21 @@ def test_changed_options(name, options, first, second):
         assert same_bytes(w, still) == (not changes), "the change matters"
 
 
+def test_states_of_changed_options_begin_as_ever():
+    opt = fs.Adaptive(np.ones(3))
+    opt.param_groups[0].update(fs.Adaptive([], psi="sum", initial_accumulator_value=4.0).param_groups[0])
+    opt.step(np.ones(3))
+    assert (opt.state["0"]["sum"] == 5).all()
+    opt, reference = (kind.Adaptive(np.ones(3), phi="ema", psi="ema_max") for kind in (fs, fs.reference))
+    for psi in ("ema_max", "window"):
+        for one in (opt, reference):
+            one.param_groups[0].clear()
+            one.param_groups[0].update(fs.Adaptive([], phi="ema", psi=psi).param_groups[0])
+            for step in range(5):
+                one.step(np.array([0.5, 2.0, 3.0]) * (step + 1))
+    assert_same_state(opt, reference)
+
+
 def test_change_by_hand():
     """In numbers that need no reference, one group changed and the other not."""
     a, b = np.ones(3), np.ones(3)
@@ -655,6 +681,8 @@ def test_schedulers_may_leave_their_mark():
     opt.param_groups[0]["lr"] = 0.5
     opt.step(np.ones(3))
     assert (w == 0.5).all()
+    opt.load_state_dict(opt.state_dict())  # which leaves it out
+    assert opt.param_groups[0]["initial_lr"] == 0.25
 
 
 def test_replaced_group_is_not_ignored():

@@ -153,7 +153,7 @@ def test_the_environment_sets_the_number_of_threads(tmp_path, variables, expecte
     assert process.output(tmp_path, program, **variables) == str(expected)
 
 
-@pytest.mark.parametrize("count", ["many", "0", "-2", "2.5", "6x", "4,2", " ", "1025", "99999999999999999999"])
+@pytest.mark.parametrize("count", ["many", "0", "-2", "2.5", "6x", "4,2", " ", "٣", "1025", "99999999999999999999"])
 def test_the_environment_names_no_number_of_threads(tmp_path, count):
     done = process.start(tmp_path, "import fusedstep", FUSEDSTEP_NUM_THREADS=count, OMP_NUM_THREADS="3")
     assert done.returncode == 1

@@ -351,7 +351,9 @@ def test_the_number_is_set_and_returned(set_threads):
     before = fs.get_num_threads()
     assert set_threads(5) == before
     assert fs.get_num_threads() == 5
-    for wrong in (0, -1, 100_000):
+    assert set_threads(1024) == 5
+    assert set_threads(5) == 1024
+    for wrong in (0, -1, 1025):
         with pytest.raises(ValueError, match=f"set_num_threads: n must be in 1 … 1024, got {wrong}"):
             set_threads(wrong)
     for wrong in (2.0, "2", None, True):

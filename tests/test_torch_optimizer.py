@@ -47,7 +47,8 @@ class Run:
 
     def train(self, steps=30):
         for _ in range(steps):
-            loss = self.optimizer.step(self.loss)
+            with torch.no_grad():  # which must not reach the closure
+                loss = self.optimizer.step(self.loss)
             assert loss > 0
             if isinstance(self.scheduler, SCHEDULERS.ReduceLROnPlateau):
                 self.scheduler.step(loss.item())
@@ -133,8 +134,9 @@ def test_states_of_others_are_refused():
     assert repr(run.optimizer.state_dict()) == repr(before)
 
 
-def with_gradients(state):
-    state["state"]["state"]["0"]["exp_avg"].requires_grad_()
+def with_tensor(state, change):
+    entry = state["state"]["state"]["0"]
+    entry["exp_avg"] = change(entry["exp_avg"])
     return state
 
 
@@ -163,7 +165,18 @@ NO_STATES = {
         r"^AdamW: state_dict must be one of fusedstep\.torch\.Optimizer's, got that of an optimizer of torch's own$",
     ),
     "torch's, fresh": (lambda run, state: Run(theirs).optimizer.state_dict(), r"an optimizer of torch's own$"),
-    "gradients": (lambda run, state: with_gradients(state), r"without gradients, got one that requires grad$"),
+    "gradients": (
+        lambda run, state: with_tensor(state, torch.Tensor.requires_grad_),
+        r"without gradients, got one that requires grad$",
+    ),
+    "sparse": (
+        lambda run, state: with_tensor(state, torch.Tensor.to_sparse),
+        r"^state_dict must hold dense tensors .*, got torch\.sparse_coo on cpu$",
+    ),
+    "no values": (
+        lambda run, state: with_tensor(state, lambda tensor: tensor.to("meta")),
+        r"tensors with values .*, got torch\.strided on meta$",
+    ),
     "rate": (lambda run, state: with_option(state, "lr", -1.0), r"^AdamW: lr must be a finite .*, got -1.0$"),
     "rates": (lambda run, state: with_option(state, "lr", torch.ones(2)), r"^AdamW: lr must be a finite number"),
     "spelling": (lambda run, state: with_option(state, "decoupled_weight_decay", True), r"decoupled_weight_decay"),
@@ -187,6 +200,7 @@ def test_options_of_a_state_are_those_of_its_groups():
     """As with torch's own, whose states are edited there."""
     run = Run(ours).train(2)
     state = with_option(run.optimizer.state_dict(), "lr", 0.25)
+    assert state["state"]["groups"][1]["betas"] == state["param_groups"][1]["betas"] == (0.9, 0.99)
     state["param_groups"][0]["name"] = ["weights"]
     run.optimizer.load_state_dict(state)
     state["param_groups"][0]["name"].append("none")
@@ -424,9 +438,10 @@ def test_rates_reach_the_device_as_those_of_the_method():
 def test_what_stands_in_a_group_beside_options():
     """It is kept as it is, and only where a smallest rate is a scheduler's are others its own as well."""
     lock, w = threading.Lock(), torch.nn.Parameter(torch.ones(3))
-    optimizer = Optimizer([{"params": [w], "lock": lock, "max_lr": 0.5, "min_lr": 0.1}], fs.AdamW, lr=0.25)
-    assert optimizer.inner.param_groups[0]["max_lr"] == 0.5
-    assert optimizer.state_dict()["param_groups"][0]["lock"] is lock
+    for mark in ("min_lr", "initial_lr"):
+        optimizer = Optimizer([{"params": [w], "lock": lock, "max_lr": 0.5, mark: 0.1}], fs.AdamW, lr=0.25)
+        assert optimizer.inner.param_groups[0]["max_lr"] == 0.5
+        assert optimizer.state_dict()["param_groups"][0]["lock"] is lock
 
 
 def test_a_rate_in_a_tensor_of_the_constructor():
