@@ -343,6 +343,9 @@ class Described:
 
     __dlpack__ = None
 
+    def __repr__(self) -> str:  # the same in every process that collects it
+        return "Described()"
+
 
 REFUSED = [
     ({"grad_scale": 0.0}, ValueError, "grad_scale must be a finite number > 0, got 0.0"),
