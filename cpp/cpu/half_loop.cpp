@@ -5,11 +5,15 @@
 #include "../kernel/target.hpp"
 #include "../storage/bfloat16.hpp"
 #include "../storage/random.hpp"
+#include "ahead.hpp"
 #include "loops.hpp"
 #include "tail.hpp"
 
 namespace fusedstep::FUSEDSTEP_TARGET {
 namespace {
+
+/// Elements between two looks ahead
+constexpr int64_t strip = 256;
 
 template <bool random>
 RULE uint16_t narrow(float x, uint32_t key, uint32_t element) {
@@ -54,8 +58,13 @@ void loop(const double* numbers, const Border& border, const Buffers& buffers, c
     run_with_tail(
         end - begin,
         [&](int64_t from, int64_t count, uint16_t* param, const uint16_t* grad, auto*... states) IN_LINE {
-            sweep<In<Rule, float>, coupled, random>(rule, sign, decay, int(count), keys, first + uint32_t(from), param,
-                                                    grad, std::index_sequence<state...>(), states...);
+            for (int64_t at = 0; at < count; at += strip) {
+                const int part = int(count - at < strip ? count - at : strip);
+                (ask_behind(param + at, part), ask_behind(grad + at, part), (ask_behind(states + at, part), ...));
+                sweep<In<Rule, float>, coupled, random>(rule, sign, decay, part, keys, first + uint32_t(from + at),
+                                                        param + at, grad + at, std::index_sequence<state...>(),
+                                                        states + at...);
+            }
         },
         static_cast<uint16_t*>(buffers.param) + begin, static_cast<const uint16_t*>(buffers.grad) + begin,
         (static_cast<uint16_t*>(buffers.state[state]) + begin)...);
