@@ -44,8 +44,11 @@ private:
 };
 
 void* allocate(size_t bytes);
-void* allocate_zeros(size_t bytes);   ///< waits until they are there
-void release(void* memory) noexcept;  ///< waits for everything on the device
+void* allocate_zeros(size_t bytes);  ///< waits until they are there
+
+/// Waits for everything on the device: of cudaFree CUDA says that it may, and every driver does. To be asked to wait
+/// for the device would be the end of graphs that are captured.
+void release(void* memory) noexcept;
 
 /// `from` may change when this returns. Waits for nothing, unless it is more than 16 MB.
 void upload(void* to, const void* from, size_t bytes, Stream stream);
