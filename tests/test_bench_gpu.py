@@ -153,7 +153,7 @@ def spoil(part, replace):
     return spoil
 
 
-@pytest.mark.parametrize("where", [0, -1], ids=["first", "last"])
+@pytest.mark.parametrize("where", [0, 20_000, -1], ids=["first", "third quarter", "last"])
 @pytest.mark.parametrize("row", ["SGD", "Adam, all bfloat16", "Adam, bfloat16, m and v in sq8"])
 def test_who_is_wrong_is_not_timed(row, where, small, spoil, monkeypatch, tmp_path, capsys):
     """One bit of one element."""
