@@ -358,6 +358,38 @@ def test_bound_gradients_stay_those_that_were_bound(module):
     assert all((array == -1).all() for array in (*params["net"], params["w"]))
 
 
+def test_a_group_may_join_while_a_structure_is_put_together(tmp_path):
+    """The collector runs anything, in Python 3.11 wherever a list is made."""
+    program = """
+        import gc
+        import numpy as np
+        import fusedstep as fs
+
+        class Late:
+            def __init__(self):
+                self.cycle = self
+
+            def __del__(self):
+                for _ in range(4):
+                    opt.add([np.ones(2)])
+
+        for threshold in range(1, 100):
+            gc.disable()
+            opt = fs.SGD([{"params": [np.ones(3)]} for _ in range(16)], lr=0.1)
+            leaves = {name: opt._plan.param(name) for name in opt._plan.names()}
+            gc.collect()
+            Late()
+            gc.set_threshold(threshold, 1, 1)
+            gc.enable()
+            try:
+                assert len(opt._plan.structure(leaves)) == 16
+            except KeyError:  # it has joined before that
+                assert len(opt.param_groups) > 16
+            gc.set_threshold(700, 10, 10)
+    """
+    output(tmp_path, program)
+
+
 def test_bound_keeps_what_it_needs():
     w = np.ones(100_000)
     bound = fs.SGD(w, lr=0.5).bind(np.ones(100_000))

@@ -337,11 +337,12 @@ py::object Plan::group_structure(size_t index) const {
 }
 
 py::object Plan::structure(const py::dict& leaves) const {
+    const std::vector<Options> groups = options_;  // what the collector runs meanwhile may add one
     py::list all;
-    for (const Options& group : options_)
+    for (const Options& group : groups)
         all.append(group.structure.fill(
             [&](size_t leaf) { return py::object(leaves[py::str(entries_[group.first + leaf].name)]); }));
-    return entry_per_group_ || options_.size() != 1 ? py::object(all) : py::object(all[0]);
+    return entry_per_group_ || groups.size() != 1 ? py::object(all) : py::object(all[0]);
 }
 
 std::vector<std::string> Plan::names() const {
