@@ -99,27 +99,21 @@ const Target* best() {
     return nullptr;
 }
 
-std::atomic<const Target*> active{nullptr};
-
-}  // namespace
-
-const Target* active_target() {
-    const Target* target = active.load(std::memory_order_acquire);
-    if (!target) active.store(target = best(), std::memory_order_release);
+std::atomic<const Target*>& active() {
+    static std::atomic<const Target*> target = best();
     return target;
 }
 
+}  // namespace
+
+const Target* active_target() { return active(); }
+
 bool force_target(std::string_view name) {
-    if (name.empty()) {
-        active.store(nullptr, std::memory_order_release);
-        return true;
-    }
+    const Target* wanted = name.empty() ? best() : nullptr;
     for (const Target* target : target_list)
-        if (target->name == name && runs(*target)) {
-            active.store(target, std::memory_order_release);
-            return true;
-        }
-    return false;
+        if (target->name == name && runs(*target)) wanted = target;
+    if (wanted) active() = wanted;
+    return wanted;
 }
 
 }  // namespace fusedstep::cpu
