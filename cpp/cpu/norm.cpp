@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
-#include "blocks.hpp"
+#include "row.hpp"
 #include "targets.hpp"
 
 namespace fusedstep::cpu {
 namespace {
 
-constexpr int64_t worth_a_thread = 16;
+constexpr int64_t worth_a_thread = 16, least_stretch = 8;
 
 /// The blocks of one tensor. The first is short where a shard begins within one.
 struct Cut {
@@ -44,13 +44,13 @@ struct Cut {
 std::vector<double> squares(std::span<const Work> work) {
     const Norms& norms = *active_target()->norms;
     std::vector<Cut> tensors;
-    Blocks blocks;
+    Row blocks;
     for (const Work& one : work) {
         tensors.push_back({one.buffers.grad, one.cargo->grad.type, one.offset, one.size});
         blocks.add(tensors.back().count());
     }
     std::vector<double> sums((size_t(blocks.size())));
-    blocks.run(worth_a_thread, [&](size_t tensor, int64_t from, int64_t to) {
+    blocks.run(worth_a_thread, least_stretch, Way::up, [&](size_t tensor, int64_t from, int64_t to) {
         for (int64_t i = from; i < to; ++i) sums[size_t(blocks.begin(tensor) + i)] = tensors[tensor].sum(norms, i);
     });
     std::vector<double> squares;

@@ -4,13 +4,13 @@
 #include <mutex>
 
 #include "../kernel/float_mode.hpp"
-#include "blocks.hpp"
+#include "row.hpp"
 #include "targets.hpp"
 
 namespace fusedstep::cpu {
 namespace {
 
-constexpr int64_t worth_a_thread = 8;
+constexpr int64_t worth_a_thread = 8, least_stretch = 8;
 
 void measure(const Stats& stats, const Reading& reading, int64_t number, BlockSums& block, Counts& counts) {
     const int64_t from = number * stats_block, size = std::min(reading.size - from, stats_block);
@@ -35,12 +35,12 @@ void add(Counts& counts, const Counts& more) {
 std::vector<Found> measure(std::span<const Reading> readings) {
     const FloatMode mode;
     const Stats& stats = *active_target()->stats;
-    Blocks blocks;
+    Row blocks;
     for (const Reading& reading : readings) blocks.add(reading.blocks());
     std::vector<Found> found(readings.size());
     std::vector<BlockSums> sums((size_t(blocks.size())));
     std::mutex counting;
-    blocks.run(worth_a_thread, [&](size_t tensor, int64_t from, int64_t to) {
+    blocks.run(worth_a_thread, least_stretch, Way::up, [&](size_t tensor, int64_t from, int64_t to) {
         Counts counts;
         for (int64_t i = from; i < to; ++i)
             measure(stats, readings[tensor], i, sums[size_t(blocks.begin(tensor) + i)], counts);

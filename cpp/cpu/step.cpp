@@ -5,6 +5,7 @@
 
 #include "../kernel/float_mode.hpp"
 #include "norm.hpp"
+#include "row.hpp"
 #include "targets.hpp"
 
 namespace fusedstep::cpu {
@@ -15,9 +16,6 @@ constexpr int64_t block = 4096;
 
 /// Elements that pay for a parallel region (about 1 us when the threads are awake, 10 us when they sleep).
 constexpr int64_t worth_a_thread = 32768;
-
-/// A share is taken in so many stretches, so that a thread that was held up holds up no other for long.
-constexpr int64_t stretches = 16, least_stretch = 2 * block;
 
 /// A ring's planes are folded while they are still in the cache.
 constexpr int64_t fold_stretch = 4096;
@@ -39,35 +37,10 @@ void run_part(const Target& target, const Work& work, int64_t begin, int64_t end
 
 /// Where a cut through this tensor near element `at` falls.
 int64_t cut(const Work& work, int64_t at) {
-    if (at <= 0) return 0;
-    if (at >= work.size) return work.size;
+    if (at == work.size) return at;
     const int64_t aligned = (work.offset + at) / block * block - work.offset;
     return std::max<int64_t>(aligned, 0);
 }
-
-/// All elements of a step in one row, tensor behind tensor.
-class Row {
-public:
-    explicit Row(std::span<const Work> work) : work_(work) {
-        int64_t end = 0;
-        for (const Work& one : work) ends_.push_back(end += one.size);
-    }
-
-    /// Runs the elements between two places of the row, each moved to a cut.
-    void run(const Target& target, int64_t begin, int64_t end) const {
-        const auto first = std::upper_bound(ends_.begin(), ends_.end(), begin);
-        for (size_t i = size_t(first - ends_.begin()); i < work_.size(); ++i) {
-            const int64_t start = ends_[i] - work_[i].size;
-            if (start >= end) break;
-            const int64_t from = cut(work_[i], begin - start), to = cut(work_[i], end - start);
-            if (from < to) run_part(target, work_[i], from, to);
-        }
-    }
-
-private:
-    std::span<const Work> work_;
-    std::vector<int64_t> ends_;
-};
 
 }  // namespace
 
@@ -79,10 +52,13 @@ void run(std::span<const Work> work, Way way) {
         for (const Work& one : work) run_part(target, one, 0, one.size);
         return;
     }
-    const Row row(work);
-    const int64_t threads = std::min<int64_t>(size / worth_a_thread, thread_count());
-    const int64_t stretch = std::max(size / threads / stretches, least_stretch);
-    in_shares(size, threads, stretch, way, [&](int64_t from, int64_t to) { row.run(target, from, to); });
+    Row row;
+    for (const Work& one : work) row.add(one.size);
+    row.run(worth_a_thread, 2 * block, way, [&](size_t tensor, int64_t from, int64_t to) {
+        const Work& one = work[tensor];
+        const int64_t begin = cut(one, from), end = cut(one, to);
+        if (begin < end) run_part(target, one, begin, end);
+    });
 }
 
 bool step(Plan& plan) {
