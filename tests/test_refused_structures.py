@@ -109,6 +109,30 @@ def test_names_that_break_off():
     scene.go_on()
 
 
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_masks_that_break_off():
+    """What lies under a mask is not stepped because nobody could say that there is one."""
+    param = small()
+    before = param.copy()
+    with pytest.raises(KeyboardInterrupt):
+        fs.SGD(param, lr=LR).step(small().view(type("Broken", (np.ndarray,), {"mask": property(interrupt)})))
+    assert (param == before).all()
+
+
+def test_descriptions_that_break_off():
+    with pytest.raises(KeyboardInterrupt):
+        fs.SGD(small(), lr=LR).step(type("Broken", (), {"__cuda_array_interface__": property(interrupt)})())
+
+
+def test_rates_that_break_off():
+    opt = fs.SGD(small(), lr=lambda _: type("Broken", (), {"__float__": interrupt})())
+    with pytest.raises(KeyboardInterrupt):
+        opt.step(small())
+
+
 def test_names_that_empty_their_dict():
     """One that is compared with a parameter's may take itself away."""
 

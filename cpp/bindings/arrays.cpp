@@ -5,6 +5,8 @@
 #include <numeric>
 #include <optional>
 
+#include "answer.hpp"
+
 namespace fusedstep::bindings {
 namespace {
 
@@ -49,8 +51,8 @@ bool is_number(py::handle object) { return py::isinstance(object, py::module_::i
 py::array check_array(py::handle object, const Where& where) {
     if (is_plain(object)) return py::reinterpret_borrow<py::array>(object);
     // A masked array's plain data would be updated under the mask.
-    const py::object mask = py::getattr(object, "mask", py::none());
-    if (!mask.is_none()) refuse_type(where, "be a plain numpy.ndarray", type_name(object) + " (use its .data)");
+    const py::object mask = attribute(object, "mask");
+    if (mask && !mask.is_none()) refuse_type(where, "be a plain numpy.ndarray", type_name(object) + " (use its .data)");
     if (!py::isinstance<py::array>(object)) {
         const std::string name = type_name(object);
         if (name.starts_with("jax"))

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "answer.hpp"
 #include "cuda.hpp"
 
 namespace fusedstep::bindings {
@@ -110,7 +111,7 @@ std::optional<Description> describe(py::object object, const std::string& name) 
                                  "kind " + std::to_string(kind));
         return by_dlpack(object, *device);
     }
-    if (py::hasattr(object, "__cuda_array_interface__")) return by_interface(object, name);
+    if (attribute(object, "__cuda_array_interface__")) return by_interface(object, name);
     return {};
 }
 

@@ -1,5 +1,7 @@
 #include "handle.hpp"
 
+#include "answer.hpp"
+
 namespace fusedstep::bindings {
 
 /// The functions are of torch/csrc/inductor/aoti_torch/c/shim.h, whose binary form stays, and return 0 where nothing
@@ -50,8 +52,7 @@ std::optional<Handle> Handle::of(const py::object& object) {
     const py::handle type = py::type::handle_of(object);
     if (!type.is(known->tensor) && !type.is(known->parameter)) return {};
     const auto made = py::reinterpret_steal<py::object>(PyObject_CallOneArg(known->make.ptr(), object.ptr()));
-    if (!made && !PyErr_ExceptionMatches(PyExc_Exception)) throw py::error_already_set();
-    PyErr_Clear();
+    forget_error();
     if (!made || !PyCapsule_IsValid(made.ptr(), nullptr)) return {};
     return Handle(PyCapsule_GetPointer(made.ptr(), nullptr), type, *known);
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "answer.hpp"
 #include "cuda.hpp"
 #include "plan.hpp"
 #include "released.hpp"
@@ -101,7 +102,7 @@ double Plan::rate(size_t group, int64_t step) const {
     const py::object given = schedule(step);
     const bool number = PyNumber_Check(given.ptr()) && !PyBool_Check(given.ptr());
     const double lr = number ? PyFloat_AsDouble(given.ptr()) : -1;
-    PyErr_Clear();
+    forget_error();
     if (!std::isfinite(lr) || lr < 0)
         throw py::value_error(optimizer_ + ": lr must be a schedule of finite numbers that are not negative, got " +
                               py::repr(given).cast<std::string>() + " at step " + std::to_string(step));
