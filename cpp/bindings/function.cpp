@@ -4,6 +4,7 @@
 #include <optional>
 #include <set>
 
+#include "at_end.hpp"
 #include "cuda.hpp"
 #include "look.hpp"
 #include "plan.hpp"
@@ -57,24 +58,6 @@ void Plan::choose_types(const std::vector<Entry>& added, const py::dict& states)
     }
 }
 
-/// Lets go of all arrays, however the step ends.
-class Plan::Lent {
-public:
-    explicit Lent(Plan& plan) : plan_(plan) {}
-    ~Lent() {
-        const std::vector<Entry> last = std::exchange(plan_.entries_, {});  // whose end may run anything
-        plan_.let_go();
-        plan_.places_.clear();
-        plan_.territory_ = {};
-        plan_.plan_.tensors.clear();
-    }
-    Lent(const Lent&) = delete;
-    Lent& operator=(const Lent&) = delete;
-
-private:
-    Plan& plan_;
-};
-
 /// What the plan has on another device than that of its next arrays is of no use.
 void Plan::move_to(const Device& device) {
     if (device == device_) return;
@@ -85,7 +68,13 @@ void Plan::move_to(const Device& device) {
 void Plan::call(const py::object& param, const py::object& grad, const py::dict& states, int64_t step, double lr,
                 uint64_t seed) {
     const Busy busy(busy_, optimizer_);
-    const Lent lent(*this);
+    const AtEnd lent([&] {
+        const std::vector<Entry> last = std::exchange(entries_, {});  // whose end may run anything
+        let_go();
+        places_.clear();
+        territory_ = {};
+        plan_.tensors.clear();
+    });
     std::vector<Leaf> leaves;
     options_.front().structure = Structure::of(param, 0, {optimizer_, params_}, leaves);
     std::vector<Entry> added = checked(leaves, {}, {});

@@ -103,6 +103,7 @@ void Plan::match(const py::object& tree, std::string_view argument, Take take) {
 
 /// The gradients and the stages of a step. `described`: each gradient is wanted as an array.
 void Plan::take_all(const py::object& grads, const py::object& given, bool described) {
+    let_go();
     const py::dict dict = given.is_none() ? py::dict() : py::reinterpret_borrow<py::dict>(given);
     const py::object copies = given.is_none() ? py::none() : py::object(dict["copy_to"]);
     if (!given.is_none()) plan_.stages = read_stages(dict);

@@ -193,9 +193,6 @@ private:
     /// Gives the arrays beside a parameter, one for each of the companions.
     using Provide = std::function<py::list(const Entry&, const std::vector<Companion>&)>;
 
-    class Taken;
-    class Lent;
-
     std::optional<Busy> enter();
     void refuse_graph() const;
     size_t find(const std::string& name) const;

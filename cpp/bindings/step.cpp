@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "answer.hpp"
+#include "at_end.hpp"
 #include "cuda.hpp"
 #include "plan.hpp"
 #include "released.hpp"
@@ -16,18 +17,6 @@ namespace {
 
 /// Below this, a step is over before another thread could use the interpreter.
 constexpr int64_t worth_releasing = 32768;
-
-/// Stages for the length of a step
-class Staged {
-public:
-    Staged(Stages& stages, const Stages& those) : stages_(stages) { stages_ = those; }
-    ~Staged() { stages_ = {}; }
-    Staged(const Staged&) = delete;
-    Staged& operator=(const Staged&) = delete;
-
-private:
-    Stages& stages_;
-};
 
 }  // namespace
 
@@ -42,18 +31,6 @@ void Plan::let_go() {
     numbers_.clear();
     plan_.stages = {};
 }
-
-/// Gradients that a step takes: let go at its end, however it ends.
-class Plan::Taken {
-public:
-    explicit Taken(Plan& plan) : plan_(plan) { plan_.let_go(); }
-    ~Taken() { plan_.let_go(); }
-    Taken(const Taken&) = delete;
-    Taken& operator=(const Taken&) = delete;
-
-private:
-    Plan& plan_;
-};
 
 Plan::Alone::Alone(Plan& plan) : busy_(plan.busy_, plan.optimizer_), pass_(plan.holder_) { plan.refuse_graph(); }
 
@@ -250,7 +227,7 @@ void Plan::refuse_step(double norm, bool raises) {
 
 void Plan::step(const py::object& owner, const py::object& grads, const py::object& stages) {
     const Busy busy(busy_, optimizer_);
-    const Taken taken(*this);
+    const AtEnd taken([&] { let_go(); });
     take_all(grads, stages, false);
     settle(owner);
     call_schedules();
@@ -261,7 +238,7 @@ void Plan::step(const py::object& owner, const py::object& grads, const py::obje
 
 Plan::Bound Plan::bind(const py::object& owner, const py::object& grads, const py::object& stages) {
     const Busy busy(busy_, optimizer_);
-    const Taken taken(*this);
+    const AtEnd taken([&] { let_go(); });
     take_all(grads, stages, true);
     settle(owner);
     check_places();
@@ -311,7 +288,8 @@ void Plan::step_bound(const py::object& owner, const Bound& bound) {
     const Busy busy(busy_, optimizer_);
     check_bound(bound);
     put_in_place(bound);
-    const Staged staged(plan_.stages, bound.stages);
+    const AtEnd staged([&] { plan_.stages = {}; });
+    plan_.stages = bound.stages;
     settle(owner);
     call_schedules();
     void* const stream = own_stream();
@@ -323,7 +301,7 @@ void Plan::step_bound(const py::object& owner, const Bound& bound) {
 
 void Plan::lend(const py::object& owner, const py::object& grads, const py::object& stages, const py::function& run) {
     const Busy busy(busy_, optimizer_);
-    const Taken taken(*this);
+    const AtEnd taken([&] { let_go(); });
     if (stepper_)
         throw py::type_error(optimizer_ + ": the reference needs arrays in the memory of the processor, got ones on " +
                              name_of(entries_.front().layout.device));
