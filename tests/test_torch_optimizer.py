@@ -359,6 +359,38 @@ def test_groups_that_have_become_others():
     assert (a == 0.5).all()
 
 
+#: What somebody does to a group's tensors: how many there are then, and how many are new.
+OTHER_TENSORS = {
+    "another": (lambda params: params.__setitem__(1, torch.nn.Parameter(torch.ones(2))), (2, 1)),
+    "another order": (lambda params: params.reverse(), (2, 0)),
+    "one less": (lambda params: params.pop(), (1, 0)),
+    "one more": (lambda params: params.append(torch.nn.Parameter(torch.ones(2))), (3, 1)),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_TENSORS)
+@pytest.mark.parametrize("copied", [lambda same: same, copy.deepcopy], ids=["itself", "a copy"])
+def test_tensors_of_a_group_that_have_become_others(copied, change):
+    """Their gradients would have moved the tensors of before, or, in another order, each other's."""
+    optimizer = copied(Optimizer([torch.nn.Parameter(torch.ones(2)) for _ in range(2)], fs.SGD, lr=0.5))
+    params = optimizer.param_groups[0]["params"]
+    before = list(params)
+    make, (count, new) = OTHER_TENSORS[change]
+    make(params)
+    for one in (*before, *params):
+        one.grad = torch.ones(2)
+    message = (
+        rf"^SGD: param_groups\[0\]\['params'\] must stay the 2 tensors that were given, in their order "
+        rf"\(a new optimizer takes others\), got {count}, {new} of them new$"
+    )
+    with pytest.raises(ValueError, match=message):
+        optimizer.step()
+    params[:] = before
+    assert all((one == 1).all() for one in before)
+    optimizer.step()
+    assert all((one == 0.5).all() for one in before)
+
+
 @pytest.mark.parametrize("wrong", [{"lr": -1.0}, {"lr": "much"}])
 def test_groups_that_are_refused(wrong):
     w, added = (torch.ones(2, requires_grad=True) for _ in range(2))

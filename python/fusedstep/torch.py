@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -52,6 +54,7 @@ class Optimizer(torch.optim.Optimizer):
         super().__init__(params, {})
         self.kind: Any = kind
         groups = [{**self._options(group), "params": group["params"]} for group in self.param_groups]
+        self.held = [list(group["params"]) for group in self.param_groups]
         self.inner = method(groups, **{name: number(value) for name, value in options.items()})
         # Torch gives them to groups that are added later, and schedulers ask for them.
         self.defaults.update(self.inner._defaults)
@@ -73,6 +76,7 @@ class Optimizer(torch.optim.Optimizer):
         except BaseException:
             self.param_groups.pop()
             raise
+        self.held.append(list(self.param_groups[-1]["params"]))
         self._show()
 
     def _known(self, group: dict[str, Any]) -> frozenset[str]:
@@ -97,6 +101,15 @@ class Optimizer(torch.optim.Optimizer):
                 f"{type(self.inner).__name__}: param_groups must keep its {len(kept)} groups "
                 f"(add_param_group() adds one), got {len(groups)}"
             )
+        for index, (group, held) in enumerate(zip(groups, self.held, strict=True)):
+            params = group["params"]
+            if len(params) != len(held) or not all(map(operator.is_, params, held)):
+                new = sum(all(param is not one for one in held) for param in params)
+                where = f"{type(self.inner).__name__}: param_groups[{index}]['params']"
+                raise ValueError(
+                    f"{where} must stay the {len(held)} tensors that were given, in their order "
+                    f"(a new optimizer takes others), got {len(params)}, {new} of them new"
+                )
         for group, own in zip(groups, kept, strict=True):
             for name in own.keys() - group.keys():
                 del own[name]
@@ -128,9 +141,11 @@ class Optimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         self._tell()
-        self.inner.step([[param.grad for param in group["params"]] for group in self.param_groups], **stages)
+        grads = [[param.grad for param in held] for held in self.held]
+        self.inner.step(grads, **stages)
         self._show()
-        tell_autograd([param for group in self.param_groups for param in group["params"] if param.grad is not None])
+        pairs = zip(itertools.chain(*self.held), itertools.chain(*grads), strict=True)
+        tell_autograd([param for param, grad in pairs if grad is not None])
         return loss
 
     def _put_rates(self) -> None:
@@ -185,7 +200,7 @@ class Optimizer(torch.optim.Optimizer):
         return groups
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "kind": self.kind, "inner": self.inner}
+        return {**super().__getstate__(), "kind": self.kind, "inner": self.inner, "held": self.held}
 
 
 @functools.cache
