@@ -436,6 +436,19 @@ def test_hooks_and_scalers():
     assert called == ["before", "after"]
 
 
+def test_hooks_of_states():
+    """Those that torch calls where a state is taken or loaded; what they return takes its place."""
+    run, called = Run(ours).train(2), []
+    run.optimizer.register_state_dict_pre_hook(lambda optimizer: called.append("about to save"))
+    run.optimizer.register_state_dict_post_hook(lambda optimizer, state: {**state, "epoch": 3})
+    run.optimizer.register_load_state_dict_pre_hook(lambda optimizer, state: called.append(state.pop("epoch")))
+    run.optimizer.register_load_state_dict_post_hook(lambda optimizer: called.append("loaded"))
+    state = run.optimizer.state_dict()
+    run.optimizer.load_state_dict(state)
+    assert called == ["about to save", 3, "loaded"]
+    assert state["epoch"] == 3  # only a copy has lost it
+
+
 def test_parameters_that_are_frozen():
     w, b = (torch.zeros(2, requires_grad=True) for _ in range(2))
     optimizer = Optimizer([w, b], fs.Adam, lr=0.1)

@@ -33,8 +33,10 @@ from .state import KEYS, same_keys
 class Optimizer(torch.optim.Optimizer):
     """A `torch.optim.Optimizer` with the steps of a class of this package.
 
-    The equations and the options are those of the class; ``zero_grad``, step hooks and closures are torch's. Options
-    that are changed in ``param_groups`` apply from the next step on.
+    The equations and the options are those of the class; ``zero_grad``, hooks and closures are torch's. Options
+    that are changed in ``param_groups`` apply from the next step on. `inner` is the class's optimizer, whose ``state``,
+    ``last``, ``skipped``, ``average`` and ``lookahead()`` are as ever, with parameters by their numbers: "0", "1" …
+    Torch's own ``state`` stays empty.
 
     Args:
         params: tensors, named tensors, or groups, as torch takes them; groups may have further keys.
@@ -155,6 +157,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to continue a run bit for bit: plain data, and tensors in the processor's memory."""
+        for hook in self._hooks("state_dict_pre"):
+            hook(self)
         self._tell()
         state = self.inner.state_dict()
         self._show()
@@ -162,7 +166,10 @@ class Optimizer(torch.optim.Optimizer):
         for group, own in zip(self.param_groups, state["groups"], strict=True):
             options = {name: value for name, value in own.items() if name != "params"}
             groups.append(options | self._others(group))
-        return {"state": mapped(state, np.ndarray, to_tensor), "param_groups": groups}
+        made = {"state": mapped(state, np.ndarray, to_tensor), "param_groups": groups}
+        for hook in self._hooks("state_dict_post"):
+            made = given_or(hook(self, made), made)
+        return made
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned; the groups of parameters must be the same.
@@ -173,6 +180,9 @@ class Optimizer(torch.optim.Optimizer):
             TypeError, ValueError: the state is of other parameters or of another class. Nothing has changed then.
         """
         where = f"{type(self.inner).__name__}: state_dict"
+        state_dict = copy.copy(state_dict)  # a hook may write into it
+        for hook in self._hooks("load_state_dict_pre"):
+            state_dict = given_or(hook(self, state_dict), state_dict)
         same_keys(state_dict, ("state", "param_groups"), where)
         state = state_dict["state"]
         if isinstance(state, dict) and not any(isinstance(name, str) for name in state):
@@ -190,6 +200,12 @@ class Optimizer(torch.optim.Optimizer):
         for group, other in zip(self.param_groups, others, strict=True):
             group.update(other)
         self._show(keep=False)
+        for hook in self._hooks("load_state_dict_post"):
+            hook(self)
+
+    def _hooks(self, when: str) -> tuple[Callable[..., Any], ...]:
+        """Torch calls them in the methods that are replaced here; older versions have none."""
+        return tuple(getattr(self, f"_optimizer_{when}_hooks", {}).values())
 
     def _listed(self, groups: Any, where: str) -> list[dict[str, Any]]:
         count = len(self.param_groups)
@@ -218,6 +234,11 @@ def tell_autograd(params: list[torch.Tensor]) -> None:
     except TypeError:  # older versions of torch take one
         for param in params:
             told(param)
+
+
+def given_or(result: Any, otherwise: Any) -> Any:
+    """What a hook returns takes the place of what it was given, if it returns anything."""
+    return otherwise if result is None else result
 
 
 def number(value: Any) -> Any:
