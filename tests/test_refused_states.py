@@ -63,8 +63,10 @@ BROKEN = [
     (having(-1, "skipped"), ValueError, ["state_dict['skipped']", "integer", "got -1"]),
     (lacking("layouts", "w", "order"), ValueError, ["state_dict['layouts']['w']", "'order'"]),
     (having(None, "groups"), (TypeError, ValueError), ["state_dict['groups']", "2 groups", "got None"]),
-    (having([], "groups"), ValueError, ["state_dict['groups']", "2 groups", "got []"]),
-    (lacking("groups", 1), ValueError, ["state_dict['groups']", "2 groups", "got"]),
+    (having([], "groups"), ValueError, ["state_dict['groups']", "2 groups", "got a list of 0"]),
+    (lacking("groups", 1), ValueError, ["state_dict['groups']", "2 groups", "got a list of 1"]),
+    (having(0.5, "storage", "weight_average"), ValueError, ["['storage']['weight_average']", "None", "got 0.5"]),
+    (lacking("storage", "rounding"), ValueError, ["state_dict['storage']", "'rounding'"]),
     (having(7, *GROUP), TypeError, ["state_dict['groups'][0]", "dict", "int"]),
     (lacking(*GROUP, "lr"), ValueError, ["state_dict['groups'][0]", "'lr'"]),
     (lacking(*GROUP, "params"), ValueError, ["state_dict['groups'][0]", "'params'"]),
@@ -215,7 +217,7 @@ def test_numbers_that_have_become_arrays(key):
     for wrong in (np.array([]), np.zeros(2)):
         saved = opt.state_dict()
         saved["storage"]["state"] = wrong
-        with pytest.raises(ValueError, match=r"^Adam: state_dict\['storage'\] must be "):
+        with pytest.raises(ValueError, match=r"^Adam: state_dict\['storage'\]\['state'\] must be "):
             opt.load_state_dict(saved)
 
 

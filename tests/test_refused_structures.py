@@ -214,6 +214,14 @@ def test_name_added_twice():
     )
 
 
+def test_of_several_foreign_names_the_first_is_told():
+    """Whatever the seed of the process's hashes is."""
+    names = dict.fromkeys("qwertyuiopasdfghjklzxcvbnm"[::-1], (0, 4096))
+    for options in ({"memory": names}, {"extents": names}, {"memory": {"first": names}}):
+        with pytest.raises(ValueError, match=r", got 'm'$"):
+            fs.Adam({"first": small()}, **options)
+
+
 @pytest.mark.parametrize("own", ["own = []; own.append(own)", "own = {}; own['w'] = own"], ids=["list", "dict"])
 def test_containers_that_hold_themselves(own):
     """An error rather than a crash, which is why another process tries."""

@@ -150,7 +150,7 @@ class Optimizer(Configured):
         for place, tree, _ in groups:
             new.update(_core.names(self._name, tree, place, known + len(new)))
         for argument, named in (("memory", owned), ("extents", parts)):
-            for name in named.keys() - new:
+            for name in (name for name in named if name not in new):
                 raise ValueError(f"{self._name}: {argument} must name the parameters that are added, got {name!r}")
         with _core.Alone(self._plan):
             fresh = [name for place, tree, options in groups for name in self._add(place, tree, options, owned, parts)]
@@ -180,7 +180,7 @@ class Optimizer(Configured):
         def provide(name: str, param: np.ndarray, specs: list[_core.Companion]) -> list[np.ndarray]:
             own = self._named(f"memory[{name!r}]", owned.get(name))
             states = sorted(spec.name for spec in specs)
-            for state in own.keys() - set(states):
+            for state in (state for state in own if state not in states):
                 raise ValueError(f"{self._name}: memory[{name!r}] must name states among {states}, got {state!r}")
             arrays = [own.get(spec.name) for spec in specs]
             made = [

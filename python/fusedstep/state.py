@@ -129,7 +129,9 @@ def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
     same_keys(saved, KEYS, f"{where}: state_dict")
     _equal(saved["format"], FORMAT, f"{where}: state_dict['format']")
     _equal(saved["optimizer"], where, f"{where}: state_dict['optimizer']")
-    _equal(saved["storage"], optimizer._storage, f"{where}: state_dict['storage']")
+    same_keys(saved["storage"], optimizer._storage, f"{where}: state_dict['storage']")
+    for key, own in optimizer._storage.items():
+        _equal(saved["storage"][key], own, f"{where}: state_dict['storage'][{key!r}]")
     _whole(saved["seed"], f"{where}: state_dict['seed']")
     for key in ("calls", "skipped"):
         _whole(saved[key], f"{where}: state_dict[{key!r}]", bits=COUNTER)
@@ -166,8 +168,10 @@ def fill(plan: _core.Plan, saved: Mapping[str, Any]) -> None:
 
 def _checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:
     where = f"{optimizer._name}: state_dict['groups']"
-    if not isinstance(saved, (list, tuple)) or len(saved) != len(optimizer.param_groups):
-        raise ValueError(f"{where} must be a list of {len(optimizer.param_groups)} groups, got {saved!r:.80}")
+    listed, count = isinstance(saved, (list, tuple)), len(optimizer.param_groups)
+    if not listed or len(saved) != count:
+        came = f"a list of {len(saved)}" if listed else f"{saved!r:.80}"
+        raise ValueError(f"{where} must be a list of {count} group{'s' * (count != 1)}, got {came}")
     checked = []
     for index, group in enumerate(saved):
         live = optimizer.param_groups[index]
