@@ -82,6 +82,16 @@ def test_tensors_whose_data_was_replaced(cls, bound):
         opt.state_dict()
 
 
+def test_that_a_parameter_has_moved_is_told_before_what_follows():
+    """Gradients are like what it is now, as those of a model that was brought to another order of axes."""
+    param = torch.nn.Parameter(torch.ones(2, 3, 4, 4))
+    opt = fs.SGD([param], lr=0.5)
+    param.data = param.data.to(memory_format=torch.channels_last)
+    for take in (opt.step, opt.bind):
+        with pytest.raises(ValueError, match=r"^SGD: params\[0\] must stay in the memory that it was given in"):
+            take([torch.ones_like(param)])
+
+
 @pytest.mark.parametrize("state", ["float32", "bfloat16", "sq8"])
 def test_tensors_as_memory(state):
     """They begin as state begins, and are what is stepped."""

@@ -104,6 +104,16 @@ void Plan::match(const py::object& tree, std::string_view argument, Take take) {
 /// The gradients and the stages of a step. `described`: each gradient is wanted as an array.
 void Plan::take_all(const py::object& grads, const py::object& given, bool described) {
     let_go();
+    try {
+        take_each(grads, given, described);
+    } catch (const py::builtin_exception&) {
+        // What does not fit a parameter may fit where that is now: that it has moved is the cause, and told instead.
+        for (size_t i = 0; movable_ && i < entries_.size(); ++i) check_places(i);
+        throw;
+    }
+}
+
+void Plan::take_each(const py::object& grads, const py::object& given, bool described) {
     const py::dict dict = given.is_none() ? py::dict() : py::reinterpret_borrow<py::dict>(given);
     const py::object copies = given.is_none() ? py::none() : py::object(dict["copy_to"]);
     if (!given.is_none()) plan_.stages = read_stages(dict);

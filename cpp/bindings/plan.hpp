@@ -224,6 +224,7 @@ private:
     template <class Take>
     void match(const py::object& tree, std::string_view argument, Take take);
     void take_all(const py::object& grads, const py::object& stages, bool described);
+    void take_each(const py::object& grads, const py::object& stages, bool described);
     void keep_apart(bool zero_grad);
     void let_go();
     void put_in_place(const Bound& bound);
