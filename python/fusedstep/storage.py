@@ -39,7 +39,8 @@ ROUNDING = choice(
     "stochastic",
     "kahan",
     "remainder",
-    doc="how parameters of float16 and bfloat16 are rounded; the last two keep what rounding loses in a second array",
+    doc="how parameters of float16 and bfloat16 are rounded; the last two keep what rounding loses in a second array, "
+    "``remainder`` only of bfloat16. float32 and float64 are not rounded",
 )
 WEIGHT_AVERAGE = optional(fraction(0.999, "decay rate of a running average of the parameters, ``average``"))
 FLUSH_DENORMALS = flag(False, "treat subnormal gradients and states as 0")

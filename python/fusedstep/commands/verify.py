@@ -29,7 +29,7 @@ TOLD = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="smaller tensors and one or two threads: a few seconds")
+    parser.add_argument("--quick", action="store_true", help="smaller tensors and one or two threads: half a minute")
     parser.add_argument(
         "--method",
         action="append",
