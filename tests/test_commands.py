@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,10 +26,21 @@ from fusedstep.commands import info, pair, trial, verify
 from fusedstep.in_numpy import formulas
 from fusedstep.lab import network
 
-from process import interruptible
+from process import interruptible, start
 
 EXTRAS = ("matplotlib", "numba", "rich", "scipy", "sklearn", "torch", "jax", "optax")
 STEP = Path(__file__).resolve().parent.parent / "cpp" / "cpu" / "step.cpp"
+
+
+def test_a_package_that_was_not_built(tmp_path):
+    """Of a submodule that is missing Python says that its package was imported by half."""
+    (tmp_path / "fusedstep").mkdir()
+    shutil.copy(fs.__file__, tmp_path / "fusedstep")
+    done = start(tmp_path, "import fusedstep")
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: fusedstep: its compiled part must be built for this Python (`pip install .` does that), "
+        f"got none in {tmp_path / 'fusedstep'}"
+    )
 
 
 def without(missing, *words):

@@ -8,10 +8,13 @@
 
 try:
     from . import _core  # noqa: F401  (a missing one gets a message of its own)
-except ModuleNotFoundError as error:
-    if error.name != f"{__name__}._core":
+except ImportError as error:
+    if error.name != __name__:  # it is there, and cannot be loaded
         raise
-    raise ImportError("fusedstep's compiled part is missing: did you forget `pip install .`?") from error
+    raise ImportError(
+        "fusedstep: its compiled part must be built for this Python (`pip install .` does that), "
+        f"got none in {__path__[0]}"
+    ) from None
 
 from . import cuda, functional, reference, schedules
 from .bfloat16 import as_bfloat16, as_float32
