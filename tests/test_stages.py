@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -280,8 +281,11 @@ def test_average_in_words():
         assert opt.average[0] == expected
     (group,) = fs.SGD([{"params": {"w": w}}], weight_average=0.5).average
     assert group.keys() == {"w"}
-    with pytest.raises(RuntimeError, match=r"^SGD: average needs weight_average"):
-        _ = fs.SGD(np.ones(1)).average
+    without = fs.SGD(np.ones(1))
+    with pytest.raises(AttributeError, match=r"^SGD: average needs weight_average"):
+        _ = without.average
+    assert not hasattr(without, "average")  # whoever asks for that, or for all there is, gets an answer
+    assert "average" not in dict(inspect.getmembers(without))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

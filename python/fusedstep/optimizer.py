@@ -310,7 +310,7 @@ class Optimizer(Configured):
         (array([0., 0.]), array([0.75, 0.75]))
         """
         if self._storage["weight_average"] is None:
-            raise RuntimeError(f"{self._name}: average needs weight_average=…, got None")
+            raise AttributeError(f"{self._name}: average needs weight_average=…, got None")
         return self._plan.structure({name: self._plan.arrays(name)["average"] for name in self._plan.names()})
 
     def lookahead(self) -> Any:
