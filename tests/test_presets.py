@@ -589,3 +589,11 @@ def test_impossible_defaults():
 @pytest.mark.parametrize("cls", CLASSES)
 def test_torch_is_the_default(cls):
     assert cls(start()).param_groups == cls(start(), convention="torch").param_groups
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_what_a_convention_sets_is_told(cls):
+    told = " ".join(cls.__doc__.split())
+    for name, preset in cls.conventions.items():
+        sets = ", ".join(f"{option}={value!r}" for option, value in preset.items())
+        assert (f"``{name}`` ({sets})" if sets else f"``{name}``") in told

@@ -15,8 +15,7 @@ Args:
         of axes): an array, a list, a dict (names of nested dicts are joined with ``/``), or a list of groups
         ``{"params": …, "lr": …}``.
     {options}
-    convention: whose defaults and whose form of the equations to use, one of
-        {conventions}. An explicit argument takes precedence.
+    {conventions}
     seed: of the random bits of stochastic rounding.
     {storage}
     memory: arrays in which to keep the state, ``{name: {state: array}}``, with the shapes and the order of elements of
@@ -29,6 +28,10 @@ Raises:
         not dense. In either case nothing has changed.
 """
 
+CONVENTION = (
+    "whose defaults and whose form of the equations to use; each is told with what it sets, which an explicit argument "
+    "takes precedence over"
+)
 
 #: The keywords of a constructor that are no options of a group.
 ONCE: dict[str, Any] = {
@@ -105,10 +108,15 @@ class Configured:
 
     @classmethod
     def _arguments(cls) -> str:
-        conventions = ", ".join(["``torch``", *(f"``{name}``" for name in cls.conventions)])
+        sets = {
+            name: ", ".join(f"{key}={value!r}" for key, value in made.items()) for name, made in cls.conventions.items()
+        }
+        names = ["``torch``", *(f"``{name}``" + (f" ({made})" if made else "") for name, made in sets.items())]
+        convention = Option("torch", CONVENTION, expected=f"one of {', '.join(names)}")
         return filled(
-            ARGUMENTS.strip("\n").replace("{conventions}", conventions),
+            ARGUMENTS.strip("\n"),
             options=in_words(cls._keywords()),
+            conventions=in_words({"convention": convention}),
             storage=in_words(STORAGE),
         )
 
