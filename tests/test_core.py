@@ -93,7 +93,7 @@ SHOWN = re.findall(r"```cpp\n(.*?)```", (SOURCE / "README.md").read_text(), re.D
 def compiled(core: Path, folder: Path, source: str) -> Path:
     """A program that compiles without a warning."""
     (folder / "shown.cpp").write_text(source)
-    words = ["-std=c++20", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-I", SOURCE, "-I", core]
+    words = ["-std=c++20", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-I", core / "include"]
     program = folder / "shown"
     run(
         shutil.which(os.environ.get("CXX", "c++")),
@@ -139,7 +139,7 @@ install(EXPORT program DESTINATION lib)
 """
 
 
-def write_program(folder: Path, found: str, included: str = "#include <kernel/plan.hpp>\n") -> None:
+def write_program(folder: Path, found: str, included: str = "#include <fusedstep/kernel/plan.hpp>\n") -> None:
     """A program with a library between, both of which are installed."""
     (folder / "CMakeLists.txt").write_text(PROGRAM.format(found=found))
     (folder / "shown.cpp").write_text(SHOWN[0])
@@ -150,7 +150,7 @@ def test_a_program_that_finds_the_core(core, tmp_path):
     prefix, folder = tmp_path / "installed", tmp_path / "program"
     folder.mkdir()
     run("cmake", "--install", core, "--prefix", prefix)
-    headers = [path.relative_to(prefix / "include/fusedstep") for path in prefix.rglob("*.hpp")]
+    headers = [path.relative_to(prefix / "include") for path in prefix.rglob("*.hpp")]
     lines = [f"#include <{header.as_posix()}>\n" for header in headers]
     assert len(lines) > 30
     write_program(folder, f"find_package(fusedstep {fs.__version__.rpartition('.')[0]} REQUIRED)", "".join(lines))

@@ -3,8 +3,8 @@
 
 #include <pybind11/numpy.h>
 
+#include "../kernel/backend.hpp"
 #include "arrays.hpp"
-#include "kernel/backend.hpp"
 
 namespace fusedstep::bindings {
 

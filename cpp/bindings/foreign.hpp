@@ -7,9 +7,9 @@
 
 #include <optional>
 
+#include "../kernel/buffers.hpp"
 #include "dlpack.hpp"
 #include "handle.hpp"
-#include "kernel/buffers.hpp"
 
 namespace fusedstep::bindings {
 

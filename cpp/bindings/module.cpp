@@ -1,16 +1,16 @@
 // The table of contents of fusedstep._core.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <fusedstep/backend_name.hpp>
 
 #include <memory>
 #include <optional>
 #include <utility>
 
-#include "backend_name.hpp"
+#include "../cpu/processors.hpp"
+#include "../cpu/targets.hpp"
+#include "../cpu/threads.hpp"
 #include "collectable.hpp"
-#include "cpu/processors.hpp"
-#include "cpu/targets.hpp"
-#include "cpu/threads.hpp"
 #include "cuda.hpp"
 #include "options.hpp"
 #include "plan.hpp"

@@ -3,7 +3,7 @@
 #include <initializer_list>
 #include <utility>
 
-#include "kernel/float_mode.hpp"
+#include "../kernel/float_mode.hpp"
 
 namespace fusedstep::bindings {
 namespace {

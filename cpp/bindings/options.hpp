@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "kernel/plan.hpp"
+#include "../kernel/plan.hpp"
 
 namespace fusedstep::bindings {
 

@@ -7,9 +7,9 @@
 #include <unordered_set>
 #include <utility>
 
+#include "../storage/code8.hpp"
 #include "cuda.hpp"
 #include "options.hpp"
-#include "storage/code8.hpp"
 
 namespace fusedstep::bindings {
 namespace {

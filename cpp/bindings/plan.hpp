@@ -12,9 +12,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "../kernel/backend.hpp"
 #include "arrays.hpp"
 #include "busy.hpp"
-#include "kernel/backend.hpp"
 #include "storage.hpp"
 #include "structure.hpp"
 #include "watch.hpp"

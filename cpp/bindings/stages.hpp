@@ -3,7 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
-#include "kernel/stages.hpp"
+#include "../kernel/stages.hpp"
 
 namespace fusedstep::bindings {
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "cpu/stats.hpp"
+#include "../cpu/stats.hpp"
 #include "cuda.hpp"
 #include "released.hpp"
 #include "structure.hpp"

@@ -1,5 +1,5 @@
 // The life of a step: what it is given is taken, changed options taken over, schedules called, and the work is run.
-#include "cpu/step.hpp"
+#include "../cpu/step.hpp"
 
 #include <pybind11/stl.h>
 

@@ -1,6 +1,6 @@
 #include "storage.hpp"
 
-#include "storage/code8.hpp"
+#include "../storage/code8.hpp"
 
 namespace fusedstep::bindings {
 namespace {

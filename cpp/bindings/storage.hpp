@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "../kernel/cargo.hpp"
+#include "../methods/state.hpp"
 #include "arrays.hpp"
-#include "kernel/cargo.hpp"
-#include "methods/state.hpp"
 
 namespace fusedstep::bindings {
 

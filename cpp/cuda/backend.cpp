@@ -1,7 +1,8 @@
 // The one function that this library exports.
 #include "../kernel/backend.hpp"
 
-#include "backend_name.hpp"
+#include <fusedstep/backend_name.hpp>
+
 #include "reader.hpp"
 #include "runner.hpp"
 
