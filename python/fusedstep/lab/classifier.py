@@ -10,8 +10,8 @@ import numpy as np
 from .batch import Examples
 from .data.digits import digits
 from .data.images import Images
-from .network import evaluate, gradient, random_weights
-from .protocol import Errors, Weights
+from .network import Weights, evaluate, gradient, random_weights
+from .protocol import Errors
 
 
 class Classifier:

@@ -11,7 +11,8 @@ import numpy as np
 from . import Unavailable
 from .batch import Examples
 from .data.images import Images
-from .protocol import Errors, Weights
+from .network import Weights
+from .protocol import Errors
 
 #: Kernels are 5 × 5 and pooling is 3 × 3 with stride 2 (Kingma & Ba 2014, section 6.3).
 KERNEL, POOL, STRIDE = 5, 3, 2

@@ -9,8 +9,8 @@ from scipy.special import expit
 
 from .batch import Examples
 from .classifier import Classifier
-from .network import RELU, Activation, cross_entropy, forward, gradient, random_weights
-from .protocol import Errors, Weights
+from .network import RELU, Activation, Weights, cross_entropy, forward, gradient, random_weights
+from .protocol import Errors
 
 #: Weights as Glorot & Bengio 2010 and, for ReLU, He et al. 2015 draw them.
 ACTIVATIONS = {

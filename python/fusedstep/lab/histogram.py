@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from .protocol import Weights
+from .network import Weights
 
 #: Exponents of the bins' lower edges. What is nearer to 0, and 0 itself, goes to the lowest bin.
 LOWEST, HIGHEST = -36, 3

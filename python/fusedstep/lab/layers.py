@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .protocol import Weights
+from .network import Weights
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from scipy.sparse import csr_array
 from scipy.special import expit
 
 from .batch import Examples, batches
-from .protocol import Errors, Weights
+from .network import Weights
+from .protocol import Errors
 
 #: Of the features, the most frequent and the rarest, whose weights are looked at.
 SHARE = 0.1

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from .method import Method
+from .network import Weights
 from .page import Page
 
-Weights = dict[str, np.ndarray]
 Errors = dict[str, float]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from .batch import Examples, batches
-from .protocol import Errors, Weights
+from .network import Weights
+from .protocol import Errors
 
 
 class Regression:
