@@ -131,7 +131,7 @@ def main() -> None:
             )
             for row in study(arguments.elements, steps, spread, seed=1):
                 asked = row["name"] == "sq8" and steps == 60 and spread == 0.25
-                verdict = ("met" if row["path"] <= GOAL else "missed") if asked else ""
+                verdict = report.reached(row["path"] <= GOAL) if asked else ""
                 cells = [percent(row[key]) for key in ("path", "bias", "rms")]
                 table.rows.append([row["name"], *cells, f"≤ {GOAL:.0%}" if asked else "", verdict])
                 rows.append({"steps": steps, "spread": spread, **row})

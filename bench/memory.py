@@ -84,7 +84,7 @@ def tabulate(rows: list[dict[str, Any]], elements: int) -> Table:
     ours = next(row for row in rows if row["name"] == FUSED)
     if ours.get("rises"):
         flat = ours["rises"][-1] < NOISE and ours["traced"] < ARRAY
-        table.notes.append(f"Goal: a step of ours allocates no array memory. {'Met' if flat else 'Missed'}.")
+        table.notes.append(f"Goal: a step of ours allocates no array memory. {report.reached(flat).capitalize()}.")
     return table
 
 

@@ -89,6 +89,8 @@ def spread(ratio: Ratio) -> str:
 
 def verdict(ratio: Ratio | None, goal: float) -> str:
     """Whether the median is there."""
-    if ratio is None:
-        return "not measured"
-    return "met" if ratio.median >= goal else "missed"
+    return "not measured" if ratio is None else reached(ratio.median >= goal)
+
+
+def reached(met: bool) -> str:
+    return "met" if met else "missed"

@@ -152,7 +152,7 @@ def main() -> None:
         for name, times in seconds.items():
             found = ratio(times, seconds["the update alone"])
             wanted = name == "norm and clipping"
-            verdict = ("met" if found.median <= goal else "missed") if wanted else ""
+            verdict = report.reached(found.median <= goal) if wanted else ""
             table.rows.append(
                 [name, duration(float(np.median(times))), report.spread(found), f"≤ {goal}×" if wanted else "", verdict]
             )

@@ -385,6 +385,12 @@ def test_the_median_meets_a_goal(script):
     assert (verdict(found, 1.0), verdict(found, 1.5), verdict(None, 1.0)) == ("met", "missed", "not measured")
 
 
+@pytest.mark.parametrize(("rise", "told"), [(2**20 - 1, "Met."), (2**20, "Missed.")])
+def test_a_goal_that_is_a_limit(rise, told, script):
+    row = {"name": FUSED, "rises": [0, rise], "traced": 0}
+    assert script("memory").tabulate([row], 300_000).notes[-1].endswith(told)
+
+
 def test_growth_has_every_time_in_its_column(script):
     contests = {1000: timed({FUSED: 1e-6, LIMIT: 5e-7, TorchFused.name: 4e-6}), 10: timed({LIMIT: 1e-8})}
     assert script("growth").tabulate(contests).rows == [
