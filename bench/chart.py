@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from fusedstep.tables import times
+from fusedstep.measurement.table import times
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

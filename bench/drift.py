@@ -9,8 +9,8 @@ import numpy as np
 
 import fusedstep as fs
 import report
+from fusedstep.measurement.table import Table
 from fusedstep.rivals.rival import package
-from fusedstep.tables import Table
 
 #: name -> the types of the states; None: bitsandbytes
 STATES: dict[str, Any] = {

@@ -16,10 +16,10 @@ from device.own import OWN
 from device.race import Race
 from device.rivals import RIVALS, forget, load
 from device.rows import MANY, SETTINGS, SIZE, TENSORS, bytes_per_element
-from fusedstep import machine
+from fusedstep.measurement import machine
+from fusedstep.measurement.table import Table, duration, times
 from fusedstep.rivals import Contest
 from fusedstep.rivals.contest import FUSED, reason
-from fusedstep.tables import Table, duration, times
 
 QUESTION = "Does a step on a GPU run at its memory's speed?"
 PACKAGES = ("triton", "cupy-cuda13x", "cupy-cuda12x", "bitsandbytes")

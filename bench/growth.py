@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 import report
+from fusedstep.measurement.table import Table, duration, times
 from fusedstep.rivals import Contest, Work, hold
 from fusedstep.rivals.contest import FUSED, LIMIT
 from fusedstep.rivals.own import Fused
 from fusedstep.rivals.torch_rival import TorchFused
-from fusedstep.tables import Table, duration, times
 
 #: Arrays that are there at the same time: start and gradient, three of each contestant, four aligned ones of the limit.
 ARRAYS = 12

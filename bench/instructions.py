@@ -14,7 +14,7 @@ import numpy as np
 import fusedstep as fs
 import report
 from fusedstep.in_numpy.encodings import cast
-from fusedstep.tables import Table
+from fusedstep.measurement.table import Table
 
 
 class Case(NamedTuple):

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import report
+from fusedstep.measurement.table import Table
 from fusedstep.rivals import Work
 from fusedstep.rivals.contest import FUSED, RIVALS, Contest, check, enter
 from fusedstep.rivals.own import Own
-from fusedstep.tables import Table
 
 STEPS = (10, 100)
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 import report
-from fusedstep.measuring import Ratio, clock
+from fusedstep.measurement.table import Table, duration
+from fusedstep.measurement.timing import Ratio, clock
 from fusedstep.rivals import ROWS, Contest, Work, hold
 from fusedstep.rivals.contest import FUSED, LIMIT, RIVALS
 from fusedstep.rivals.limit import bytes_per_element
 from fusedstep.rivals.own import Bound, Reference
-from fusedstep.tables import Table, duration
 
 GOAL = 0.95
 

@@ -6,11 +6,11 @@ import sys
 
 import report
 from architectures import gpt2_small, resnet50
+from fusedstep.measurement.table import Table, duration
 from fusedstep.rivals import Contest, Work, hold
 from fusedstep.rivals.contest import FUSED, RIVALS
 from fusedstep.rivals.own import Bound, OnTensors
 from fusedstep.rivals.torch_rival import TorchForeach, TorchFused
-from fusedstep.tables import Table, duration
 
 #: Name -> shapes, and the goals over torch's two forms.
 MODELS = {

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import fusedstep as fs
-from fusedstep import machine
 from fusedstep.commands.bench import remarks
-from fusedstep.measuring import Others, Ratio
+from fusedstep.measurement import machine
+from fusedstep.measurement.table import Table, times
+from fusedstep.measurement.timing import Others, Ratio
 from fusedstep.rivals import Contest
 from fusedstep.rivals.contest import FUSED, LIMIT
-from fusedstep.tables import Table, times
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

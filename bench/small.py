@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 
 import report
+from fusedstep.measurement.table import Table, duration
 from fusedstep.rivals import Contest, Work, hold
 from fusedstep.rivals.contest import FUSED, RIVALS
 from fusedstep.rivals.own import Bound, Function, OnTensors
 from fusedstep.rivals.torch_rival import TorchFused
-from fusedstep.tables import Table, duration
 
 #: Name -> number of tensors, their size, and the goals over torch's fused step, by the way a step is called.
 ROWS: dict[str, tuple[int, int, dict[str, float]]] = {

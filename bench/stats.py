@@ -9,8 +9,8 @@ import numpy as np
 
 import fusedstep as fs
 import report
-from fusedstep.measuring import Others, compete, ratio
-from fusedstep.tables import Table, duration
+from fusedstep.measurement.table import Table, duration
+from fusedstep.measurement.timing import Others, compete, ratio
 
 OURS, NUMPY, READ = "fusedstep.stats", "NumPy", "reading once"
 

@@ -12,9 +12,9 @@ import numpy as np
 import fusedstep as fs
 import report
 from fusedstep.in_numpy.encodings import cast
-from fusedstep.measuring import Others, compete, ratio
+from fusedstep.measurement.table import Table, duration
+from fusedstep.measurement.timing import Others, compete, ratio
 from fusedstep.rivals.rival import package
-from fusedstep.tables import Table, duration
 
 FULL, TORCH_FULL, TORCH_HALF = "float32", "torch fused, float32", "torch fused, bfloat16"
 

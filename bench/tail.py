@@ -11,8 +11,8 @@ import numpy as np
 
 import fusedstep as fs
 import report
-from fusedstep.measuring import Others, compete, ratio
-from fusedstep.tables import Table, duration
+from fusedstep.measurement.table import Table, duration
+from fusedstep.measurement.timing import Others, compete, ratio
 
 LR, DECAY, AVERAGE, MOST, SCALE = 1e-3, 1e-2, 0.999, 1.0, 1024.0
 

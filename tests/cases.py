@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 import fusedstep as fs
-from fusedstep.contract import CASES, DTYPES, OPTIONS, SHARED, random, same_bytes
+from fusedstep.bfloat16 import name_of_type
+from fusedstep.commands.bits import differing
+from fusedstep.commands.contract import CASES, DTYPES, OPTIONS, SHARED, random
 
 __all__ = [
     "CASES",
@@ -34,6 +36,13 @@ IDS = [f"{name}-{'-'.join(map(str, options.values())) or 'default'}" for name, o
 def pair(name: str, params: Any, copies: Any, **options: Any) -> tuple[fs.SGD, fs.SGD]:
     """A fused optimizer, and the reference on copies of its parameters."""
     return getattr(fs, name)(params, **options), getattr(fs.reference, name)(copies, **options)
+
+
+def same_bytes(actual: np.ndarray, expected: np.ndarray) -> bool:
+    """Equal type, shape and bits, where NaN is NaN whatever its payload."""
+    if name_of_type(actual) != name_of_type(expected) or actual.shape != expected.shape:
+        return False
+    return not differing(actual, expected).any()
 
 
 def assert_same_state(fused: Any, reference: Any, get: Callable[[Any], Any] = lambda array: array) -> None:

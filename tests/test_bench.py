@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep import __main__, machine, measuring
+from fusedstep import __main__
 from fusedstep.commands import bench
+from fusedstep.measurement import machine, timing
+from fusedstep.measurement.table import Table, duration
 from fusedstep.rivals import ROWS, Contest, Work, contest, hold
 from fusedstep.rivals.contest import FUSED, LIMIT, RIVALS, check, enter
 from fusedstep.rivals.own import Bound, Function, Fused, OnTensors, Reference
 from fusedstep.rivals.rival import Rival
 from fusedstep.rivals.torch_rival import TorchForeach, TorchFused
-from fusedstep.tables import Table, duration
 
 SHAPES = [(257,), (3, 5), (1,), (40, 7)]
 
@@ -228,7 +229,7 @@ def test_the_limit_reaches_every_element():
 def test_contestants_take_turns():
     calls = []
     steps = {name: lambda name=name: calls.append(name) for name in "abc"}
-    seconds = measuring.compete(steps, rounds=4, least=0, cycle=3, rest=0)
+    seconds = timing.compete(steps, rounds=4, least=0, cycle=3, rest=0)
     assert {name: len(times) for name, times in seconds.items()} == dict.fromkeys("abc", 4)
     turns = [name for i, name in enumerate(calls) if i == 0 or calls[i - 1] != name]
     assert "".join(turns).endswith("abcbcacababc".replace("cc", "c").replace("aa", "a").replace("bb", "b"))
@@ -237,7 +238,7 @@ def test_contestants_take_turns():
 def test_times_are_those_of_one_step(monkeypatch):
     now = [0.0]
     clock = SimpleNamespace(perf_counter=lambda: now[0], sleep=lambda seconds: None)
-    monkeypatch.setattr(measuring, "time", clock)
+    monkeypatch.setattr(timing, "time", clock)
 
     def taking(seconds):
         def step():
@@ -245,28 +246,28 @@ def test_times_are_those_of_one_step(monkeypatch):
 
         return step
 
-    found = measuring.compete({"a": taking(0.25), "b": taking(2.0)}, rounds=2, least=1.0)
+    found = timing.compete({"a": taking(0.25), "b": taking(2.0)}, rounds=2, least=1.0)
     assert found == {"a": [0.25, 0.25], "b": [2.0, 2.0]}
 
 
 def test_ratios_are_those_of_rounds():
-    assert measuring.ratio([2.0, 4.0, 600.0], [1.0, 2.0, 100.0]) == (2.0, 2.0, 4.0)
+    assert timing.ratio([2.0, 4.0, 600.0], [1.0, 2.0, 100.0]) == (2.0, 2.0, 4.0)
 
 
 def test_the_share_of_others_is_a_share():
-    share = measuring.Others().share()
+    share = timing.Others().share()
     assert share is None or 0 <= share <= 1
 
 
 def test_the_share_of_others_is_without_ours(monkeypatch, tmp_path):
     """Of 10 seconds, 4 and 1 were idle; of the 5 of work, 2 were ours or of what we started."""
     stat = tmp_path / "stat"
-    monkeypatch.setattr(measuring, "Path", lambda place: stat)
+    monkeypatch.setattr(timing, "Path", lambda place: stat)
     monkeypatch.setattr(os, "sysconf", lambda name: 100, raising=False)
     own = SimpleNamespace(user=1.0, system=1.0, children_user=1.0, children_system=1.0)
     monkeypatch.setattr(os, "times", lambda: own)
     stat.write_text("cpu  1000 1000 1000 1000 1000 1000 1000 1000 0 0\ncpu0 9 9\n")
-    others = measuring.Others()
+    others = timing.Others()
     assert others.share() is None
     stat.write_text("cpu  1100 1100 1100 1400 1100 1000 1100 1100 0 0\ncpu0 9 9\n")
     own.user, own.system, own.children_user, own.children_system = 1.25, 1.5, 1.5, 1.75
@@ -274,7 +275,7 @@ def test_the_share_of_others_is_without_ours(monkeypatch, tmp_path):
     own.user = 99.0  # clocks differ in how finely they tick
     assert others.share() == 0
     stat.unlink()
-    assert measuring.Others().share() is None
+    assert timing.Others().share() is None
 
 
 def test_models_have_their_parameters(script):
@@ -297,7 +298,7 @@ def test_tables():
 def test_tables_are_shown(rich, capsys, monkeypatch):
     if rich:
         pytest.importorskip("rich")
-    monkeypatch.setattr("fusedstep.tables.find_spec", lambda name: rich)
+    monkeypatch.setattr("fusedstep.measurement.table.find_spec", lambda name: rich)
     TABLE.show()
     printed = capsys.readouterr().out
     assert all(text in printed for text in ("Title", "time", "bcd", "12 ms", "Note."))
@@ -381,7 +382,7 @@ def test_other_processes_are_told(share, told, script):
 
 
 def test_the_median_meets_a_goal(script):
-    verdict, found = script("report").verdict, measuring.Ratio(1.0, 0.5, 2.0)
+    verdict, found = script("report").verdict, timing.Ratio(1.0, 0.5, 2.0)
     assert (verdict(found, 1.0), verdict(found, 1.5), verdict(None, 1.0)) == ("met", "missed", "not measured")
 
 

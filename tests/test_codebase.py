@@ -34,9 +34,10 @@ ROOMS = {
 PYTHON_ROOMS = {
     "in_numpy": {"in_numpy"},
     "methods": {"in_numpy", "methods"},
-    "rivals": {"methods", "rivals"},
-    "lab": {"in_numpy", "methods", "lab"},
-    "commands": {"in_numpy", "methods", "rivals", "lab", "commands"},
+    "rivals": {"methods", "measurement", "rivals"},
+    "measurement": {"measurement"},
+    "lab": {"in_numpy", "methods", "measurement", "lab"},
+    "commands": {"in_numpy", "methods", "measurement", "rivals", "lab", "commands"},
 }
 
 

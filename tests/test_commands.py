@@ -19,13 +19,15 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep import contract, methods, storage
+from fusedstep import methods, storage
 from fusedstep.__main__ import COMMANDS, main
 from fusedstep.bfloat16 import name_of_type
-from fusedstep.commands import info, pair, trial, verify
+from fusedstep.commands import contract, info, pair, trial, verify
+from fusedstep.commands.bits import with_bits
 from fusedstep.in_numpy import formulas
 from fusedstep.lab import network
 
+from cases import same_bytes
 from process import interruptible, start
 
 EXTRAS = ("matplotlib", "numba", "rich", "scipy", "sklearn", "torch", "jax", "optax")
@@ -206,13 +208,13 @@ def test_same_bytes():
     values = np.array([1.0, 0.0, np.nan, np.inf])
     other_nan = (values.view(np.uint64) ^ np.where(np.isnan(values), 1, 0).astype(np.uint64)).view(float)
     assert values.tobytes() != other_nan.tobytes()
-    assert contract.same_bytes(values, other_nan)
+    assert same_bytes(values, other_nan)
     for wrong in ([1.0, -0.0, np.nan, np.inf], [1.0, 0.0, 1.0, np.inf], [np.nextafter(1, 2), 0.0, np.nan, np.inf]):
-        assert not contract.same_bytes(values, np.array(wrong))
-        assert not contract.same_bytes(np.array(wrong), values)
-    assert not contract.same_bytes(values, values.astype(np.float32))
-    assert not contract.same_bytes(values, values[None])
-    assert not contract.same_bytes(np.array(1.0), np.array(2.0))
+        assert not same_bytes(values, np.array(wrong))
+        assert not same_bytes(np.array(wrong), values)
+    assert not same_bytes(values, values.astype(np.float32))
+    assert not same_bytes(values, values[None])
+    assert not same_bytes(np.array(1.0), np.array(2.0))
 
 
 @pytest.mark.parametrize("dtype", contract.DTYPES)
@@ -385,11 +387,11 @@ def test_every_storage_of_one_method(kept):
 
 def test_same_bytes_of_bfloat16():
     one, nan, other_nan = (fs.as_bfloat16(np.array([bits], np.uint16)) for bits in (0x3F80, 0x7FC0, 0xFFC1))
-    assert contract.same_bytes(nan, other_nan)
-    assert not contract.same_bytes(one, fs.as_bfloat16(np.array([0x3F81], np.uint16)))
-    assert not contract.same_bytes(one, nan)
-    assert not contract.same_bytes(one, np.array([0x3F80], np.uint16))
-    assert contract.with_bits(one, 0) == "1.0 (0x3f80)"
+    assert same_bytes(nan, other_nan)
+    assert not same_bytes(one, fs.as_bfloat16(np.array([0x3F81], np.uint16)))
+    assert not same_bytes(one, nan)
+    assert not same_bytes(one, np.array([0x3F80], np.uint16))
+    assert with_bits(one, 0) == "1.0 (0x3f80)"
 
 
 def overwrite(optimizer, index):

@@ -22,7 +22,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multi
 
 import fusedstep as fs
 from fusedstep.bfloat16 import as_bfloat16, bits_of, is_bfloat16, name_of_type
-from fusedstep.contract import extreme, not_a_number
+from fusedstep.commands.bits import not_a_number
+from fusedstep.commands.contract import extreme
 from fusedstep.in_numpy.encodings import cast
 from fusedstep.memory import assign
 

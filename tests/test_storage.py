@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import fusedstep as fs
 from fusedstep.bfloat16 import METHODS, BFloat16, bits_of
-from fusedstep.contract import STORAGES, extreme, random
+from fusedstep.commands.contract import STORAGES, extreme, random
 from fusedstep.in_numpy.code8 import decode, encode
 from fusedstep.in_numpy.encodings import bfloat16_nearest, bfloat16_stochastic, cast, float16_stochastic, widen
 from fusedstep.in_numpy.layout import flat

@@ -10,7 +10,7 @@ import numpy as np
 import fusedstep as fs
 from fusedstep.cuda import to_host
 from fusedstep.in_numpy.encodings import cast
-from fusedstep.measuring import Step
+from fusedstep.measurement.timing import Step
 from fusedstep.rivals import Work
 from fusedstep.rivals.rival import Rival
 

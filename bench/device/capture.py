@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import fusedstep as fs
-from fusedstep.measuring import Step
+from fusedstep.measurement.timing import Step
 from fusedstep.rivals.rival import package
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from fusedstep.measuring import Step
+from fusedstep.measurement.timing import Step
 
 
 class Driver:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
-from fusedstep.measuring import Step
+from fusedstep.measurement.timing import Step
 from fusedstep.rivals.contest import FUSED
 
 from .arrays import Arrays

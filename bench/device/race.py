@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import fusedstep as fs
-from fusedstep.measuring import Step, no_collections, turns
+from fusedstep.measurement.timing import Step, no_collections, turns
 from fusedstep.rivals import Contest
 from fusedstep.rivals.contest import FUSED, reason
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fusedstep.measuring import Step
+from fusedstep.measurement.timing import Step
 from fusedstep.rivals import torch_rival
 from fusedstep.rivals.rival import package
 

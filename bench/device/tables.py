@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from statistics import median
 
 import report
-from fusedstep.measuring import ratio
+from fusedstep.measurement.table import Table, duration
+from fusedstep.measurement.timing import ratio
 from fusedstep.rivals import Contest
 from fusedstep.rivals.contest import FUSED
-from fusedstep.tables import Table, duration
 
 from .rivals import RIVALS
 from .rows import COPY, MOST_CALL, MOST_TIME, SETTINGS, bytes_per_element

@@ -6,11 +6,11 @@ import argparse
 import json
 from typing import Any
 
-from .. import machine
+from ..measurement import machine
+from ..measurement.table import Table, duration, times
 from ..rivals import Contest, Work, hold
 from ..rivals.contest import FUSED, LIMIT, RIVALS
 from ..rivals.optax_rival import Optax
-from ..tables import Table, duration, times
 from ..targets import get_num_threads
 
 ROW = "Adam"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__, _core, cuda
-from ..machine import version
+from ..measurement.machine import version
 
 #: Packages that a command or a user may bring along.
 OPTIONAL = (

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..lab import EXPERIMENTS, load
-from ..tables import Table
+from ..measurement.table import Table
 from . import Problem
 from .demo import option
 

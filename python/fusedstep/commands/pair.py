@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from .. import methods, reference
-from ..contract import differing, with_bits
 from ..lab.network import Weights
 from . import Problem
+from .bits import differing, with_bits
 
 
 class Pair:

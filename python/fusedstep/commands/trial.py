@@ -10,9 +10,10 @@ import numpy as np
 
 from .. import methods, reference
 from ..bfloat16 import bits_of, name_of_type
-from ..contract import SHARED, Options, Storage, differing, extreme, with_bits
 from ..in_numpy.encodings import cast
 from ..targets import available_targets, get_num_threads, set_num_threads, use_target
+from .bits import differing, with_bits
+from .contract import SHARED, Options, Storage, extreme
 from .strip import Strip
 
 STEPS = 8

@@ -10,9 +10,9 @@ from functools import cache, partial
 import numpy as np
 
 from .. import __version__
-from ..contract import CASES, DTYPES, OPTIONS, STORAGES, Options, Storage
 from ..targets import available_targets
 from . import at_least
+from .contract import CASES, DTYPES, OPTIONS, STORAGES, Options, Storage
 from .trial import STEPS, Numbers, outcomes
 
 #: Numbers of threads, and sizes of tensors: around the borders of vectors, and one so large that all the threads get

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..tables import Table
+from ..measurement.table import Table
 from .figure import BLACK, GREY, figure, finish, look
 from .protocol import Course
 

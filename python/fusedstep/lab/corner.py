@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..tables import Table
+from ..measurement.table import Table
 from .figure import BLUE, GREY, figure, legend_below
 from .protocol import Course
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..tables import Table
+from ..measurement.table import Table
 from .figure import BLUE, GREY, VERMILION, figure, finish
 from .method import Method
 from .page import Page

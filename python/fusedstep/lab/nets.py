@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from ..tables import Table
+from ..measurement.table import Table
 from .band import GUESS
 from .deep import ACTIVATIONS
 from .figure import BLACK, COLOURS, GREY, figure, finish, legend_below, look, ticks, widths

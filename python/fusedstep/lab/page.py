@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..tables import Table
+from ..measurement.table import Table
 from .claim import Claim
 from .folder import Folder
 from .settings import Settings

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..tables import Table
+from ..measurement.table import Table
 from .chart import relief, trace
 from .figure import curves, figure, finish, legend_below
 from .method import Method

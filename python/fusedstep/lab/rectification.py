@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..in_numpy.double_double import rho
-from ..tables import Table
+from ..measurement.table import Table
 from .figure import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILION, figure, finish
 from .method import Method
 from .page import Page

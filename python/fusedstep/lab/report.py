@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from .. import machine
-from ..tables import Table
+from ..measurement import machine
+from ..measurement.table import Table
 from .claim import Claim
 from .page import Page, Picture
 

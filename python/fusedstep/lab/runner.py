@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
-from .. import machine
+from ..measurement import machine
 from . import EXPERIMENTS, Unavailable, load
 from .folder import Folder
 from .page import Page

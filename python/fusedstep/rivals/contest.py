@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
-from ..measuring import Others, Ratio, compete, ratio
+from ..measurement.timing import Others, Ratio, compete, ratio
 from .deepspeed_rival import DeepSpeed
 from .numba_rival import Numba
 from .optax_rival import Optax

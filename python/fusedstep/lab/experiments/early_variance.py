@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from matplotlib.figure import Figure
 
+from ...measurement.table import Table
 from ...schedules import linear_warmup
-from ...tables import Table
 from .. import settings
 from ..averages import Averages
 from ..classifier import Classifier

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from matplotlib.figure import Figure
 
+from ...measurement.table import Table
 from ...schedules import inverse_time, per_epoch, piecewise_constant
-from ...tables import Table
 from .. import settings
 from ..classifier import Classifier
 from ..figure import curves, figure

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...tables import Table
+from ...measurement.table import Table
 from .. import settings
 from ..chart import Paths, chart, film
 from ..method import DOCUMENTED, Method, Methods

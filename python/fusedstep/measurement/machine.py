@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, _core
-from .targets import active_target, get_num_threads
+from .. import __version__, _core
+from ..targets import active_target, get_num_threads
 
 PACKAGES = ("numba", "torch", "jax", "optax", "deepspeed")
 

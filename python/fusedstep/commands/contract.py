@@ -1,12 +1,10 @@
-"""The bit contract: the methods, options and numbers that it is checked with, and what "the same bits" means."""
+"""The bit contract: the methods, options, types and numbers that it is checked with."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from .bfloat16 import as_float32, bits_of, is_bfloat16, name_of_type
 
 Options = dict[str, Any]
 
@@ -174,33 +172,3 @@ def extreme(rng: np.random.Generator, shape: Any, dtype: Any) -> np.ndarray:
     special = np.array([np.nan, *(sign * size for size in sizes for sign in (1, -1))], dtype)
     # Rare, because what is once NaN stays NaN and shows no difference any more.
     return np.where(rng.random(shape) < 1 / 32, rng.choice(special, shape), random(rng, shape, dtype))
-
-
-def differing(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Where two arrays of one shape and type differ in a bit; NaN is NaN whatever its payload."""
-    bits = f"u{actual.itemsize}"
-    unequal = bits_of(actual).view(bits) != bits_of(expected).view(bits)
-    return unequal & ~(not_a_number(actual) & not_a_number(expected)) if unequal.any() else unequal
-
-
-def not_a_number(array: np.ndarray) -> np.ndarray:
-    return np.isnan(as_float32(array) if is_bfloat16(array) else array)
-
-
-def same_bytes(actual: np.ndarray, expected: np.ndarray) -> bool:
-    """Equal type, shape and bits, where NaN is NaN whatever its payload."""
-    if name_of_type(actual) != name_of_type(expected) or actual.shape != expected.shape:
-        return False
-    return not differing(actual, expected).any()
-
-
-def with_bits(array: np.ndarray, place: Any) -> str:
-    """A number of an array and its bit pattern.
-
-    >>> import numpy as np
-    >>> with_bits(np.float32([0.5]), 0)
-    '0.5 (0x3f000000)'
-    """
-    number = (as_float32(array) if is_bfloat16(array) else array)[place]
-    bits = int(bits_of(array)[place].view(f"u{array.itemsize}"))
-    return f"{number!s} (0x{bits:0{2 * array.itemsize}x})"
