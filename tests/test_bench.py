@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import math
@@ -235,19 +236,83 @@ def test_contestants_take_turns():
     assert "".join(turns).endswith("abcbcacababc".replace("cc", "c").replace("aa", "a").replace("bb", "b"))
 
 
-def test_times_are_those_of_one_step(monkeypatch):
-    now = [0.0]
-    clock = SimpleNamespace(perf_counter=lambda: now[0], sleep=lambda seconds: None)
-    monkeypatch.setattr(timing, "time", clock)
+class Clock:
+    """Time that only steps and rests take."""
 
-    def taking(seconds):
+    def __init__(self):
+        self.now, self.rests, self.looks = 0.0, 0, 0
+
+    def perf_counter(self):
+        self.looks += 1
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        self.rests += 1
+
+    def taking(self, seconds):
+        """A step that takes so long."""
+
         def step():
-            now[0] += seconds
+            assert self.looks < 100, "no end is seen"
+            self.now += seconds
 
         return step
 
-    found = timing.compete({"a": taking(0.25), "b": taking(2.0)}, rounds=2, least=1.0)
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(timing, "time", clock)
+    return clock
+
+
+def test_times_are_those_of_one_step(clock):
+    found = timing.compete({"a": clock.taking(0.25), "b": clock.taking(2.0)}, rounds=2, least=1.0)
     assert found == {"a": [0.25, 0.25], "b": [2.0, 2.0]}
+
+
+@pytest.mark.parametrize("cycle", [1, 3])
+@pytest.mark.parametrize("each", [1e-7, 4e-5, 6e-4, 8e-4, 9e-4, 3e-3])
+def test_steps_that_are_timed_together_take_long_enough(each, cycle, clock):
+    count = timing.calibrate(clock.taking(each), 2.5e-3, cycle)
+    assert count % cycle == 0
+    assert 2.5e-3 <= count * each < 1.2 * 2.5e-3 + cycle * each
+    assert clock.looks <= 2 * 8
+
+
+def test_steps_that_take_just_long_enough(clock):
+    assert timing.calibrate(clock.taking(0.25), 1.0, 1) == 4
+
+
+def test_a_turn_is_a_rest_and_steps_that_wake_before_the_timed_ones(clock):
+    rested = []
+
+    def step():
+        rested.append(clock.rests)
+        clock.now += 0.25 if rested.count(clock.rests) > 1 else 5.0
+
+    before = timing.calibrate(step, 1.0, 1)
+    rested.clear()
+    assert before == 4
+    assert timing.compete({"a": step}, rounds=3, least=1.0, rest=0.5) == {"a": [0.25] * 3}
+    assert [rested.count(turn) for turn in (1, 2, 3)] == [1 + before // 4 + before] * 3
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_garbage_is_collected_meanwhile(enabled, clock, monkeypatch):
+    seen, collected = [], []
+    monkeypatch.setattr(gc, "collect", lambda: collected.append(list(seen)))
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        timing.compete({"a": lambda: seen.append(gc.isenabled())}, rounds=2, least=0)
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+    calibrated = len(collected[0])  # what there was goes before the first turn
+    assert len(collected) == 1
+    assert seen[calibrated:] == [False] * 4
 
 
 def test_ratios_are_those_of_rounds():

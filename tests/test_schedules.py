@@ -81,7 +81,7 @@ def test_exponential_ends_at_zero():
 
 
 @pytest.mark.parametrize("lr", [1.0, 0.3, 1e-7, 1e-300, 5e-324, 1e300])
-@pytest.mark.parametrize("gamma", [10.0, 1.25, 2.0, 1e100])
+@pytest.mark.parametrize("gamma", [10.0, 1.25, 2.0, 1e100, 1.7e308])
 def test_growth_up_to_the_largest_number_and_beyond(gamma, lr):
     """Whatever is between: γᵗ alone may be too large, and so are the halves of a factor before it is."""
     smooth, steps = exponential(lr, gamma), step_decay(lr, 3, gamma)
