@@ -16,7 +16,7 @@ from device.own import OWN
 from device.race import Race
 from device.rivals import RIVALS, forget, load
 from device.rows import MANY, SETTINGS, SIZE, TENSORS, bytes_per_element
-from fusedstep.measurement import machine
+from fusedstep.measurement import packages
 from fusedstep.measurement.table import Table, duration, times
 from fusedstep.rivals import Contest
 from fusedstep.rivals.contest import FUSED, reason
@@ -71,7 +71,7 @@ class Bench:
         made = [tables.speeds({row: contests[row] for row in contests if row != MANY}), tables.beside(contests)]
         if MANY in contests:
             made.append(tables.many(contests[MANY], self.calls))
-        versions = (f"{name} {version}" for name in PACKAGES if (version := machine.version(name)))
+        versions = (f"{name} {version}" for name in PACKAGES if (version := packages.version(name)))
         made[0].notes = [
             f"Medians and quartiles of at most {self.arguments.rounds} rounds, by the device's events; contestants "
             f"take turns. First, {self.compared:,} numbers had the bits of NumPy's reference.",

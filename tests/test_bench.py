@@ -17,7 +17,7 @@ import pytest
 import fusedstep as fs
 from fusedstep import __main__
 from fusedstep.commands import bench
-from fusedstep.measurement import machine, timing
+from fusedstep.measurement import machine, packages, timing
 from fusedstep.measurement.table import Table, duration
 from fusedstep.rivals import ROWS, Contest, Work, contest, hold
 from fusedstep.rivals.contest import FUSED, LIMIT, RIVALS, check, enter
@@ -405,7 +405,7 @@ def test_caches_are_those_that_the_system_tells(monkeypatch, tmp_path):
 
 
 def test_who_is_on_the_path_has_a_version(monkeypatch):
-    monkeypatch.setattr(machine.metadata, "version", lambda name: machine.metadata.distribution("no such package"))
+    monkeypatch.setattr(packages.metadata, "version", lambda name: packages.metadata.distribution("no such package"))
     facts = machine.describe()
     assert facts["fusedstep"] == fs.__version__
     assert list(facts["packages"]) == ["numpy"]
@@ -418,7 +418,7 @@ def test_the_command(capsys, monkeypatch):
     data = json.loads(capsys.readouterr().out)
     assert list(data["rows"]) == ["1 × 1,000", "300 × 100", "1 × 2,000"]
     assert data["rows"]["300 × 100"]["agreement"] == {FUSED: "same bits", Reference.name: "same bits"}
-    assert (LIMIT in data["rows"]["1 × 2,000"]["seconds"]) == (machine.version("numba") is not None)
+    assert (LIMIT in data["rows"]["1 × 2,000"]["seconds"]) == (packages.version("numba") is not None)
     assert __main__.main(["bench", "--quick"]) == 0
     printed = capsys.readouterr().out
     assert all(word in printed for word in (FUSED, Reference.name))

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from importlib import metadata
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,12 +26,14 @@ from fusedstep.commands import contract, info, pair, trial, verify
 from fusedstep.commands.bits import with_bits
 from fusedstep.in_numpy import formulas
 from fusedstep.lab import network
+from fusedstep.measurement import packages
 
 from cases import same_bytes
 from process import interruptible, start
 
 EXTRAS = ("matplotlib", "numba", "rich", "scipy", "sklearn", "torch", "jax", "optax")
-STEP = Path(__file__).resolve().parent.parent / "cpp" / "cpu" / "step.cpp"
+ROOT = Path(__file__).resolve().parent.parent
+STEP = ROOT / "cpp" / "cpu" / "step.cpp"
 
 
 def test_a_package_that_was_not_built(tmp_path):
@@ -184,8 +186,12 @@ def test_info_knows_threads_by_the_environment(monkeypatch):
 
 
 def test_info_names_all_that_the_extras_bring():
-    required = {re.match(r"[\w-]+", line)[0] for line in metadata.requires("fusedstep")} - {"numpy"}
-    assert required <= set(info.OPTIONAL)
+    text = (ROOT / "pyproject.toml").read_text()
+    (lines,) = re.findall(r"^\[project\.optional-dependencies\]\n((?:.+\n)+)", text, re.MULTILINE)
+    extras = {line.split()[0]: tuple(re.findall(r'"([\w-]+)', line)) for line in lines.splitlines()}
+    assert extras == packages.EXTRAS
+    assert {*chain(*extras.values()), *packages.RIVALS} <= set(info.OPTIONAL)
+    assert len(set(info.OPTIONAL)) == len(info.OPTIONAL)
 
 
 def test_info_tells_what_is_missing(monkeypatch):

@@ -11,6 +11,7 @@ from importlib import import_module
 
 from . import __version__
 from .commands import Problem
+from .measurement.packages import EXTRAS
 
 #: A command's module is imported when the command is used: some need packages that others do without.
 COMMANDS = {
@@ -19,18 +20,6 @@ COMMANDS = {
     "verify": "check on this machine that the kernels give the reference's bits",
     "bench": "measure steps on this machine beside other packages",
     "lab": "try on the kernels what the papers on optimizers promise, and report what was seen",
-}
-
-#: The extra that brings what a command needs.
-EXTRAS = {"demo": "lab", "bench": "bench", "lab": "lab"}
-
-#: Module -> package, of everything that the extras bring.
-PACKAGES = {
-    "matplotlib": "matplotlib",
-    "numba": "numba",
-    "rich": "rich",
-    "scipy": "scipy",
-    "sklearn": "scikit-learn",
 }
 
 
@@ -92,10 +81,10 @@ def execute(words: Sequence[str] | None) -> int:
         return 2
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
-        if module not in PACKAGES or command not in EXTRAS:
+        package = {"sklearn": "scikit-learn"}.get(module, module)
+        if package not in EXTRAS["lab"]:
             raise
-        needed, extra = PACKAGES[module], EXTRAS[command]
-        print(f"fusedstep {command} needs {needed}: pip install 'fusedstep[{extra}]'", file=sys.stderr)
+        print(f"fusedstep {command} needs {package}: pip install 'fusedstep[lab]'", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(file=sys.stderr)

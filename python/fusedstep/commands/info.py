@@ -10,27 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__, _core, cuda
-from ..measurement.machine import version
-
-#: Packages that a command or a user may bring along.
-OPTIONAL = (
-    "matplotlib",
-    "rich",
-    "scikit-learn",
-    "scipy",
-    "numba",
-    "torch",
-    "jax",
-    "optax",
-    "keras",
-    "deepspeed",
-    "ml_dtypes",
-    "pytest",
-    "pytest-xdist",
-    "filelock",
-    "hypothesis",
-    "mpmath",
-)
+from ..measurement.packages import OPTIONAL, version
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

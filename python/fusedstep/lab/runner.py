@@ -10,14 +10,12 @@ import numpy as np
 from rich.progress import Progress
 
 from ..measurement import machine
+from ..measurement.packages import EXTRAS
 from . import EXPERIMENTS, Unavailable, load
 from .folder import Folder
 from .page import Page
 from .report import report
 from .settings import Settings
-
-#: Packages whose version can change a result or a picture, beside those of every measurement.
-PACKAGES = ("matplotlib", "scikit-learn", "scipy")
 
 
 def prepare(names: Sequence[str], *, quick: bool = False, changes: Mapping[str, Any] | None = None) -> list[Settings]:
@@ -49,7 +47,7 @@ def run(experiments: Sequence[Settings], out: Path, progress: Progress | None = 
         KeyboardInterrupt: after the report on what was done by then has been written.
     """
     progress = progress or Progress(disable=True)
-    folder, pages, versions = Folder(out), list[Page](), describe()
+    folder, pages, versions = Folder(out), list[Page](), machine.describe(*EXTRAS["lab"])
     for settings in experiments:
         name = settings.experiment
         page = Page(settings, EXPERIMENTS[name], Folder(out / name), progress)
@@ -67,10 +65,3 @@ def run(experiments: Sequence[Settings], out: Path, progress: Progress | None = 
             page.close(versions)
             folder.write("report.html", report(pages, versions))
     return pages
-
-
-def describe() -> dict[str, Any]:
-    """The machine and the versions of everything that has a part in the results."""
-    facts = machine.describe()
-    own = {name: machine.version(name) for name in PACKAGES}
-    return {**facts, "packages": facts["packages"] | {name: number for name, number in own.items() if number}}

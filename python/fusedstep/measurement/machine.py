@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,16 @@ import numpy as np
 
 from .. import __version__, _core
 from ..targets import active_target, get_num_threads
+from .packages import RIVALS, version
 
-PACKAGES = ("numba", "torch", "jax", "optax", "deepspeed")
 
+def describe(*packages: str) -> dict[str, Any]:
+    """Processor, caches, memory, versions, and what steps run with; nothing that tells where files lie.
 
-def describe() -> dict[str, Any]:
-    """Processor, caches, memory, versions, and what steps run with; nothing that tells where files lie."""
-    found = {name: version(name) for name in PACKAGES}
+    Args:
+        packages: whose versions matter as well as NumPy's and the rivals'.
+    """
+    found = {name: version(name) for name in (*RIVALS, *packages)}
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -44,14 +46,6 @@ def in_words(facts: dict[str, Any]) -> str:
         f"fusedstep {facts['fusedstep']} ({facts['compiler']}, target {facts['target']}, {facts['threads']} threads), "
         f"Python {facts['python']}, {packages}."
     )
-
-
-def version(package: str) -> str | None:
-    """An installed package's version, without importing the package."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def processor() -> str:
