@@ -111,6 +111,7 @@ def test_a_wrong_gzip_file_is_refused(damage, tmp_path):
     ("name", "array", "words"),
     [
         ("train-labels-idx1-ubyte", LABELS["train"][:-1], ("6 labels, one for each image", "got 5")),
+        ("train-labels-idx1-ubyte", LABELS["train"].repeat(2), ("6 labels, one for each image", "got 12")),
         ("train-labels-idx1-ubyte", np.full(TRAIN, 10, np.uint8), ("labels from 0 to 9", "got 10")),
         ("t10k-images-idx3-ubyte", IMAGES["t10k"][:, :27], ("28 × 28", "27 × 28")),
         ("t10k-labels-idx1-ubyte", IMAGES["t10k"], ("magic number 00000801", "00000803")),
@@ -225,6 +226,7 @@ def test_cifar_lies_as_its_page_says(tmp_path):
     (tmp_path / "x.bin").write_bytes(record)
     images, labels = cifar.batch(tmp_path / "x.bin")
     assert labels.tolist() == [9]
+    assert labels.dtype == np.int64  # which torch wants
     assert {tuple(map(int, place)) for place in np.argwhere(images[0])} == {(0, 1, 1), (1, 0, 2), (2, 31, 31)}
     assert (images[0, 0, 1, 1], images[0, 1, 0, 2], images[0, 2, 31, 31]) == (11, 12, 13)
 
@@ -252,13 +254,24 @@ def test_a_missing_test_batch_is_named(tmp_path):
     refused(lambda: cifar.read(tmp_path, ""), tmp_path, "test_batch.bin", "no such file")
 
 
-def test_gratings_come_again_and_differ_by_class():
+def test_gratings_come_again():
     first, again, other = gratings.gratings(40, 0), gratings.gratings(40, 0), gratings.gratings(40, 1)
     assert first.train[0].shape == (40, 3, 32, 32)
     assert first.train[0].dtype == np.uint8
     assert len(first.test[1]) == 10
     assert np.array_equal(first.train[0], again.train[0])
     assert not np.array_equal(first.train[0], other.train[0])
+    assert len(gratings.gratings(1, 0).test[1]) == 1
+
+
+def test_gratings_differ_by_class():
+    images, labels = gratings.draw(600, np.random.default_rng(0))
+    power = np.abs(np.fft.fft2(images.astype(float))).sum(axis=1)[:, :, :16]
+    power[:, 0, 0] = 0  # the ground
+    peaks = [np.unravel_index(power[labels == label].mean(axis=0).argmax(), (32, 16)) for label in range(10)]
+    assert len(set(peaks)) == 10
+    waves = [np.hypot(min(y, 32 - y), x) for y, x in peaks]
+    assert waves == pytest.approx([3] * 5 + [6] * 5, abs=0.5)
 
 
 # Where data is looked for
@@ -291,12 +304,16 @@ def test_images_in_other_forms():
     for image, label in zip(*drawn.train, strict=True):
         (place,) = np.flatnonzero((images.train[0] == image).all(axis=(1, 2, 3)))
         assert images.train[1][place] == label
+    assert not np.array_equal(drawn.train[0], images.train[0][:12])
+    assert len(images.drawn(1, np.random.default_rng(0)).test[1]) == 1
     flat = images.flat(np.float32).train[0]
     assert flat.dtype == np.float32
     assert np.array_equal(flat, images.train[0].reshape(20, 48) / np.float32(255))
     standard = images.standard(np.float32).train[0]
     assert standard.mean(axis=(0, 2, 3)) == pytest.approx(0, abs=1e-6)
     assert standard.std(axis=(0, 2, 3)) == pytest.approx(1, abs=1e-6)
+    images.train[0][:, 1] = 7
+    assert not images.standard(np.float32).train[0][:, 1].any()
 
 
 # The tasks

@@ -58,12 +58,12 @@ class Images:
 
 
 def paired(images: np.ndarray, labels: np.ndarray, path: Path) -> Examples:
-    """Images with the labels that a file gave, if they belong together."""
+    """Images with the labels that a file gave, as unsigned bytes, if they belong together."""
     if not len(images):
         raise Malformed(path, "at least one image", "none")
     if len(labels) != len(images):
         raise Malformed(path, f"{len(images)} labels, one for each image", len(labels))
-    wrong = labels[(labels < 0) | (labels >= Images.classes)]
+    wrong = labels[labels >= Images.classes]
     if wrong.size:
         raise Malformed(path, f"labels from 0 to {Images.classes - 1}", wrong[0])
     return images, labels.astype(np.int64)
