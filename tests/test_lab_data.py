@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import sys
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +198,24 @@ def test_an_archive_with_wrong_bytes_is_refused(tmp_path):
     refused(lambda: mnist.read_archive(path), path, "x_train to be a whole array of numbers", "CRC")
 
 
+def test_an_archive_may_be_damaged_anywhere(tmp_path):
+    path = tmp_path / "mnist.npz"
+    np.savez_compressed(path, **{name: array // 10 for name, array in keras_arrays().items()})
+    whole = path.read_bytes()
+    for place in (*range(200), *range(len(whole) - 400, len(whole))):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        with suppress(Malformed):  # not every byte matters
+            mnist.read_archive(path)
+
+
+def test_members_that_are_no_arrays_are_refused(tmp_path):
+    path = tmp_path / "mnist.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in keras.NAMES:
+            archive.writestr(name, "text")
+    refused(lambda: mnist.read_archive(path), path, "x_train to be uint8 in 3 dimensions", "got bytes")
+
+
 # CIFAR-10
 
 
@@ -281,7 +301,9 @@ def test_the_users_folder_comes_first(tmp_path, monkeypatch):
     write_idx(tmp_path / "home" / ".cache" / "fusedstep" / "mnist")
     check_mnist(mnist.find())
     monkeypatch.setenv("FUSEDSTEP_DATA", str(tmp_path))
-    assert list(roots())[:2] == [tmp_path, tmp_path / "home" / ".keras" / "datasets"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    caches = [tmp_path / "cache" / name for name in ("fusedstep", "torchvision", "torch", "mnist", "cifar")]
+    assert list(roots()) == [tmp_path, tmp_path / "home" / ".keras" / "datasets", *caches, Path("data")]
     monkeypatch.setenv("FUSEDSTEP_DATA", str(tmp_path / "nowhere"))
     refused(mnist.find, tmp_path / "nowhere", "the folder that $FUSEDSTEP_DATA names", "none")
 

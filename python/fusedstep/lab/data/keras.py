@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +16,11 @@ NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 def read(path: Path) -> list[np.ndarray]:
     """The four arrays of unsigned bytes, in this order."""
+    expected = "an archive of NumPy's arrays (.npz)"
     if not zipfile.is_zipfile(path):
-        raise Malformed(path, "an archive of NumPy's arrays (.npz)", "another format, or one that is cut off")
-    with np.load(path, allow_pickle=False) as archive:
+        raise Malformed(path, expected, "another format, or one that is cut off")
+    with path.open("rb") as file:
+        archive = whole(path, expected, lambda: np.load(file, allow_pickle=False))
         missing = sorted(set(NAMES) - set(archive.files))
         if missing:
             raise Malformed(path, f"the arrays {', '.join(NAMES)}", ", ".join(archive.files) or "none")
@@ -24,12 +28,17 @@ def read(path: Path) -> list[np.ndarray]:
 
 
 def array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
-    try:
-        found = archive[name]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise Malformed(path, f"{name} to be a whole array of numbers", error) from error
+    found = whole(path, f"{name} to be a whole array of numbers", lambda: archive[name])
     dimensions = 3 if name.startswith("x") else 1
     if not isinstance(found, np.ndarray) or found.dtype != np.uint8 or found.ndim != dimensions:
         got = f"{found.dtype} in {found.ndim}" if isinstance(found, np.ndarray) else type(found).__name__
         raise Malformed(path, f"{name} to be uint8 in {dimensions} dimensions", got)
     return found
+
+
+def whole(path: Path, expected: str, take: Callable[[], Any]) -> Any:
+    """What is taken of a file, if it can be: damage shows in errors of zipfile, zlib, NumPy and Python's tokenizer."""
+    try:
+        return take()
+    except Exception as error:
+        raise Malformed(path, expected, error) from error
