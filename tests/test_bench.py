@@ -69,6 +69,13 @@ def short(**options):
     return hold(Work("AdamW", SHAPES), threads=1, rounds=2, least=1e-5, **options)
 
 
+def test_numbers_lead_to_no_denormals():
+    work = Work("Adam", [(300, 300)])
+    for array in (*work.params, *work.grads):
+        assert np.abs(array).min() >= 1 / 1024
+        assert set(np.sign(array).flat) == {-1, 1}
+
+
 @pytest.mark.parametrize("rival", [*RIVALS, OnTensors, Function], ids=lambda rival: rival.name)
 def test_rivals_do_the_same_work(rival):
     for package in rival.packages:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fusedstep import lab
+from fusedstep.lab.batch import batches
 from fusedstep.lab.data import Malformed, cifar, gratings, idx, keras, mnist
 from fusedstep.lab.data.images import Images
 from fusedstep.lab.data.place import choose, roots
@@ -316,6 +317,15 @@ def test_choice_between_the_data_and_its_stand_in():
     assert choose("stand-in", "X", lambda: real, lambda: other) is other
     with pytest.raises(lab.Unavailable, match=r"no X in .*\.keras.*FUSEDSTEP_DATA"):
         choose("real", "X", lambda: None, lambda: other)
+
+
+def test_batches_are_all_examples_once_in_a_random_order():
+    examples = np.arange(10) * 2, np.arange(10)
+    parts = list(batches(examples, 4, np.random.default_rng(0)))
+    assert [len(targets) for _, targets in parts] == [4, 4, 2]
+    inputs, targets = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    assert np.array_equal(inputs, targets * 2)
+    assert sorted(targets) == list(range(10)) != targets.tolist()
 
 
 def test_images_in_other_forms():
