@@ -180,7 +180,10 @@ def as_float32(array: np.ndarray) -> np.ndarray:
     """A float32 copy of bfloat16 numbers, which it holds exactly.
 
     Args:
-        array: marked bits, or ml_dtypes' bfloat16.
+        array: marked bits, or ml_dtypes' bfloat16, of any shape.
+
+    Raises:
+        TypeError: the array is not of bfloat16.
 
     >>> import numpy as np, fusedstep as fs
     >>> fs.as_float32(fs.as_bfloat16(np.array([0x4040], np.uint16)))

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from .options import Whole
+
+THREADS = Whole(1, "", expected=f"an integer in 1 … {_core.most_threads}", low=1, below=_core.most_threads + 1)
 
 
 def available_targets() -> tuple[str, ...]:
@@ -65,13 +68,15 @@ def set_num_threads(n: int | np.integer[Any]) -> int:
 
     Raises:
         TypeError, ValueError: `n` is not an integer, or out of range.
+
+    >>> import fusedstep as fs
+    >>> before = fs.set_num_threads(2)
+    >>> fs.set_num_threads(before)
+    2
     """
-    if not isinstance(n, (int, np.integer)) or isinstance(n, bool):
-        raise TypeError(f"set_num_threads: n must be an integer, got {n!r}")
-    if not 1 <= n <= _core.most_threads:
-        raise ValueError(f"set_num_threads: n must be in 1 … {_core.most_threads}, got {n!r}")
+    count = THREADS.take("set_num_threads", "n", n)
     before = _core.thread_count()
-    _core.set_thread_count(int(n))
+    _core.set_thread_count(count)
     return before
 
 

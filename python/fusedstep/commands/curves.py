@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# From Okabe and Ito's palette, which the colour-blind can tell apart; the lines differ in style too.
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
+from ..lab.figure import BLUE, GREY, VERMILION
 
 
 class Epoch(NamedTuple):
@@ -52,7 +51,7 @@ def both(axes: Axes, ends: np.ndarray, values: Sequence[tuple[float, float]]) ->
     axes.plot(
         ends,
         formula,
-        color=ORANGE,
+        color=VERMILION,
         linestyle="",
         marker="o",
         markersize=9,
