@@ -200,12 +200,56 @@ def test_ours_must_have_the_same_bits(monkeypatch):
     assert list(short(rivals=(Fused, Bound)).seconds) == [Bound.name]
 
 
-def test_who_is_missing_is_named():
-    class Missing(Fused):
-        name = "missing"
-        packages = ("no_such_package",)
+class Missing(Fused):
+    name = "missing"
+    packages = ("no_such_package",)
 
-    assert short(rivals=(Fused, Missing)).absent == {"missing": "no_such_package not installed"}
+
+class Unable(Fused):
+    name = "without the method"
+
+    @classmethod
+    def offers(cls, work):
+        return False
+
+
+def test_who_is_absent_is_named():
+    result = short(rivals=(Fused, Missing, Unable))
+    assert result.absent == {"missing": "no_such_package not installed", "without the method": "no such method"}
+    told = bench.remarks({"a": result, "b": result})
+    assert told.count("missing: no_such_package not installed") == 1
+    assert not any("method" in remark for remark in told)
+
+
+def test_who_raises_is_told_what():
+    failed = short(rivals=(Fused, Broken, Unbuildable)).failed
+    assert failed == {Broken.name: "ZeroDivisionError: division by zero", Unbuildable.name: "OSError: no compiler"}
+
+
+def test_works_on_the_same_arrays():
+    work = Work("Adam", SHAPES)
+    other = work.again("WindowedAdagrad")
+    assert (other.row, other.method, other.options) == ("WindowedAdagrad", *ROWS["WindowedAdagrad"])
+    assert (other.params, other.grads, other.size) == (work.params, work.grads, work.size)
+    assert (work.row, work.cycle, other.cycle) == ("Adam", 1, ROWS["WindowedAdagrad"][1]["window"])
+
+
+def test_a_contest_is_what_was_measured(monkeypatch):
+    asked = {}
+
+    def compete(steps, **options):
+        asked.update(options, names=list(steps))
+        return {FUSED: [6.0, 8.0], "limit: slow": [5.0, 4.0], "limit: fast": [2.0, 9.0, 3.0]}
+
+    ways = {"limit: slow": None, "limit: fast": None}
+    monkeypatch.setattr(contest, "compete", compete)
+    monkeypatch.setattr(contest, "limit_steps", lambda *_: ways)
+    monkeypatch.setattr(contest, "Others", lambda: SimpleNamespace(share=lambda: 0.25))
+    work = Work("WindowedAdagrad", [(30,)])
+    found = hold(work, threads=1, rounds=7, rivals=(Fused,), with_limit=True, least=0.5)
+    assert asked == {"rounds": 7, "least": 0.5, "cycle": work.cycle, "names": [FUSED, *ways]}
+    assert (found.limit, found.seconds[LIMIT], found.others) == ("limit: fast", [2.0, 9.0, 3.0], 0.25)
+    assert (found.row, found.tensors, found.elements) == ("WindowedAdagrad", 1, 30)
 
 
 @pytest.mark.parametrize(
@@ -491,6 +535,27 @@ def test_the_command(capsys, monkeypatch):
     assert "FAILED" in capsys.readouterr().out
 
 
+def test_the_command_asks_for_contests(monkeypatch, capsys):
+    asked = []
+
+    def held(work, **options):
+        asked.append((work.row, len(work.params), work.size, options))
+        return timed({FUSED: 1.0})
+
+    monkeypatch.setattr(bench, "hold", held)
+    fs.set_num_threads(3)
+    for words, large, rounds in ((["bench"], *bench.FULL), (["bench", "--quick"], *bench.QUICK)):
+        asked.clear()
+        assert __main__.main(words) == 0
+        options = {"threads": 3, "rounds": rounds, "with_limit": False}
+        assert asked == [
+            ("Adam", 1, 1_000, options),
+            ("Adam", 300, 30_000, options),
+            ("Adam", 1, large, options | {"with_limit": True}),
+        ]
+    capsys.readouterr()
+
+
 def test_times_are_told_over_ours():
     contest = timed({FUSED: 1.0, "other": 3.0})
     assert contest.times_ours("other") == (3.0, 3.0, 3.0)
@@ -502,7 +567,8 @@ def test_times_are_told_over_ours():
 def test_a_busy_machine_is_told(others, told):
     contest = timed({FUSED: 1.0})
     contest.others = others
-    assert any("took 6% of the processors" in remark for remark in bench.remarks({"": contest})) == told
+    found = bench.remarks({"quiet": timed({FUSED: 1.0}), "": contest})
+    assert any("took 6% of the processors" in remark for remark in found) == told
 
 
 @pytest.mark.parametrize(("share", "told"), [(None, []), (0.256, ["Other processes took 26% of the processors."])])

@@ -459,7 +459,9 @@ def test_demo_learns_with_the_same_bits(lab, tmp_path, capsys):
     assert "64-1000-1000-10" in shown[0]
     assert accuracies(shown)[-1] > 95
     assert [line.split("  ")[-1] for line in shown if line.startswith("epoch")] == 2 * ["same bits"]
-    assert re.search(r"[\d.]+ ms by the kernels; [\d.]+ ms by NumPy, [\d.]+ times as long", "\n".join(shown))
+    (line,) = (line for line in shown if line.endswith(" times as long"))
+    kernel, formula, ratio = map(float, re.findall(r"[\d.]+", line))
+    assert ratio == pytest.approx(formula / kernel, rel=0.02, abs=0.06)
     from matplotlib.image import imread
 
     pixels = imread(picture)
@@ -502,6 +504,40 @@ def test_demo_hands_its_arguments_on(small, tmp_path, monkeypatch):
         assert (group["lr"], group["phi"], group["betas"]) == (0.25, "ema", (0.5, 0.75))
         assert optimizer.state["w1"]["step"] == 2 * -(-1438 // 100)
     assert [type(optimizer) for optimizer in pairs[0].optimizers] == [fs.Adaptive, fs.reference.Adaptive]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("momentum=0.9", ("momentum", 0.9)),
+        ("betas=(0.5, 0.75)", ("betas", (0.5, 0.75))),
+        ("max_lr=None", ("max_lr", None)),
+        ("decay=decoupled", ("decay", "decoupled")),
+        ("decay=fully decoupled", ("decay", "fully decoupled")),
+        ("name=a=b", ("name", "a=b")),
+    ],
+)
+def test_demo_reads_options_as_python_does(text, told):
+    from fusedstep.commands import demo
+
+    assert demo.option(text) == told
+
+
+def test_demo_takes_a_learning_rate_of_0(small, tmp_path, capsys):
+    assert main(["demo", "--epochs", "2", "--lr", "0", "--out", str(tmp_path / "x.png")]) == 0
+    first, second = accuracies(lines(capsys))
+    assert first == second
+
+
+def test_demo_tells_that_the_picture_cannot_be_written(small, tmp_path, monkeypatch, capsys):
+    from fusedstep.commands import curves
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(curves, "draw", full)
+    assert main(["demo", "--epochs", "1", "--out", str(tmp_path / "x.png")]) == 2
+    assert capsys.readouterr().err == "fusedstep demo: --out: no space left\n"
 
 
 def test_demo_repeats_by_its_seed(small, tmp_path, capsys):
@@ -548,6 +584,11 @@ def test_demo_times_the_kernels_and_the_reference(monkeypatch):
     for _ in range(3):
         made.step({})
     assert made.milliseconds() == pytest.approx((2.0, 500.0))
+    turns = []
+    made.optimizers = [SimpleNamespace(step=lambda grads, which=which: turns.append(which)) for which in (0, 1)]
+    for _ in range(2):
+        made.step({})
+    assert turns in ([0, 1, 1, 0], [1, 0, 0, 1])
 
 
 def test_demo_tests_what_it_does_not_train_on():
