@@ -191,6 +191,21 @@ def test_who_is_wrong_is_not_timed(rival):
     assert any(rival.name in remark for remark in bench.remarks({"": result}))
 
 
+@pytest.mark.parametrize("place", [(0, 2), (1, 3), (1, 69_999), (2, 0)])
+def test_agreement_is_a_share_of_the_largest_movement(place):
+    work = Work("SGD", [(4,), (70_000,), (3,)])
+    result = Contest(work.row, 3, work.size)
+    (own,) = check(result, work, enter(result, work, [Fused], 1))
+    moved = max(np.abs(new - old).max() for new, old in zip(own.read(), work.params, strict=True))
+    quarter, nan = ([array.copy() for array in own.read()] for _ in range(2))
+    quarter[place[0]][place[1]] += moved / 4
+    nan[place[0]][place[1]] = math.nan
+    found = work.compare({"ours": own.read(), "quarter": quarter, "nan": nan})
+    assert found["ours"] == (True, 0.0)
+    assert found["quarter"] == (False, pytest.approx(0.25, rel=1e-4))
+    assert found["nan"] == (False, math.inf)
+
+
 def test_ours_must_have_the_same_bits(monkeypatch):
     def almost(self):
         self.params[0][3] = np.nextafter(self.params[0][3], np.float32(9))
