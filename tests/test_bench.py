@@ -461,7 +461,7 @@ def test_durations_have_three_digits(seconds, told):
 
 @pytest.mark.parametrize(
     ("ratio", "told"),
-    [(0.0123, "0.01×"), (9.94, "9.94×"), (9.95, "9.9×"), (99.4, "99.4×"), (99.5, "100×"), (1234.5, "1234×")],
+    [(0.0123, "0.01×"), (9.94, "9.94×"), (9.96, "10.0×"), (99.4, "99.4×"), (99.5, "100×"), (1234.5, "1234×")],
 )
 def test_ratios_have_three_digits(ratio, told):
     assert times(ratio) == told

@@ -249,6 +249,36 @@ def test_every_thread_gets_work(setting):
     assert trial.MISSING in sizes
 
 
+def test_what_is_verified_moves():
+    """But for tensors without a gradient in some steps, and what lies between tensors."""
+    numbers = trial.Numbers(verify.PLAIN[0], (8, trial.MISSING), 0)
+    run = trial.Run(methods.Adam, {}, numbers, numbers.layout(methods.Adam, {}))
+    *_, arrays = run.steps()
+    skipped = trial.STEPS - len(trial.MISSED)
+    assert arrays[trial.COUNTER].tolist() == [trial.STEPS, skipped] * len(contract.SHARED)
+    assert skipped < trial.STEPS
+    before, after = numbers.start.flat, arrays[trial.PARAMETER, "float32"]
+    inside = np.array([numbers.start.place(index) is not None for index in range(len(before))])
+    finite = inside & np.isfinite(before)
+    assert np.mean(before[finite] != after[finite]) > 0.95
+    assert np.array_equal(before[~inside], after[~inside])
+
+
+def test_verify_takes_its_seed(monkeypatch, capsys):
+    seeds = []
+
+    class Numbers(trial.Numbers):
+        def __init__(self, storage, sizes, seed):
+            super().__init__(storage, (3,), seed)
+            seeds.append(seed)
+
+    monkeypatch.setattr(verify, "Numbers", Numbers)
+    assert main(["verify", "--quick", "--method", "Lion", "--seed", "7"]) == 0
+    assert set(seeds) == {7}
+    first, second = (trial.Numbers(verify.PLAIN[0], (8,), seed).start.flat for seed in (0, 7))
+    assert not np.array_equal(first, second)
+
+
 def quick(*names):
     return main(["verify", "--quick", *(word for name in names for word in ("--method", name))])
 
@@ -303,6 +333,7 @@ def test_verify_fails_where_a_formula_differs(what, monkeypatch, capsys):
     )
     assert re.match(told + r", element 11 \(and 4 more\): kernel \S+ \(0x\w{8}\), reference \S+ \(0x\w{8}\)$", shown[6])
     assert [line.endswith("same bits") for line in shown if " option sets " in line] == [False, True]
+    assert sum(": kernel " in line for line in shown) == verify.TOLD
 
 
 def test_verify_tells_which_target_and_threads_differ(monkeypatch, capsys):
