@@ -90,7 +90,8 @@ def test_other_headers_make_another_build(room, tmp_path):
 
     def configured():
         subprocess.run(["cmake", "-S", tree, "-B", folder, "-DFUSEDSTEP_CUDA=OFF"], check=True, capture_output=True)
-        return re.search(r'"(fusedstep_backend_\w{16})"', (folder / "include/fusedstep/backend_name.hpp").read_text())[1]
+        made = (folder / "include/fusedstep/backend_name.hpp").read_text()
+        return re.search(r'"(fusedstep_backend_\w{16})"', made)[1]
 
     assert configured() == _core.backend_name
     header = sorted((tree / room).glob("*.hpp"))[-1]
