@@ -6,8 +6,10 @@ Where there is no device, the processor plays one (cpp/tests/simulated): the sam
 from __future__ import annotations
 
 import copy
+import doctest
 import math
 import pickle
+import re
 from itertools import chain
 
 import numpy as np
@@ -263,8 +265,10 @@ def test_streams(device):
 
 @pytest.mark.parametrize("stream", [True, False, None, 7.0, "7", object()], ids=lambda stream: type(stream).__name__)
 def test_streams_that_are_no_handles(stream):
-    came = type(stream).__name__
-    with pytest.raises(TypeError, match=rf"^use_stream: stream must be a handle, an integer, got {came}$"):
+    came = re.escape(repr(stream))
+    with pytest.raises(
+        TypeError, match=rf"^use_stream: stream must be the handle of a stream, an integer, got {came}$"
+    ):
         fs.cuda.use_stream(stream)
 
 
@@ -296,6 +300,36 @@ def test_arrays_of_the_device(device):
         fs.cuda.to_device(ones, np.zeros(3, np.float32))
     with pytest.raises(TypeError, match="must be on a CUDA device, got BFloat16"):
         fs.cuda.to_host(values)
+
+
+def test_docstrings(device):
+    failed, attempted = doctest.testmod(fs.cuda)
+    assert failed == 0
+    assert attempted > 20
+
+
+def test_what_is_no_array_and_no_device(device):
+    there, count = fs.cuda.Array.of(np.ones(3)), fs.cuda.device_count()
+    calls = {
+        "Array.of: values must be a numpy.ndarray, got list": lambda: fs.cuda.Array.of([1.0]),
+        "to_device: values must be a numpy.ndarray, got list": lambda: fs.cuda.to_device(there, [1.0]),
+        f"Array: device must be the number of a device, below {count}, got {count}": lambda: fs.cuda.Array.of(
+            np.ones(3), count
+        ),
+        f"Array: device must be the number of a device, below {count}, got 'cuda'": lambda: fs.cuda.Array(
+            (3,), (4,), "float32", "cuda"
+        ),
+        "put_rates: optimizer must be one of fusedstep's, got int": lambda: fs.cuda.put_rates(3),
+        "use_stream: stream must be the handle of a stream, an integer, got 'a'": lambda: fs.cuda.use_stream("a"),
+        "use_stream: stream must be the handle of a stream, an integer, got -1": lambda: fs.cuda.use_stream(-1),
+        "fusedstep.cuda.Array: len() needs an axis, got shape ()": lambda: len(fs.cuda.Array.of(np.ones(()))),
+    }
+    for says, call in calls.items():
+        with pytest.raises((TypeError, ValueError), match=f"^{re.escape(says)}$"):
+            call()
+    assert (fs.cuda.to_host(there) == 1).all()
+    with fs.cuda.use_stream(np.int64(0)):
+        assert fs.cuda.current_stream(there) == 0
 
 
 def test_copies_of_an_array_go_to_its_device(device, monkeypatch):

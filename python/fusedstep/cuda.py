@@ -23,12 +23,15 @@ import numpy as np
 
 from . import _core
 from .bfloat16 import BFloat16, as_bfloat16, as_float32
+from .options import Whole
 
 LIBRARY = Path(_core.__file__).with_name("libraries") / f"fusedstep_cuda.{'dll' if sys.platform == 'win32' else 'so'}"
 
 _loaded: list[ctypes.CDLL] = []
 
 _stream: ContextVar[int | None] = ContextVar("stream", default=None)
+
+HANDLE = Whole(0, "a stream", below=2**64, expected="the handle of a stream, an integer")
 
 
 def load(library: Path = LIBRARY) -> ctypes.CDLL:
@@ -73,14 +76,20 @@ def use_stream(stream: int) -> AbstractContextManager[None]:
     """A context in which steps go into this stream, instead of the current one of the arrays' library.
 
     Args:
-        stream: its handle, such as ``torch.cuda.Stream().cuda_stream`` or ``cupy.cuda.Stream().ptr``.
+        stream: its handle, such as ``torch.cuda.Stream().cuda_stream`` or ``cupy.cuda.Stream().ptr``; 0 is the default
+            stream.
 
     Raises:
-        TypeError: the handle is not an integer.
+        TypeError, ValueError: the handle is not an integer, or cannot be an address.
+
+    >>> import numpy as np, fusedstep as fs
+    >>> w, g = (fs.cuda.Array.of(np.ones(2)) for _ in range(2))
+    >>> with fs.cuda.use_stream(0):
+    ...     fs.SGD(w, lr=0.5).step(g)
+    >>> fs.cuda.to_host(w)
+    array([0.5, 0.5])
     """
-    if not isinstance(stream, int) or isinstance(stream, bool):
-        raise TypeError(f"use_stream: stream must be a handle, an integer, got {type(stream).__name__}")
-    return _used(stream)
+    return _used(HANDLE.take("use_stream", "stream", stream))
 
 
 @contextmanager
@@ -116,9 +125,26 @@ def _libraries(kind: type) -> frozenset[str]:
 def put_rates(optimizer: Any) -> None:
     """Copy learning rates that were changed in ``param_groups`` to the device, for steps in a captured CUDA graph.
 
-    All other options of such a step stay as they were when it was captured.
+    All other options of such a step stay as they were when it was captured. An optimizer on the processor needs none.
+
+    Args:
+        optimizer: one of this package's, or a `fusedstep.torch.Optimizer`.
+
+    Raises:
+        TypeError: it is something else.
+        ValueError: a learning rate is out of range; no other has changed then.
+
+    >>> import numpy as np, fusedstep as fs
+    >>> opt = fs.SGD(fs.cuda.Array.of(np.ones(2)), lr=0.5)
+    >>> bound = opt.bind(fs.cuda.Array.of(np.ones(2)))
+    >>> bound.step()  # and once more in the capture of a graph
+    >>> opt.param_groups[0]["lr"] = 0.25
+    >>> fs.cuda.put_rates(opt)  # for the next launch
     """
-    optimizer._put_rates()
+    put = getattr(optimizer, "_put_rates", None)
+    if put is None:
+        raise TypeError(f"put_rates: optimizer must be one of fusedstep's, got {type(optimizer).__name__}")
+    put()
 
 
 def is_device_array(array: Any) -> bool:
@@ -131,7 +157,19 @@ def index_of(array: Any) -> int:
 
 
 def to_host(array: Any) -> np.ndarray:
-    """A copy of a device's array in NumPy, with the same order of elements; waits for the device."""
+    """A copy of a device's array in NumPy, with the same order of elements; waits for the device.
+
+    Args:
+        array: of any library on a CUDA device, dense in memory.
+
+    Raises:
+        TypeError, ValueError: it is not on a device, or not dense.
+        RuntimeError: a graph is captured.
+
+    >>> import numpy as np, fusedstep as fs
+    >>> fs.cuda.to_host(fs.cuda.Array.of(np.arange(3.0)))
+    array([0., 1., 2.])
+    """
     return _core.to_host(array)
 
 
@@ -141,22 +179,62 @@ def on_host(array: Any) -> np.ndarray:
 
 
 def to_device(array: Any, values: np.ndarray) -> None:
-    """Copy NumPy's values into a device's array of the same shape and type."""
+    """Copy NumPy's values into a device's array of the same shape and type; waits for the device.
+
+    Args:
+        array: of any library on a CUDA device, dense in memory.
+        values: in any order of elements.
+
+    Raises:
+        TypeError, ValueError: the array is not on a device or not dense, or the values do not fit it. Nothing has
+            changed then.
+        RuntimeError: a graph is captured.
+
+    >>> import numpy as np, fusedstep as fs
+    >>> there = fs.cuda.Array.of(np.zeros(3))
+    >>> fs.cuda.to_device(there, np.arange(3.0))
+    >>> np.asarray(there)
+    array([0., 1., 2.])
+    """
+    if not isinstance(values, np.ndarray):
+        raise TypeError(f"to_device: values must be a numpy.ndarray, got {type(values).__name__}")
     _core.to_device(array, values)
 
 
 class Array:
-    """An array in a device's memory, zeros at first, freed with this object.
+    """An array in a device's memory, freed with this object: what state on a device lies in.
 
-    Other libraries take it by ``__cuda_array_interface__``.
+    Other libraries take it by ``__cuda_array_interface__``, without a copy. `Array.of` and `Array.like` make one,
+    ``numpy.asarray`` and `to_host` copy it back.
+
+    Args:
+        shape: the number of elements along each axis. They are zeros at first.
+        strides: bytes from one element to the next along each axis; the elements must be dense in memory.
+        dtype: a name of NumPy's, or ``bfloat16``.
+        device: its number.
+
+    Raises:
+        TypeError, ValueError: the type is not known, or there is no such device.
+        RuntimeError: the device has no room for it.
+
+    >>> import numpy as np, fusedstep as fs
+    >>> w = fs.cuda.Array.of(np.ones((2, 3), np.float32))
+    >>> w
+    fusedstep.cuda.Array(shape=(2, 3), dtype=float32, device=0)
+    >>> opt = fs.SGD({"w": w}, lr=0.5, momentum=0.9)
+    >>> opt.step({"w": fs.cuda.Array.of(np.ones((2, 3), np.float32))})
+    >>> type(opt.state["w"]["momentum_buffer"])
+    <class 'fusedstep.cuda.Array'>
     """
 
     def __init__(self, shape: tuple[int, ...], strides: tuple[int, ...], dtype: str, device: int) -> None:
+        there = device_count()
+        expected = f"the number of a device, below {there}" if there else f"the number of a device: {why_not()}"
         self.shape, self.strides, self.dtype = shape, strides, dtype
-        self.device = Device(device)
+        self.device = Device(Whole(0, "a device", below=there, expected=expected).take("Array", "device", device))
         items = np.dtype("uint16" if dtype == "bfloat16" else dtype)
         self.nbytes = items.itemsize * int(np.prod(shape, dtype=np.int64))
-        self._memory = _core.DeviceMemory(device, max(self.nbytes, 1))
+        self._memory = _core.DeviceMemory(self.device.id, max(self.nbytes, 1))
         self._typestr = items.str
 
     @classmethod
@@ -167,7 +245,9 @@ class Array:
 
     @classmethod
     def of(cls, values: np.ndarray, device: int = 0) -> Array:
-        """A copy of a NumPy array on a device."""
+        """A copy of a NumPy array on a device, in the same order of elements."""
+        if not isinstance(values, np.ndarray):
+            raise TypeError(f"Array.of: values must be a numpy.ndarray, got {type(values).__name__}")
         made = cls.like(values, device)
         to_device(made, values)
         return made
@@ -200,6 +280,8 @@ class Array:
         return (as_float32(found) if self.dtype == "bfloat16" else found).astype(dtype)
 
     def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("fusedstep.cuda.Array: len() needs an axis, got shape ()")
         return self.shape[0]
 
     def __repr__(self) -> str:
