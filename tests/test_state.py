@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import operator
 import pickle
 import weakref
 
@@ -84,8 +85,20 @@ def test_what_is_put_into_a_view_is_not_lost_in_silence():
     for key, value in {"step": 7, "momentum_buffer": np.zeros(3), "velocity": np.zeros(3)}.items():
         with pytest.raises(TypeError, match=f"state: '{key}' must be changed .* got {type(value).__name__} in"):
             opt.state["w"][key] = value
+    for change in (
+        lambda entry: entry.update(step=7),
+        lambda entry: entry.pop("step"),
+        lambda entry: entry.popitem(),
+        lambda entry: entry.setdefault("velocity", 7),
+        lambda entry: entry.clear(),
+        lambda entry: operator.delitem(entry, "step"),
+        lambda entry: operator.ior(entry, {"step": 7}),
+    ):
+        with pytest.raises(TypeError, match=r"^state: .* must be changed by load_state_dict\(\), .* got a change of"):
+            change(opt.state["w"])
     opt.state["w"]["momentum_buffer"] *= 2
     assert (opt.state["w"]["momentum_buffer"] == 2).all()
+    assert opt.state["w"] | {"step": 7} == {**opt.state["w"], "step": 7}
     for copied in (copy.copy, copy.deepcopy, lambda entry: pickle.loads(pickle.dumps(entry))):
         kept = copied(opt.state["w"])
         kept["step"] = 7

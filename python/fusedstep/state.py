@@ -34,6 +34,14 @@ class Entry(dict[str, Any]):
                 f"load_state_dict(), got {type(value).__name__} in its place"
             )
 
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise TypeError(
+            "state: what stands beside a parameter must be changed by load_state_dict(), or by [...] = values of an "
+            "array, got a change of a dict that is made anew whenever it is asked for"
+        )
+
+    update = pop = popitem = setdefault = clear = __delitem__ = __ior__ = _refuse
+
     def __reduce__(self) -> Any:
         return dict, (dict(self),)
 
