@@ -432,7 +432,7 @@ class Sequences(RuleBasedStateMachine):
     def read(self, run):
         run.agree()
         run.both(lambda side: side.opt.lookahead(), TypeError, changing=False)
-        run.both(lambda side: side.opt.average, RuntimeError, changing=False)
+        run.both(lambda side: side.opt.average, AttributeError, changing=False)
         run.both(lambda side: fs.cuda.put_rates(side.opt), changing=False)
 
 

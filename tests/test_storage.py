@@ -508,7 +508,7 @@ def test_another_storage_is_refused():
     w = np.ones(5000, np.float32)
     saved = fs.Adam(w, state="sq8").state_dict()
     before = fs.Adam(w.copy(), state="bfloat16")
-    with pytest.raises(ValueError, match=r"^Adam: state_dict\['storage'\] must be"):
+    with pytest.raises(ValueError, match=r"^Adam: state_dict\['storage'\]\['state'\] must be"):
         before.load_state_dict(saved)
 
 
