@@ -15,6 +15,7 @@ import pytest
 
 import fusedstep
 from fusedstep import stages
+from fusedstep.methods.adaptive import PHI, PSI
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = [fusedstep, fusedstep.in_numpy, fusedstep.methods]
@@ -48,6 +49,20 @@ def test_every_option_is_told(name):
     cls = getattr(fusedstep, name)
     assert told(inspect.getdoc(cls)) == list(inspect.signature(cls).parameters)
     assert told(inspect.getdoc(getattr(fusedstep.reference, name))) == told(inspect.getdoc(cls))
+
+
+def test_every_part_of_adaptive_is_told():
+    """Of each φ and ψ its keywords, in the line that names it."""
+    lines = re.findall(r"^- (?:[φψ] )?(``.+?)[;.]$", inspect.getdoc(fusedstep.Adaptive), re.MULTILINE)
+    found = {}
+    for line in lines:
+        names, keywords = (re.findall(r"``(\w+)``", half) for half in line.split(":"))
+        for name in names:
+            keywords += found.get("ema", []) if "the same" in line else []
+            found[name] = [*found.get(name, []), *keywords]
+    for name, keywords in [*PHI.items(), *PSI.items()]:
+        assert set(keywords) <= set(found.get(name, [])), name
+    assert set().union(*found.values()) - {"max", "outside"} == set().union(*PHI.values(), *PSI.values())
 
 
 def test_every_stage_is_told():

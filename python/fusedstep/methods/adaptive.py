@@ -43,9 +43,22 @@ class Adaptive(Displaced):
         θ ← θ − η \\frac{φ(g_1, …, g_t)}{ψ(g_1, …, g_t)}
 
     φ is the gradient, a momentum buffer as in SGD (``heavy_ball``, ``nesterov``) or the average m̂ of Adam (``ema``).
-    ψ is 1, or the D of Adagrad (``sum``), WindowedAdagrad (``window``), RMSprop and Adam (``ema``), AMSGrad
-    (``ema_max``) or Adamax (``infinity``). Those methods are such pairs, with the same bits. Only the keywords of the
-    chosen parts are accepted; a group with another ψ takes that ψ's default of ``eps_place``. State: that of the parts.
+    ψ is 1 (``one``), or the denominator of Adagrad (``sum``), WindowedAdagrad (``window``), Adam or, without bias
+    correction, RMSprop (``ema``), AMSGrad (``ema_max``) or Adamax (``infinity``). Those methods are such pairs, with
+    the same bits; RMSprop only without momentum and ``centered``.
+
+    Only the keywords of the chosen parts are accepted:
+
+    - ``heavy_ball``, ``nesterov``: ``momentum``, ``dampening``, ``buffer``;
+    - φ ``ema``: ``betas``, ``bias_correction``;
+    - ``sum``: ``eps``, ``eps_place``, ``eps_root``, ``initial_accumulator_value``, ``lr_decay``, ``zero_at_zero``;
+    - ``window``: ``eps``, ``eps_place``, ``eps_root``, ``window``, ``reduce``;
+    - ψ ``ema``: ``eps``, ``eps_place``, ``eps_root``, ``betas``, ``bias_correction``;
+    - ``ema_max``: the same, and ``amsgrad_order``;
+    - ``infinity``: ``eps``, ``eps_place`` (``max``, its default, or ``outside``), ``betas``.
+
+    ``eps_place`` is ``outside`` or ``inside``, and for averages also ``hat``. A group with another ψ takes that ψ's
+    default of it. State: that of the parts.
 
     {arguments}
 
@@ -108,7 +121,8 @@ class Adaptive(Displaced):
     def lookahead(self) -> Any:
         """The parameters displaced by the momentum: see `SGD.lookahead`.
 
-        Where a group has momentum its ψ must be ``"one"``, and one group must have it.
+        Raises:
+            TypeError: no group has a momentum buffer, or one that has it has another ψ than ``"one"``.
         """
         groups = map(self._changed, range(len(self.param_groups)))
         if {group["psi"] for group in groups if "momentum" in group} != {"one"}:
@@ -118,11 +132,11 @@ class Adaptive(Displaced):
     def adaptive_rate(self) -> Any:
         """The learning rate of each coordinate in the last step, η/ψ, as new arrays in the structure of the parameters.
 
-        η is that of the last step where it is a schedule, and otherwise the number that the group has now. Parameters
-        that were never stepped have NaN. Arrays are NumPy's, also of parameters on a device, which is waited for.
+        If η is a schedule, it is that of the last step, and otherwise the number that the group has now. Parameters
+        that were never stepped have NaN. The arrays are NumPy's; for parameters on a device this waits for the device.
 
         Raises:
-            ValueError: there was no step.
+            ValueError: there was no step yet.
 
         >>> import numpy as np, fusedstep as fs
         >>> opt = fs.Adaptive(np.ones(2), lr=1.0, psi="sum", eps=0.0)
