@@ -17,22 +17,35 @@ BIAS = 127
 
 @dataclass(frozen=True, eq=False)
 class Stats:
-    """One tensor's numbers. All but `nonfinite` and `size` leave out what is not finite."""
+    """The numbers of one tensor's gradient g, without the elements that are not finite; only `size` counts them too.
+
+    Args:
+        size: the number of elements.
+        l1: Σ|g|.
+        l2: √Σg².
+        linf: max |g|, 0 where nothing is finite.
+        mean: Σg over the number of finite elements, NaN where nothing is finite.
+        zeros: how many elements are 0.
+        nonfinite: how many elements are NaN or ±∞.
+        update: ‖Δθ‖₂ / ‖θ‖₂ of a step; None without parameters.
+        stalled: the share of the parameters whose bits the step has not changed; None without parameters.
+        histogram: 256 counts, by exponent + 127.
+    """
 
     size: int
-    l1: float  #: Σ|g|
-    l2: float  #: √Σg²
-    linf: float  #: max |g|; 0 where nothing is finite
-    mean: float  #: NaN where nothing is finite
+    l1: float
+    l2: float
+    linf: float
+    mean: float
     zeros: int
-    nonfinite: int  #: how many are NaN or ±∞
-    update: float | None = None  #: ‖Δθ‖ / ‖θ‖ in L2
-    stalled: float | None = None  #: share of the parameters whose bits a step has not changed
-    histogram: np.ndarray = field(repr=False, default_factory=lambda: np.zeros(256, np.int64))  #: by exponent + 127
+    nonfinite: int
+    update: float | None = None
+    stalled: float | None = None
+    histogram: np.ndarray = field(repr=False, default_factory=lambda: np.zeros(256, np.int64))
 
     @property
     def binades(self) -> dict[int, int]:
-        """How many g lie in 2^e ≤ |g| < 2^(e+1), by e, where there are any."""
+        """e -> how many elements lie in 2^e ≤ |g| < 2^(e+1), for every e where there are any."""
         return {int(bin) - BIAS: int(self.histogram[bin]) for bin in np.flatnonzero(self.histogram)}
 
 
@@ -40,20 +53,25 @@ def stats(grads: Any, *, before: Any = None, after: Any = None) -> dict[str, Sta
     """Statistics of gradients, in one read of each array; with parameters, also how far a step moved them.
 
     L1 = Σ|g|, L2 = √Σg², L∞ = max|g|, mean = Σg / n, over the n elements that are finite, in float64. NaN and ±∞ are
-    counted and left out, so that one of them does not hide the others. The histogram has a bin for each
-    exponent of float32: bin e + 127 counts 2^e ≤ |g| < 2^(e+1), its first all that is below 2^-126 and not zero, its
-    last all that is 2^128 or more, which only float64 has. With parameters, update = ‖after − before‖ / ‖before‖, NaN
-    where one of them is not finite. Blocks of 4096 elements are added up apart, so the results have the same bits on
-    every target and with any number of threads; `fusedstep.reference.stats` is the same in NumPy.
+    counted and left out, so that one of them does not hide the others.
+
+    The histogram has a bin for each exponent of float32: bin e + 127 counts 2^e ≤ |g| < 2^(e+1). The first bin has all
+    that is below 2^-126 and not zero, the last all that is 2^128 or more, which only float64 has.
+
+    With parameters, update = ‖after − before‖ / ‖before‖: NaN where one of them is not finite or nothing has moved from
+    zero, ∞ where something has moved from zeros.
+
+    Blocks of 4096 elements are added up separately, so that the results have the same bits on every target and with any
+    number of threads; `fusedstep.reference.stats` is the same in NumPy.
 
     Args:
         grads: an array, a list or a dict of arrays, or these nested, of float32, float64, float16 or bfloat16. ``None``
             is left out.
-        before: copies of the parameters before a step, in the structure and shapes of `grads`.
-        after: the parameters after it, in the types of `before`.
+        before: copies of the parameters before a step, in the structure and shapes of `grads`; with `after` only.
+        after: the parameters after it, in the types of `before`; with `before` only.
 
     Returns:
-        For each name, joined by "/" where nested, its `Stats`.
+        name -> its `Stats`; names of nested structures are joined with "/".
 
     Raises:
         TypeError, ValueError: an array is not dense or does not fit its gradient, or the structures differ.

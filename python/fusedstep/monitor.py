@@ -20,8 +20,8 @@ class GradientMonitor:
     """Watches the sizes of gradients over a run, and says which vanish or explode.
 
     It judges the root mean square of each tensor's gradient, ‖g‖₂ / √n over the n elements that are finite. At most
-    `columns` steps are kept: when they are full, every second one is dropped, and from then on only half as many steps
-    are kept.
+    `columns` steps are kept: when there are as many, every second one is dropped, and from then on only every second of
+    those that would have been kept before.
 
     Args:
         columns: how many steps are kept, at least 2.
@@ -90,7 +90,10 @@ class GradientMonitor:
         return "\n".join(lines) or "no gradient vanishes or explodes"
 
     def table(self) -> tuple[list[str], list[int], np.ndarray]:
-        """Names, steps, and log₁₀ of the root mean squares, a row for each name; −∞ of 0, NaN where there is none."""
+        """Names, kept steps, and log₁₀ of the root mean squares, with a row for each name and a column for each step.
+
+        A root mean square of 0 is −∞ there; NaN stands where a tensor had no gradient, or none that is finite.
+        """
         names = list(dict.fromkeys(name for _, found in self.kept for name in found))
         sizes = np.full((len(names), len(self.kept)), np.nan)
         for column, (_, found) in enumerate(self.kept):
@@ -101,9 +104,9 @@ class GradientMonitor:
             return names, [step for step, _ in self.kept], np.log10(sizes)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Draw layer × step as a PNG; the colour is log₁₀ of the root mean square.
+        """Draw tensors × steps as a PNG; the colour is log₁₀ of the root mean square.
 
-        Needs matplotlib (``pip install fusedstep[lab]``).
+        Needs matplotlib, which ``pip install 'fusedstep[lab]'`` brings.
 
         Raises:
             ValueError: no gradients were recorded yet.

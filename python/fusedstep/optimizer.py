@@ -27,10 +27,15 @@ def whole_numbers(extent: Any) -> Any:
 
 
 class Outcome(NamedTuple):
-    """The outcome of a step."""
+    """The outcome of a step.
 
-    norm: float  #: of the unscaled gradients; NaN where no stage asked for it
-    factor: float  #: what gradients were multiplied by; with ``max_norm_per_tensor`` the smallest of the tensors'
+    `norm` is that of all gradients after the division by ``grad_scale``, NaN where no keyword asked for it. `factor` is
+    what gradients were multiplied by; with ``max_norm_per_tensor``, the smallest of the tensors' factors. `skipped` is
+    whether the step was skipped.
+    """
+
+    norm: float
+    factor: float
     skipped: bool
 
 
@@ -118,13 +123,19 @@ class Optimizer(Configured):
         extents: Mapping[str, Sequence[int | np.integer[Any]]] | None = None,
         **options: Any,
     ) -> None:
-        """Add a group of parameters; options that are not given are those of the constructor.
+        """Add a group of parameters.
 
         From then on gradients are a list with one entry per group. Bound gradients become invalid.
 
+        Args:
+            params: as for the constructor, without groups; their names must be new.
+            memory: as for the constructor.
+            extents: as for the constructor.
+            options: those of the group; what is not given is as in the constructor.
+
         Raises:
-            TypeError, ValueError: as the constructor. Nothing has changed then.
-            RuntimeError: another thread is in a step of this optimizer.
+            TypeError, ValueError: as for the constructor. Nothing has changed then.
+            RuntimeError: another thread is stepping this optimizer, adding a group, or copying or loading its state.
 
         >>> import numpy as np, fusedstep as fs
         >>> opt = fs.SGD({"w": np.ones(3)}, lr=0.1)
@@ -247,8 +258,8 @@ class Optimizer(Configured):
 
         Args:
             grads: gradients in the structure of the parameters, each with its parameter's shape and order of elements,
-                of any floating type. ``None`` skips a parameter, whose step count stays. Where the parameters were
-                given as a list of groups, or a group was added: a list with one entry per group.
+                of any floating type. ``None`` skips a parameter, and its step is not counted. Where the parameters
+                were given as a list of groups, or a group was added: a list with one entry per group.
             {stages}
 
         Raises:
@@ -272,7 +283,11 @@ class Optimizer(Configured):
     def bind(self, grads: Any, **stages: Any) -> _core.Bound:
         """Check gradients and stages once, for steps that find new values in the same arrays.
 
-        Returns an object whose ``step()`` takes no arguments. Adding parameters or loading state invalidates it.
+        The arguments are those of `step`. Returns an object whose ``step()`` takes none. Adding parameters or loading
+        state makes it invalid: its ``step()`` raises a RuntimeError then.
+
+        Raises:
+            TypeError, ValueError: a gradient does not fit its parameter, or another argument is wrong.
 
         >>> import numpy as np, fusedstep as fs
         >>> w, g = np.ones(3), np.zeros(3)
@@ -287,7 +302,11 @@ class Optimizer(Configured):
 
     @property
     def last(self) -> Outcome:
-        """The outcome of the last step."""
+        """The outcome of the last step: ``norm``, ``factor`` and ``skipped``.
+
+        ``norm`` is that of all gradients after the division by ``grad_scale``, NaN where no keyword of the step asked
+        for it. ``factor`` is what gradients were multiplied by to unscale and clip them.
+        """
         return Outcome(*self._plan.outcome())
 
     @property
@@ -314,7 +333,7 @@ class Optimizer(Configured):
         return self._plan.structure({name: self._plan.arrays(name)["average"] for name in self._plan.names()})
 
     def lookahead(self) -> Any:
-        """The parameters displaced by the momentum; only methods with a buffer like that of SGD have them."""
+        """The parameters displaced by the momentum; only `SGD` and `Adaptive` have them, others raise a TypeError."""
         raise TypeError(f"{self._name}: lookahead needs SGD, or Adaptive with a momentum buffer")
 
     def _put_rates(self) -> None:
@@ -330,21 +349,24 @@ class Optimizer(Configured):
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to continue a run bit for bit: plain data and copies of arrays, taken at one moment.
 
+        It holds neither the parameters nor schedules.
+
         Raises:
-            RuntimeError: another thread is stepping this optimizer.
+            RuntimeError: another thread is stepping this optimizer, adding a group, or copying or loading its state.
         """
         with _core.Alone(self._plan):
             return save(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` returned; names and shapes of the parameters must be the same.
+        """Continue from what `state_dict` returned.
 
-        Hyper-parameters are restored; a schedule that was given to the constructor stays.
+        The method and the names, shapes and types of the parameters must be the same. Hyper-parameters and the seed are
+        restored; a schedule that was given to the constructor stays. Bound gradients become invalid.
 
         Raises:
             TypeError, ValueError: the state is of another optimizer, or a name, shape or dtype differs. Nothing has
                 changed then.
-            RuntimeError: another thread is stepping this optimizer.
+            RuntimeError: another thread is stepping this optimizer, adding a group, or copying or loading its state.
         """
         with _core.Alone(self._plan):
             restore(self, state)
