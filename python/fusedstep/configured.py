@@ -11,26 +11,27 @@ from .storage import STORAGE
 
 ARGUMENTS = """
 Args:
-    params: the arrays to update in place, of float32, float64, float16 or bfloat16 (writeable and dense, in any order
-        of axes): an array, a list, a dict (names of nested dicts are joined with ``/``), or a list of groups
-        ``{"params": …, "lr": …}``.
+    params: the arrays to update in place, of float32, float64, float16 or bfloat16, writeable and dense, in any order
+        of axes: an array, a list, a dict (names of nested dicts are joined with ``/``), or a list of groups
+        ``{"params": …, "lr": …}``, with options of their own. Items of a list are named "0", "1" …
     {options}
     {conventions}
-    seed: of the random bits of stochastic rounding.
+    seed: of the random bits of stochastic rounding, an integer in [0, 2**63).
     {storage}
     memory: arrays in which to keep the state, ``{name: {state: array}}``, with the shapes and the order of elements of
-        the parameters; they are overwritten with the initial state.
+        the parameters. They are overwritten with the initial state; what is not given is allocated.
     extents: for parameters that are shards of larger tensors, ``{name: (offset, size of the whole)}`` in elements.
+        Norms are added and random bits drawn as in the whole tensor; with ``sq8`` offsets are multiples of 128.
 
 Raises:
     TypeError: an argument or an array has the wrong type.
     ValueError: a hyper-parameter is out of range, a name is unknown, or an array overlaps another, is read-only or is
-        not dense. In either case nothing has changed.
+        not dense. Nothing has changed after an error.
 """
 
 CONVENTION = (
-    "whose defaults and whose form of the equations to use; each is told with what it sets, which an explicit argument "
-    "takes precedence over"
+    "whose defaults and whose form of the equations to use. What each sets stands beside it in parentheses; explicit "
+    "arguments take precedence"
 )
 
 #: The keywords of a constructor that are no options of a group.
@@ -43,7 +44,9 @@ ONCE: dict[str, Any] = {
 }
 
 FIRST_LR = positive(
-    1.0, "η at which ``fully_decoupled`` decays by λ in full; None: the group's first, which a warm-up makes too small"
+    1.0,
+    "the η at which ``fully_decoupled`` decays by λ in full. None: the first η of the group; a warm-up begins too low "
+    "for that",
 )
 
 DECOUPLED = flag(False, "torch's spelling of decay='decoupled'")
@@ -57,7 +60,8 @@ COMMON: dict[str, Option] = {
         "coupled",
         "decoupled",
         "fully_decoupled",
-        doc="what it acts on: g + λθ, or θ·(1 − ηλ), or θ·(1 − λη/max_lr)",
+        doc="how weights decay: g + λθ takes the place of g; or θ is multiplied by 1 − ηλ or by 1 − λη/max_lr before "
+        "the step",
     ),
     "max_lr": optional(FIRST_LR),
     "maximize": flag(False, "maximize instead of minimizing: the gradient is negated"),

@@ -227,7 +227,7 @@ def fraction(default: float, doc: str) -> Number:
     return Number(default, doc, 0.0, 1.0, expected="a number in [0, 1)")
 
 
-def rate(default: float, doc: str = "learning rate η, or a schedule: step ↦ η") -> Rate:
+def rate(default: float, doc: str = "learning rate η, or a schedule: number of steps so far ↦ η") -> Rate:
     return Rate(
         default,
         doc,

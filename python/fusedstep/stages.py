@@ -34,21 +34,21 @@ class Structure(Option):
 STAGES: dict[str, Option] = {
     "grad_scale": positive(
         1.0,
-        "the loss scale that gradients were multiplied by; they are divided by it. On a device, also an array of one "
-        "element there, float32 or float64, which the step reads when it runs",
+        "the loss scale that gradients were multiplied by; they are divided by it. For parameters on a device, also an "
+        "array of one element there, of float32 or float64, which the step reads when it runs",
     ),
     "max_norm": optional(
         positive(
             1.0,
-            "clip the norm of all gradients together to this, as torch.nn.utils.clip_grad_norm_ does; of shards, only "
-            "those at hand are known: pass ``norm`` as well",
+            "clip the norm of all gradients together to this, as torch.nn.utils.clip_grad_norm_ does. If other "
+            "processes have further shards, pass the norm over all of them as ``norm``",
         )
     ),
     "norm": optional(
         Norm(
             1.0,
-            "the norm of the unscaled gradients, if known; it is not computed then. On a device, also an array, as for "
-            "``grad_scale``",
+            "the norm of all gradients after the division by ``grad_scale``, if it is known: it is not computed then. "
+            "For parameters on a device, also an array, as for ``grad_scale``",
             expected="a number ≥ 0, infinity or NaN",
         )
     ),
@@ -58,8 +58,8 @@ STAGES: dict[str, Option] = {
         "propagate",
         "skip",
         "raise",
-        doc="what to do if the gradients' norm, in float64, is not finite: step all the same; change nothing and "
-        "count the step in `skipped`; or change nothing and raise an error",
+        doc="what to do if the gradients' norm, in float64, is not finite: step all the same; or change nothing but "
+        "`last` and `skipped`, which counts such steps; or change nothing but `last`, and raise an error",
     ),
     "copy_to": Structure(
         None,

@@ -28,8 +28,9 @@ class StateTypes(Choice):
 
 STATE = StateTypes(
     None,
-    "the type in which states are stored, or a dict of types by state; None: that of the arithmetic. ``sq8`` is one "
-    "byte per element, for tensors of 4096 elements or more",
+    "the type in which states are stored, or a dict of types by state. None: that of the arithmetic, which is float64 "
+    "for parameters of float64 and otherwise float32. ``sq8`` is one byte per element, for tensors of 4096 elements or "
+    "more",
     TYPES,
     expected=f"None, one of {', '.join(map(repr, TYPES))}, or a dict of these by the state's name",
     annotation="str | Mapping[str, str] | None",
@@ -39,10 +40,10 @@ ROUNDING = choice(
     "stochastic",
     "kahan",
     "remainder",
-    doc="how parameters of float16 and bfloat16 are rounded; the last two keep what rounding loses in a second array, "
-    "``remainder`` only of bfloat16. float32 and float64 are not rounded",
+    doc="how parameters of float16 and bfloat16 are rounded. ``kahan`` and ``remainder`` keep what rounding cuts off "
+    "in a second array; ``remainder`` is for bfloat16 only. float32 and float64 need no rounding",
 )
-WEIGHT_AVERAGE = optional(fraction(0.999, "decay rate of a running average of the parameters, ``average``"))
+WEIGHT_AVERAGE = optional(fraction(0.999, "decay rate of a running average of the parameters: the property `average`"))
 FLUSH_DENORMALS = flag(False, "treat subnormal gradients and states as 0")
 
 #: Keyword -> what it may be.

@@ -64,9 +64,9 @@ class WindowedAdagrad(Optimizer):
 
         D = \\sqrt{S} + ε \\quad\\text{(``outside``)} \\qquad D = \\sqrt{S + ε} \\quad\\text{(``inside``)}
 
-    With ``reduce="mean"``, S is divided by the number of gradients in it. The sum is kept as suffix sums and a running
-    sum, without subtraction: it is never negative, and a large gradient is forgotten completely. State: ``sum``,
-    ``ring`` (``window`` arrays like the parameter).
+    With ``reduce="mean"``, S is divided by the number of gradients in it. S is added up without subtraction, so that it
+    is never negative, and a large gradient is forgotten completely. State: ``sum``, ``ring`` (``window`` arrays like
+    the parameter).
 
     {arguments}
 
@@ -84,7 +84,7 @@ class WindowedAdagrad(Optimizer):
 
     lr = rate(1e-2)
     window = whole(1, 10, "k, how many gradients count")
-    reduce = choice("sum", "mean", doc="what S is")
+    reduce = choice("sum", "mean", doc="whether S is the sum or the mean of the squares")
     eps = number(1e-10, "ε, keeps the step finite where S is near 0")
     eps_place = choice("outside", "inside", doc="where ε stands")
 

@@ -22,8 +22,9 @@ class Adam(Optimizer):
         θ ← θ − η \\frac{\\sqrt{1−β_2^t}}{1−β_1^t} \\frac{m}{\\sqrt{v} + ε} \\quad\\text{(``hat``)} \\qquad
         θ ← θ − η \\frac{\\hat m}{\\sqrt{\\hat v + ε}} \\quad\\text{(``inside``)}
 
-    AMSGrad divides by the largest v so far, corrected afterwards (``"v"``) or before (``"v_hat"``). For the first
-    ``variance_warmup`` steps only v moves. State: ``exp_avg``, ``exp_avg_sq``, ``max_exp_avg_sq``.
+    ``eps_root`` is added to v̂ in all three. AMSGrad divides by the largest v so far, which is corrected afterwards
+    (``amsgrad_order="v"``), or by the largest v̂ so far (``"v_hat"``). For the first ``variance_warmup`` steps only v
+    moves, and nothing decays. State: ``exp_avg``, ``exp_avg_sq``, ``max_exp_avg_sq``.
 
     {arguments}
 
@@ -47,7 +48,7 @@ class Adam(Optimizer):
     eps_place = choice("outside", "hat", "inside", doc="where ε stands")
     eps_root = number(0.0, "a second ε, added to v̂ under the root")
     bias_correction = flag(True, "correct the averages for their start at 0")
-    variance_warmup = whole(0, 0, "for this many steps only v moves; β₁'s t is counted from after them")
+    variance_warmup = whole(0, 0, "for this many steps only v moves; the t of β₁ᵗ counts the steps after them")
 
     takes_decoupled_weight_decay = True
     conventions: ClassVar[dict[str, dict[str, Any]]] = {

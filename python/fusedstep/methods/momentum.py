@@ -19,8 +19,8 @@ class Displaced(Optimizer):
     def lookahead(self) -> Any:
         """The parameters displaced by the momentum, where Nesterov's method takes the gradient.
 
-        θ − μv with ``buffer="lr_inside"``, otherwise θ − ημv, in the structure of the parameters. The arrays are the
-        optimizer's own and are written anew by each call.
+        θ − μv with ``buffer="lr_inside"``, otherwise θ − ημv with the η of the next step, in the structure of the
+        parameters. The arrays are the optimizer's own: each call overwrites them.
 
         >>> import numpy as np, fusedstep as fs
         >>> w = np.ones(2)

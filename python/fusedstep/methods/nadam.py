@@ -35,7 +35,7 @@ class NAdam(Optimizer):
     lr = rate(2e-3)
     betas = betas(0.9, 0.999)
     eps = number(1e-8, "ε, keeps the step finite where v is near 0")
-    momentum_decay = number(4e-3, "ψ, how fast μ_t comes to β₁")
+    momentum_decay = number(4e-3, "ψ, how fast μ_t approaches β₁")
 
     takes_decoupled_weight_decay = True
     conventions: ClassVar[dict[str, dict[str, Any]]] = {

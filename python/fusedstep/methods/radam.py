@@ -18,8 +18,9 @@ class RAdam(Optimizer):
         θ ← θ − η r_t \\frac{\\hat m}{D} \\quad\\text{where rectified, otherwise}\\quad θ ← θ − η \\hat m
         \\quad\\text{(``sgd``) or no step and no decay (``skip``)}
 
-    with m̂, v̂ and D as in Adam. A step is rectified when ρ_t > ``rectify_above``, or t > ``rectify_after`` where that is
-    given, and ρ_t > 4. State: ``exp_avg``, ``exp_avg_sq``.
+    with m̂ and v̂ as in Adam, and D = √v̂ + ε (``outside``), (√v + ε)/√(1−β₂ᵗ) (``hat``) or √(v̂ + ε) (``inside``). A step
+    is rectified where ρ_t > 4 and ρ_t > ``rectify_above``, or, where ``rectify_after`` is given, ρ_t > 4 and
+    t > ``rectify_after``. State: ``exp_avg``, ``exp_avg_sq``.
 
     {arguments}
 
@@ -39,8 +40,8 @@ class RAdam(Optimizer):
     eps = number(1e-8, "ε, keeps the step finite where v is near 0")
     eps_place = choice("hat", "outside", "inside", doc="where ε stands, as in Adam")
     rectify_above = at_least(4.0, 5.0, "rectify where ρ_t is greater than this")
-    rectify_after = optional(whole(0, 4, "rectify after this step, whatever rectify_above says"))
-    below = choice("sgd", "skip", doc="what the other steps do")
+    rectify_after = optional(whole(0, 4, "rectify after this step in the place of ``rectify_above``"))
+    below = choice("sgd", "skip", doc="what is done in steps that are not rectified")
 
     takes_decoupled_weight_decay = True
     conventions: ClassVar[dict[str, dict[str, Any]]] = {

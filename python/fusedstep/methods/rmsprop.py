@@ -16,7 +16,8 @@ class RMSprop(Optimizer):
 
         D = \\sqrt{r} + ε \\quad\\text{(``outside``)} \\qquad D = \\sqrt{r + ε} \\quad\\text{(``inside``)}
 
-    With ``centered``, D takes r − ḡ² for r, where ḡ ← αḡ + (1−α)g; a negative difference counts as 0 (torch gives NaN).
+    With ``centered``, r − ḡ² takes the place of r in D, where ḡ ← αḡ + (1−α)g; where rounding makes that negative, it
+    counts as 0 (torch gives NaN).
     With momentum μ: b ← μb + Δ, θ ← θ − ηb, or b ← μb + ηΔ, θ ← θ − b (``momentum_lr="inside"``). State:
     ``square_avg``, ``momentum_buffer``, ``grad_avg``.
 
@@ -39,7 +40,7 @@ class RMSprop(Optimizer):
     momentum = number(0.0, "μ, how much of the buffer is kept")
     centered = flag(False, "divide by the standard deviation of the gradients rather than by their size")
     eps_place = choice("outside", "inside", doc="where ε stands")
-    momentum_lr = choice("outside", "inside", doc="where η stands: ``inside``, the buffer holds ηΔ; ``outside``, Δ")
+    momentum_lr = choice("outside", "inside", doc="where η stands: the buffer holds Δ (``outside``) or ηΔ (``inside``)")
 
     conventions: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"eps_place": "inside", "eps": 1e-8, "lr": 1e-4, "alpha": 0.9},

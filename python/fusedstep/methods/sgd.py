@@ -32,10 +32,10 @@ class SGD(Displaced):
     >>> w
     array([0.5, 0.5, 0.5], dtype=float32)
 
-    Source: Qian 1999; Nesterov 1983; Sutskever et al. 2013. As torch.optim.SGD, but for momentum that
-    changes during a run: if it begins later, torch takes the buffer's first gradient undampened, here only the
-    parameter's first is; and while it is 0, torch keeps the buffer, which is dropped here, like every state that the
-    options no longer need. ``lr_inside`` as Keras, scikit-learn.
+    Source: Qian 1999; Nesterov 1983; Sutskever et al. 2013. As torch.optim.SGD, but for a momentum that changes between
+    0 and other numbers during a run. Where it begins later, torch takes the first gradient of the buffer undampened;
+    here that holds only for the first gradient of the parameter. Where it becomes 0, torch keeps the buffer; here it is
+    dropped, like every state that the options no longer need. ``lr_inside`` is as in Keras and scikit-learn.
     """
 
     state_names = ("momentum_buffer",)
