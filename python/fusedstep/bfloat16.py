@@ -13,9 +13,9 @@ BITS = np.dtype(np.uint16)
 class BFloat16(np.ndarray):
     """The raw bits of bfloat16 numbers, as uint16.
 
-    Whatever would take the bits for integers is refused: arithmetic, comparisons, conversions, and assigning numbers.
-    Elements can be moved and copied; ``ones_like``, ``full_like`` and ``fill`` round to the nearest bfloat16, and
-    ``view(np.uint16)`` gives the bits as a plain array. What reads the memory without asking this class cannot be
+    Whatever would take the bits for integers raises a TypeError: arithmetic, comparisons, conversions, and assigning
+    numbers. Elements can be moved and copied; ``ones_like``, ``full_like`` and ``fill`` round to the nearest bfloat16,
+    and ``view(np.uint16)`` gives the bits as a plain array. What reads the memory without asking this class cannot be
     refused, and sees integers: ``x[...] = m``, ``np.asarray(m, np.float64)``, ``torch.tensor(m)``, a single ``m[0]``.
     """
 
@@ -155,7 +155,7 @@ def as_bfloat16(array: np.ndarray) -> BFloat16:
     """The same memory, marked as bits of bfloat16.
 
     Args:
-        array: of uint16, the upper halves of float32 numbers.
+        array: of uint16: the upper halves of the bits of float32 numbers.
 
     Raises:
         TypeError: the array has another type, or a mask.

@@ -1,7 +1,7 @@
 """CUDA devices: which there are, the stream of a step, and arrays in a device's memory.
 
 Optimizers take arrays of CuPy, PyTorch, Numba and any library with DLPack or ``__cuda_array_interface__``, as they take
-NumPy's. A step goes into the current stream of the arrays' library, and returns without waiting for it.
+NumPy's. A step goes into the current stream of the arrays' library, and returns without waiting for the device.
 
 >>> import fusedstep as fs
 >>> fs.cuda.available() or bool(fs.cuda.why_not())
@@ -157,14 +157,14 @@ def index_of(array: Any) -> int:
 
 
 def to_host(array: Any) -> np.ndarray:
-    """A copy of a device's array in NumPy, with the same order of elements; waits for the device.
+    """A NumPy copy of an array on a device, with the same order of elements; waits for the device.
 
     Args:
         array: of any library on a CUDA device, dense in memory.
 
     Raises:
         TypeError, ValueError: it is not on a device, or not dense.
-        RuntimeError: a graph is captured.
+        RuntimeError: a graph is being captured.
 
     >>> import numpy as np, fusedstep as fs
     >>> fs.cuda.to_host(fs.cuda.Array.of(np.arange(3.0)))
@@ -179,7 +179,7 @@ def on_host(array: Any) -> np.ndarray:
 
 
 def to_device(array: Any, values: np.ndarray) -> None:
-    """Copy NumPy's values into a device's array of the same shape and type; waits for the device.
+    """Copy a NumPy array into one of the same shape and type on a device; waits for the device.
 
     Args:
         array: of any library on a CUDA device, dense in memory.
@@ -188,7 +188,7 @@ def to_device(array: Any, values: np.ndarray) -> None:
     Raises:
         TypeError, ValueError: the array is not on a device or not dense, or the values do not fit it. Nothing has
             changed then.
-        RuntimeError: a graph is captured.
+        RuntimeError: a graph is being captured.
 
     >>> import numpy as np, fusedstep as fs
     >>> there = fs.cuda.Array.of(np.zeros(3))
@@ -202,9 +202,9 @@ def to_device(array: Any, values: np.ndarray) -> None:
 
 
 class Array:
-    """An array in a device's memory, freed with this object: what state on a device lies in.
+    """An array in a device's memory, which is freed with this object. State on a device lies in such arrays.
 
-    Other libraries take it by ``__cuda_array_interface__``, without a copy. `Array.of` and `Array.like` make one,
+    Other libraries take it by ``__cuda_array_interface__``, without a copy. `Array.of` and `Array.like` make one;
     ``numpy.asarray`` and `to_host` copy it back.
 
     Args:
@@ -245,7 +245,7 @@ class Array:
 
     @classmethod
     def of(cls, values: np.ndarray, device: int = 0) -> Array:
-        """A copy of a NumPy array on a device, in the same order of elements."""
+        """A copy of a NumPy array, which must be dense in memory, on a device; in the same order of elements."""
         if not isinstance(values, np.ndarray):
             raise TypeError(f"Array.of: values must be a numpy.ndarray, got {type(values).__name__}")
         made = cls.like(values, device)

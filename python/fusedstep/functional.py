@@ -27,8 +27,8 @@ The equations, the options and the sources are those of `{name}`.
 
 Args:
     param: parameters of any floating type, writeable and dense: an array or a list of arrays.
-    grad: gradients with the structure and shapes of the parameters, of any floating type; ``None`` in a list skips a
-        parameter.
+    grad: gradients with the structure, shapes and order of elements of the parameters, of any floating type; ``None``
+        skips a parameter.
     {states}
     step: t of this update, counted from 1.
     lr: learning rate η, a number; of a schedule, ``schedule(step - 1)``.
@@ -39,7 +39,8 @@ Raises:
     TypeError, ValueError: an argument or an array does not fit. Nothing has changed then.
 
 With stochastic rounding, each array of a list has random bits of its own; where arrays are updated by separate calls,
-give each a ``seed`` of its own. Several threads may call at once, with different arrays. State starts as in the class:
+give each a ``seed`` of its own. Several threads may call at once, with different arrays. State must start as in the
+class:
 
 >>> import numpy as np, fusedstep as fs
 >>> w = np.ones(3)

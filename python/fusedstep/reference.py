@@ -1,4 +1,4 @@
-"""The same classes in pure NumPy: what every update means, and what the kernels are compared with.
+"""The same classes in pure NumPy: they say what every update means, and the kernels are compared with them.
 
 >>> import numpy as np, fusedstep as fs
 >>> w = np.ones(3, np.float32)

@@ -1,8 +1,9 @@
-"""Learning-rate schedules: callables ``step -> lr``; ``step`` counts an optimizer's completed calls from 0.
+"""Learning-rate schedules: callables ``step -> lr``, where ``step`` is the number of an optimizer's steps so far.
 
-An optimizer takes any callable as its ``lr``. Those of this module are checked when they are made, print as
-the call that makes them, can be compared and pickled, and keep no state, so that a resumed run goes on where
-it was. Where a schedule has an end, its last value holds from there on.
+Steps are counted from 0; one that was skipped as not finite is not counted. An optimizer takes any callable as its
+``lr``. Those of this module check their arguments when they are made, print as the call that makes them, can be
+compared and pickled, and keep no state, so that a resumed run goes on where it was. Where a schedule has an end, its
+last value holds from there on.
 
 >>> import numpy as np, fusedstep as fs
 >>> from fusedstep.schedules import cosine, linear_warmup
@@ -142,7 +143,7 @@ class step_decay(Schedule):
     >>> [lr(t) for t in (0, 29, 30, 60)]
     [1.0, 1.0, 0.5, 0.25]
 
-    As torch.optim.lr_scheduler.StepLR, which rounds again with each piece; here the power is rounded once.
+    As torch.optim.lr_scheduler.StepLR, except that torch rounds again with each piece; here the power is rounded once.
     """
 
     lr: Number
@@ -301,12 +302,12 @@ class one_cycle(Schedule):
     .. math:: η_0 = η_{\\max}/d \\;↗\\; η_{\\max} \\text{ at } t = pT − 1 \\;↘\\; η_{T−1} = η_0/f
 
     Args:
-        max_lr: η_max.
+        max_lr: η_max, the largest learning rate.
         steps: T, the length of the run in steps; the last learning rate holds from step T − 1 on.
         pct_start: p, the part of the run in which the learning rate rises. The peak may lie between steps.
-        anneal_strategy: both ramps are half a cosine wave, or straight.
-        div_factor: d.
-        final_div_factor: f.
+        anneal_strategy: "cos" or "linear": both ramps are half a cosine wave, or straight.
+        div_factor: d, what η_max is divided by for the first learning rate.
+        final_div_factor: f, what the first learning rate is divided by for the last.
 
     >>> from fusedstep.schedules import one_cycle
     >>> lr = one_cycle(1.0, steps=10, pct_start=0.5, div_factor=4, final_div_factor=8)
@@ -374,8 +375,8 @@ class per_epoch(Schedule):
     .. math:: η_t = \\text{schedule}(⌊t/n⌋)
 
     Args:
-        schedule: epoch ↦ η; the first epoch is 0.
-        steps_per_epoch: n.
+        schedule: a schedule that is called with the number of the epoch, from 0.
+        steps_per_epoch: n, the number of steps in an epoch.
 
     >>> from fusedstep.schedules import exponential, per_epoch
     >>> lr = per_epoch(exponential(1.0, gamma=0.5), steps_per_epoch=100)

@@ -16,7 +16,7 @@ THREADS = Whole(1, "", expected=f"an integer in 1 … {_core.most_threads}", low
 
 
 def available_targets() -> tuple[str, ...]:
-    """The targets of this build that this processor can run, best first.
+    """The targets (instruction sets, as "x86-64-v3") of this build that this processor can run, best first.
 
     >>> import fusedstep as fs
     >>> fs.active_target() in fs.available_targets()
@@ -26,12 +26,15 @@ def available_targets() -> tuple[str, ...]:
 
 
 def active_target() -> str:
-    """The target that steps use."""
+    """The target that steps use: the best, unless ``FUSEDSTEP_TARGET`` or `use_target` has chosen another."""
     return _core.active_target()
 
 
 def use_target(name: str) -> AbstractContextManager[None]:
     """A context in which the whole process uses this target; results have the same bits with every target.
+
+    Args:
+        name: one of `available_targets()`.
 
     Raises:
         ValueError: the target was not built, or does not run on this processor.
@@ -61,13 +64,14 @@ def check_target(what: str, name: str, error: type[Exception]) -> None:
 
 
 def set_num_threads(n: int | np.integer[Any]) -> int:
-    """Set how many threads a step may use, and return the old number.
+    """Set how many threads a step may use in the whole process, and return the old number.
 
     Args:
-        n: 1 or more; results have the same bits with any number.
+        n: from 1 to 1024; results have the same bits with any number.
 
     Raises:
-        TypeError, ValueError: `n` is not an integer, or out of range.
+        TypeError: `n` is not an integer.
+        ValueError: `n` is out of range.
 
     >>> import fusedstep as fs
     >>> before = fs.set_num_threads(2)
@@ -83,7 +87,8 @@ def set_num_threads(n: int | np.integer[Any]) -> int:
 def get_num_threads() -> int:
     """How many threads a step may use.
 
-    From ``FUSEDSTEP_NUM_THREADS``, then ``OMP_NUM_THREADS``, then the affinity mask and the control group's share.
+    It is what `set_num_threads` has set, or else ``FUSEDSTEP_NUM_THREADS``, or else ``OMP_NUM_THREADS``, or else the
+    number of processors that the affinity mask and the control group leave to this process.
     """
     return _core.thread_count()
 

@@ -34,9 +34,9 @@ class Optimizer(torch.optim.Optimizer):
     """A `torch.optim.Optimizer` with the steps of a class of this package.
 
     The equations and the options are those of the class; ``zero_grad``, hooks and closures are torch's. Options
-    that are changed in ``param_groups`` apply from the next step on. `inner` is the class's optimizer, whose ``state``,
-    ``last``, ``skipped``, ``average`` and ``lookahead()`` are as ever, with parameters by their numbers: "0", "1" …
-    Torch's own ``state`` stays empty.
+    that are changed in ``param_groups`` apply from the next step on. `inner` is an optimizer of the class, with its
+    ``state``, ``last``, ``skipped``, ``average`` and ``lookahead()``; parameters are named by their numbers there: "0",
+    "1" … Torch's own ``state`` stays empty.
 
     Args:
         params: tensors, named tensors, or groups, as torch takes them; groups may have further keys.
@@ -44,7 +44,7 @@ class Optimizer(torch.optim.Optimizer):
         options: those of the class's constructor.
 
     Raises:
-        TypeError, ValueError: as by the class's constructor.
+        TypeError, ValueError: as for the class's constructor.
     """
 
     def __init__(self, params: Iterable[Any], method: Callable[..., Inner], **options: Any) -> None:
@@ -66,7 +66,7 @@ class Optimizer(torch.optim.Optimizer):
         self._show()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; options that are not given are those of the constructor."""
+        """Add a group, a dict with ``params``; options that are not given are those of the constructor."""
         if not hasattr(self, "inner"):  # torch's constructor adds its groups
             super().add_param_group(param_group)
             return
@@ -137,6 +137,9 @@ class Optimizer(torch.optim.Optimizer):
         Args:
             closure: computes the gradients anew, and returns the loss.
             stages: the keywords of the class's ``step``.
+
+        Raises:
+            TypeError, ValueError, FloatingPointError, RuntimeError: as by the class's ``step``.
         """
         loss = None
         if closure is not None:

@@ -47,7 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="another keyword of the optimizer, such as momentum=0.9; may be given several times",
     )
-    parser.add_argument("--epochs", type=at_least(1), default=10, metavar="N", help="(default: %(default)s)")
+    parser.add_argument(
+        "--epochs",
+        type=at_least(1),
+        default=10,
+        metavar="N",
+        help="passes over the images (default: %(default)s)",
+    )
     parser.add_argument(
         "--batch-size",
         type=at_least(1),
@@ -55,7 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images in a step (default: %(default)s)",
     )
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="(default: %(default)s)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float64"),
+        default="float32",
+        help="type of the weights (default: %(default)s)",
+    )
     parser.add_argument(
         "--seed",
         type=at_least(0),
