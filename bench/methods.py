@@ -33,7 +33,7 @@ def against(ratio: Ratio | None) -> str:
     """How a rival's time over ours is to be read."""
     if ratio is None:
         return "no rival"
-    if ratio.median >= 1:
+    if ratio.low >= 1:
         return "ahead"
     return "within noise" if ratio.high >= 1 else "behind"
 

@@ -682,3 +682,16 @@ def test_a_step_allocates_nothing(script):
 def test_defaults_are_everyone():
     assert contest.RIVALS[0] is Fused
     assert len({rival.name for rival in RIVALS}) == len(RIVALS)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        ((1.02, 1.0, 1.1), "ahead"),
+        ((1.02, 0.98, 1.1), "within noise"),
+        ((0.98, 0.9, 1.02), "within noise"),
+        ((0.98, 0.9, 0.99), "behind"),
+    ],
+)
+def test_a_rival_is_behind_only_by_more_than_the_noise(script, ratio, words):
+    assert script("methods").against(timing.Ratio(*ratio)) == words
