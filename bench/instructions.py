@@ -1,5 +1,5 @@
-"""How many instructions does an element take a GPU? Counted on the processor, which runs what nvcc has made of the
-kernels (cpp/tests/ptx): of PTX, where a root or a quotient is one, and half a dozen or more of the machine's."""
+"""How many instructions does a GPU need for one element? Counted on the processor, which runs what nvcc has made of the
+kernels (cpp/tests/ptx): those of PTX, where a root or a quotient is one, and half a dozen or more of the machine's."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def count(library: ctypes.CDLL, case: Case, elements: int) -> int:
 
 
 def main() -> None:
-    question = "How many instructions does an element take a GPU?"
+    question = "How many instructions does a GPU need for one element?"
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("library", type=Path, help="fusedstep_ptx.so (see CONTRIBUTING.md)")
     parser.add_argument("--out", type=Path, default=report.RESULTS, metavar="FOLDER", help="(default: bench/results)")

@@ -39,7 +39,7 @@ def write(name: str, question: str, tables: Sequence[Table], rows: Sequence[dict
 
 def keep(name: str, question: str, tables: Sequence[Table], rows: Sequence[dict[str, Any]], folder: Path) -> None:
     facts = machine.describe()
-    command = " ".join([f"python bench/{name}.py", *without_folder(sys.argv[1:])])
+    command = " ".join([f"python bench/{name}.py", *without_places(sys.argv[1:])])
     today = datetime.date.today().isoformat()
     folder.mkdir(parents=True, exist_ok=True)
     data = {"name": name, "question": question, "command": command, "date": today, "machine": facts, "rows": rows}
@@ -48,12 +48,12 @@ def keep(name: str, question: str, tables: Sequence[Table], rows: Sequence[dict[
     (folder / f"{name}.md").write_text("\n\n".join([*head, *(table.markdown() for table in tables)]) + "\n")
 
 
-def without_folder(words: Sequence[str]) -> list[str]:
-    """The command's words but for where the results went: that is this machine's own."""
+def without_places(words: Sequence[str]) -> list[str]:
+    """The command's words, without where the results went and where a file lies: that is this machine's own."""
     kept, skip = [], False
     for word in words:
         if not skip and not word.startswith("--out"):
-            kept.append(word)
+            kept.append(Path(word).name if Path(word).is_absolute() else word)
         skip = word == "--out"
     return kept
 

@@ -591,6 +591,16 @@ def test_other_processes_are_told(share, told, script):
     assert script("report").taken(SimpleNamespace(share=lambda: share)) == told
 
 
+def test_where_files_lie_is_not_told(script, tmp_path):
+    report = script("report")
+    words = ["--rounds", "3", "--out", str(tmp_path), str(tmp_path / "library.so"), f"--out={tmp_path}", "other.so"]
+    assert report.without_places(words) == ["--rounds", "3", "library.so", "other.so"]
+    results = list(report.RESULTS.rglob("*.json"))
+    assert len(results) > 10
+    for result in results:
+        assert "/" not in json.loads(result.read_text())["command"].removeprefix("python bench/"), result
+
+
 def test_the_median_meets_a_goal(script):
     verdict, found = script("report").verdict, timing.Ratio(1.0, 0.5, 2.0)
     assert (verdict(found, 1.0), verdict(found, 1.5), verdict(None, 1.0)) == ("met", "missed", "not measured")
