@@ -41,7 +41,7 @@ class Band:
     def losses(self, name: str) -> np.ndarray:
         """A row for each rate, a column for each seed."""
         losses = np.array([[course.final("loss") for course in self.found[name][rate]] for rate in self.rates])
-        return np.minimum(np.nan_to_num(losses, nan=math.inf), GUESS)
+        return np.minimum(losses, GUESS)
 
     def wrong(self, name: str, rate: float) -> float:
         """The mean test error."""

@@ -25,13 +25,10 @@ class Corner:
         self.factors = factors
         self.documented = {name: courses[0].final("test error") for name, courses in runs.items()}
         #: The factor whose training ends lowest.
-        self.chosen = {name: int(np.argmin([worth(course) for course in courses])) for name, courses in runs.items()}
+        self.chosen = {
+            name: int(np.argmin([course.final("loss") for course in courses])) for name, courses in runs.items()
+        }
         self.best = {name: courses[self.chosen[name]].final("test error") for name, courses in runs.items()}
-
-
-def worth(course: Course) -> float:
-    """The training loss at the end; infinite where training ran away."""
-    return float(np.nan_to_num(course.final("loss"), nan=np.inf))
 
 
 #: By the net's size and the kind of data.

@@ -41,16 +41,20 @@ class Watch(Protocol):
 
 @dataclass
 class Course:
-    """How training went: the loss of every step, and the errors before the first epoch and after each."""
+    """How training went: the loss of every step, and the errors before the first epoch and after each.
+
+    An error that is no number, because training ran away, is infinite: NaN would win and lose every comparison.
+    """
 
     losses: list[float] = field(default_factory=list)
     errors: list[Errors] = field(default_factory=list)
 
     def over_epochs(self, error: str) -> np.ndarray:
-        return np.array([errors[error] for errors in self.errors])
+        errors = np.array([errors[error] for errors in self.errors])
+        return np.where(np.isnan(errors), np.inf, errors)
 
     def final(self, error: str) -> float:
-        return self.errors[-1][error]
+        return float(self.over_epochs(error)[-1])
 
 
 def compare(

@@ -170,14 +170,14 @@ def three_rates(told: Settings, page: Page) -> None:
     }
     axes = made.subplots()
     curves(axes, {words[name]: values for name, values in excess.items()}, xlabel="epoch", yscale="log")
-    lowest = min(float(np.nanmin(values)) for values in excess.values())
+    lowest = min(float(values.min()) for values in excess.values())
     axes.set(ylabel="loss above the least possible (no unit)", ylim=(max(lowest, 1e-12) / 2, HIGHEST))
     page.draw("three-rates", made, f"Falling: {told.falling_from:g}/(1 + epoch).")
     first = {name: float(values[0]) for name, values in excess.items()}
     last = {name: float(values[-1]) for name, values in excess.items()}
     page.claim(
         "With too high a rate SGD runs away.",
-        not last[TOO_HIGH] <= first[TOO_HIGH],
+        last[TOO_HIGH] > first[TOO_HIGH],
         excess_loss={"first": first[TOO_HIGH], "last": last[TOO_HIGH]},
     )
     page.claim(
@@ -187,6 +187,6 @@ def three_rates(told: Settings, page: Page) -> None:
     )
     page.claim(
         "With a rate that falls it ends lowest.",
-        last[FALLING] < last[TOO_LOW] and not last[FALLING] >= last[TOO_HIGH],
+        last[FALLING] < min(last[TOO_LOW], last[TOO_HIGH]),
         excess_loss=last,
     )

@@ -1,0 +1,232 @@
+"""Verdicts are what the numbers say: each claim is seen with some numbers, and not seen when one of them is another."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fusedstep import lab
+
+for extra in ("scipy", "sklearn", "matplotlib", "rich"):
+    pytest.importorskip(extra)
+band = pytest.importorskip("fusedstep.lab.band")
+corner = pytest.importorskip("fusedstep.lab.corner")
+race = pytest.importorskip("fusedstep.lab.race")
+Course = pytest.importorskip("fusedstep.lab.protocol").Course
+early_variance, lr_robustness, noisy_regression, schedules, sparse_classification, which = map(
+    lab.load, ("early-variance", "lr-robustness", "noisy-regression", "schedules", "sparse-classification", "which")
+)
+
+NAN = float("nan")
+
+
+class Sheet:
+    """A page that keeps verdicts alone."""
+
+    def __init__(self):
+        self.unseen, self.tables = set(), []
+
+    def claim(self, text, seen, **numbers):
+        if not seen:
+            self.unseen.add(text)
+
+    def table(self, table):
+        self.tables.append(table)
+
+
+def courses(error, values):
+    return {name: Course(errors=[{error: value} for value in those]) for name, those in values.items()}
+
+
+def unseen(judge, *arguments):
+    """What of the claims was not seen."""
+    sheet = Sheet()
+    with np.errstate(all="ignore"):  # as in a run
+        judge(*arguments, sheet)
+    return sheet.unseen
+
+
+def begin(texts, beginnings):
+    """Whether these are the texts' beginnings, one each."""
+    return len(texts) == len(beginnings) and all(any(text.startswith(one) for text in texts) for one in beginnings)
+
+
+def test_what_ran_away_is_infinite():
+    course = Course(errors=[{"loss": 1.0}, {"loss": NAN}])
+    assert course.over_epochs("loss").tolist() == [1.0, np.inf]
+    assert course.final("loss") == np.inf
+
+
+RACE = {"momentum": [2.3, 1.5, 0.5], "AdaGrad": [2.3, 1.4, 0.6], "RMSProp": [2.3, 1.2, 0.3], "Adam": [2.3, 1.0, 0.2]}
+FASTEST, LOWEST, MANY, ALL = (
+    "Adam's training loss falls",
+    "Adam's training loss ends",
+    "In a net of many",
+    "All methods",
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, []),
+        ({"RMSProp": [2.3, 0.9, 0.3]}, [FASTEST]),
+        ({"RMSProp": [2.3, 1.2, 0.1]}, [LOWEST]),
+        ({"momentum": [2.3, 1.5, 0.25]}, [MANY]),
+        ({"AdaGrad": [2.3, 1.4, 0.25]}, [MANY]),
+        ({"Adam": [2.3, 1.0, 0.55]}, [LOWEST, MANY]),
+        ({"AdaGrad": [2.3, 1.4, 1.16]}, [ALL]),
+        ({"momentum": [2.3, NAN, NAN]}, [ALL]),
+        ({"AdaGrad": [2.3, NAN, NAN]}, [ALL]),
+        ({"RMSProp": [2.3, NAN, NAN]}, [MANY, ALL]),
+        ({"Adam": [2.3, NAN, NAN]}, [FASTEST, LOWEST, MANY, ALL]),
+    ],
+)
+def test_races(change, told):
+    assert begin(unseen(race.judge, courses("loss", RACE | change)), told)
+
+
+ENOUGH, COPE, NOISE, NOBODY = "Few parameters", "Adaptive methods cope", "Momentum, whose", "Nobody gets"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, []),
+        ({"SGD": ([0.03, 0.03], 1.0)}, [ENOUGH]),
+        ({"RAdam": ([0.01, 0.03], 1.0)}, [COPE]),
+        ({"AdaGrad": ([0.01, NAN], 1.0)}, [COPE]),
+        ({"momentum": ([9.0, 0.5, 0.5], 1.0)}, [NOISE]),
+        ({"Adam": ([0.01, 0.01], 0.89)}, [NOBODY]),
+    ],
+)
+def test_noisy_regression(change, told):
+    values = dict.fromkeys(noisy_regression.NAMES, ([0.01, 0.01], 1.0)) | {"momentum": ([0.5, 0.6], 1.0)} | change
+    found = {
+        name: Course(errors=[{"excess": value, "distance": distance} for value in excess])
+        for name, (excess, distance) in values.items()
+    }
+    assert begin(unseen(noisy_regression.judge, found, {"loss": 2.0, "distance": 1.0}), told)
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        ({}, True),
+        ({"momentum": [NAN, 0.1]}, False),
+        ({"SGD": [NAN, 0.3]}, True),
+        ({"Adam": [NAN, 0.35]}, False),
+        ({"AdaGrad": [0.35, 0.5]}, False),
+    ],
+)
+def test_best_rates(change, seen):
+    ends = {name: [0.3, 0.4] for name in (*sparse_classification.PLAIN, *sparse_classification.ADAPTIVE)}
+    ends |= {"AdaGrad": [0.9, 0.2], "Adam": [0.2, 0.9]} | change
+    tried = {
+        name: {
+            rate: Course(errors=[{"loss": loss, "test loss": 0, "test error": 0}])
+            for rate, loss in zip((1.0, 10.0), losses, strict=True)
+        }
+        for name, losses in ends.items()
+    }
+    assert (unseen(sparse_classification.at_best_rates, tried, "loss", "training") == set()) == seen
+
+
+@pytest.mark.parametrize(
+    ("noisy", "digits", "told"),
+    [
+        ({}, {}, []),
+        ({"piecewise": [2, 5]}, {}, ["Where gradients stay noisy, the piecewise", "The constant rate never"]),
+        ({"continuous": [4.5, 4.5]}, {}, ["Where gradients stay noisy, the continuous"]),
+        ({"continuous": [1, 3.5]}, {}, ["The constant rate never"]),
+        ({}, {"continuous": [5, 5]}, []),
+        ({}, {"continuous": [5, 5], "piecewise": [5, 5]}, ["On the digits"]),
+    ],
+)
+def test_schedules(noisy, digits, told):
+    values = {"constant": [3, 4], "piecewise": [2, 2], "continuous": [1, 1]}
+    found = {"regression": courses("excess", values | noisy), "digits": courses("loss", values | digits)}
+    assert begin(unseen(schedules.judge, found), told)
+
+
+EASY, HARD = "Few parameters", "Many parameters"
+
+
+@pytest.mark.parametrize(
+    ("easy", "hard", "told"),
+    [
+        ({}, {}, []),
+        ({"Adam": 0.1}, {}, [EASY]),
+        ({}, {"momentum": 0.205}, [HARD]),
+        ({}, {"Adam": 0.295}, [HARD]),
+        ({}, {"Adam": 0.295, "RMSProp": 0.2}, []),
+    ],
+)
+def test_which(easy, hard, told):
+    corners = {}
+    for place, errors in (
+        ((which.FEW, which.SIMPLE), {"SGD": 0.115, "Adam": 0.11} | easy),
+        ((which.MANY, which.COMPLEX), {"Adam": 0.2} | hard),
+    ):
+        everyone = dict.fromkeys(which.NAMES, 0.3) | errors
+        runs = {name: [Course(errors=[{"loss": 1.0, "test error": wrong}])] for name, wrong in everyone.items()}
+        corners[place] = corner.Corner(runs, (1.0,))
+    found = unseen(which.judge, corners, 0.01)
+    # With the documented rates, and with the best, which are the same here.
+    assert begin(found, 2 * told)
+
+
+LESS, FLATTEST, WHOLE, DEFAULT = (
+    "RAdam's result",
+    "RAdam's band is the flattest, b",
+    "RAdam's band is the flattest o",
+    "Adam",
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong", "told"),
+    [
+        ({}, 0.09, []),
+        ({"RAdam": [1.0, 0.1, 0.5]}, 0.09, [LESS, FLATTEST, WHOLE]),
+        ({"SGD": [1.0, 0.9, 0.9]}, 0.09, [FLATTEST, WHOLE]),
+        ({"SGD": [1.0, 0.9, NAN]}, 0.09, [FLATTEST]),
+        ({"RAdam": [1.0, 0.5, NAN]}, 0.09, [WHOLE]),
+        ({"RAdam": [NAN, 0.5, 0.5]}, 0.09, [FLATTEST, WHOLE]),
+        ({}, 0.1, [DEFAULT]),
+    ],
+)
+def test_rates(change, wrong, told):
+    """Of three rates the first two count most, and the first is the published one."""
+    settings = lr_robustness.Settings(rates=(1e-3, 1e-2, 1e-1), lowest=1e-3, highest=1e-2)
+    found = band.Band(settings.rates, (settings.lowest, settings.highest))
+    losses = {"RAdam": [1.0, 0.5, 0.5], "Adam": [1.0, 0.2, 0.2], "SGD": [1.0, 0.3, 0.4]} | change
+    for name, those in losses.items():
+        for rate, loss in zip(settings.rates, those, strict=True):
+            found.add(name, rate, Course(errors=[{"loss": loss, "test error": wrong}]))
+    assert begin(unseen(lr_robustness.judge, found, settings), told)
+
+
+@pytest.mark.parametrize(
+    ("drifts", "ends", "told"),
+    [
+        ({}, {}, []),
+        ({"RAdam": 0.6}, {}, ["At a high learning rate the gradients' distribution is less distorted in the first"]),
+        ({}, {"RAdam": 3.0}, ["At a high learning rate RAdam ends"]),
+        ({}, {"Adam-2k": 1.7}, ["At a high learning rate Adam-eps ends worse"]),
+        (
+            {},
+            {"Adam + warm-up": NAN},
+            ["At a high learning rate Adam + w", "At a high learning rate Adam-eps ends worse"],
+        ),
+    ],
+)
+def test_cures(drifts, ends, told):
+    names = ("Adam", *early_variance.CURES, "RAdam")
+    drift = dict.fromkeys(names, 0.1) | {"Adam": 0.5} | drifts
+    loss = dict.fromkeys(names, 1.0) | {"Adam": 2.0, "Adam-eps": 1.5} | ends
+    runs = [{name: Course(errors=[{"loss": loss[name]}]) for name in names}]
+    beginning = SimpleNamespace(drift=drift.__getitem__)
+    assert begin(unseen(early_variance.judge, "high", beginning, runs), told)
