@@ -111,6 +111,32 @@ def test_noisy_regression(change, told):
     assert begin(unseen(noisy_regression.judge, found, {"loss": 2.0, "distance": 1.0}), told)
 
 
+WIN, RARE = "At the documented", "Adaptive methods give"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, []),
+        ({"SGD": (0.05, 0.02, 0.21)}, [WIN]),
+        ({"RAdam": (0.3, 0.02, 0.31)}, [RARE]),
+        ({"momentum": (0.3, 0.09, 0.21)}, [RARE]),
+        (dict.fromkeys(sparse_classification.ADAPTIVE, (0.1, 0.01, 0.01)), [RARE]),  # nothing moves
+    ],
+)
+def test_sparse_classification(change, told):
+    """Rare and frequent weights begin with the size 0.01."""
+    plain, adaptive = (getattr(sparse_classification, kind) for kind in ("PLAIN", "ADAPTIVE"))
+    ends = dict.fromkeys(plain, (0.3, 0.02, 0.21)) | dict.fromkeys(adaptive, (0.1, 0.05, 0.11)) | change
+    found = {
+        name: Course(
+            errors=[{"loss": 0.7, "rare": 0.01, "frequent": 0.01}, {"loss": loss, "rare": rare, "frequent": often}]
+        )
+        for name, (loss, rare, often) in ends.items()
+    }
+    assert begin(unseen(sparse_classification.at_documented_rates, found), told)
+
+
 @pytest.mark.parametrize(
     ("change", "seen"),
     [
