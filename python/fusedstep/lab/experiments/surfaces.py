@@ -18,6 +18,9 @@ from ..ravine import LARGER, Ravine
 from ..settings import Count, Factor, Fraction, Number
 from ..terrain import PITS, PLAIN, SADDLE, TERRAINS, VALLEY
 
+#: Half of a pit's width.
+PIT = 0.5
+
 ADAPTIVE = ("AdaGrad", "windowed-AdaGrad", "RMSProp", "Adam", "RAdam")
 
 
@@ -109,7 +112,7 @@ def at_the_saddle(paths: Paths, told: Settings, page: Page) -> None:
         distance_from_the_saddle=away["GD"],
     )
     page.claim(
-        "SGD stays near the saddle for long: at the end it has not reached a minimum.",
+        "SGD is slow to leave the saddle: at the end it has not reached a minimum.",
         steps["SGD"] is None,
         distance_from_the_saddle=away["SGD"],
         steps=told.saddle_steps,
@@ -168,10 +171,12 @@ def in_the_valley(paths: Paths, page: Page) -> None:
 
 def among_the_pits(paths: Paths, page: Page) -> None:
     heights = {name: float(PITS.height(*path[-1])) for name, path in paths.items()}
+    away = {name: float(np.hypot(*(paths[name][-1] - paths[name][0]))) for name in ("GD", "momentum")}
     page.claim(
         "Momentum rolls out of a small pit in which GD stays.",
-        heights["momentum"] < heights["GD"] - NEAR,
+        heights["momentum"] < heights["GD"] - NEAR and away["GD"] < PIT < away["momentum"],
         heights_at_the_end=heights,
+        distances_from_the_start=away,
     )
 
 
