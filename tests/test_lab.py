@@ -235,7 +235,11 @@ def test_list_shows_an_experiments_settings(name, capsys):
         ("epochz=3", "lab: a setting must be one of .*epochs.*, got 'epochz'"),
         ("epochs=0", "schedules: epochs must be an integer ≥ 1, got 0"),
         ("epochs=many", "schedules: epochs must be an integer ≥ 1, got 'many'"),
-        ("rates=0.1", "schedules: rates must be finite numbers ≥ 0, got 0.1"),
+        ("rates=0.1", "schedules: rates must be one or more finite numbers > 0, got 0.1"),
+        ("rates=()", r"schedules: rates must be one or more finite numbers > 0, got \(\)"),
+        ("rates=(0.1,0.0)", r"schedules: rates must be one or more finite numbers > 0, got \(0.1, 0.0\)"),
+        ("rates=(0.1,0.2)", r"schedules: boundaries must be 1 rising epochs, one fewer than rates, got \(10, 20\)"),
+        ("boundaries=(9,9)", r"schedules: boundaries must be 2 rising epochs, one fewer than rates, got \(9, 9\)"),
         ("convention=theirs", "schedules: convention must be one of 'paper', .*, got 'theirs'"),
         ("SGD.lr=1", "lab: a setting must be one of .*, got 'SGD.lr'"),
     ],
@@ -244,6 +248,29 @@ def test_mistaken_settings_are_told_in_one_line(change, told, tmp_path, capsys):
     assert main(["lab", "run", "schedules", "--out", str(tmp_path / "lab"), "--set", change]) == 2
     assert re.fullmatch(f"fusedstep lab: {told}\n", capsys.readouterr().err)
     assert not (tmp_path / "lab").exists()
+
+
+def test_changes_are_made_together():
+    """Each alone would not suit the others' old values."""
+    changes = {"rates": (5.0,), "lowest": 4.0, "highest": 6.0, "Adam.lr": 0.5, "Adam.eps": 0.25}
+    (found,) = runner.prepare(["lr-robustness"], changes=changes)
+    assert changes.items() <= found.as_data().items()
+    assert found.as_data()["Adam.betas"] == (0.9, 0.999)
+
+
+def test_without_depths_there_is_nothing_to_measure(capsys):
+    assert main(["lab", "run", "vanishing", "--set", "depths=()"]) == 2
+    assert "vanishing: depths must be one or more integers ≥ 1, got ()" in capsys.readouterr().err
+
+
+def test_too_short_for_its_warm_up(tmp_path, capsys):
+    """An epoch has 45 steps. What one of them moves is seen before the next."""
+    for warmup, code in ((44, 2), (43, 0)):
+        words = [f"--set={one}" for one in ("epochs=1", "seeds=1", "hidden=()", "variance_steps=9", "draws=2000")]
+        words.append(f"--set=warmup_steps={warmup}")
+        assert main(["lab", "run", "early-variance", "--out", str(tmp_path), *words]) == code
+        told = f"Not run: epochs must make two steps more than warmup_steps, {warmup}, got 45 steps"
+        assert (told in capsys.readouterr().out) == bool(code)
 
 
 def test_a_methods_own_checks_hold(tmp_path, capsys):

@@ -28,10 +28,8 @@ def prepare(names: Sequence[str], *, quick: bool = False, changes: Mapping[str, 
             raise ValueError(f"lab: a setting must be one of {', '.join(known)}, got {change!r}")
     found = []
     for settings in prepared:
-        for name, value in {**(settings.quick if quick else {}), **changes}.items():
-            if settings.knows(name):
-                settings = settings.changed(name, value)
-        found.append(settings)
+        wanted = {**(settings.quick if quick else {}), **changes}
+        found.append(settings.changed({name: value for name, value in wanted.items() if settings.knows(name)}))
     return found
 
 

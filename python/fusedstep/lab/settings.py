@@ -8,15 +8,27 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_type_hints
 
 import numpy as np
 
-from ..options import Choice, Each, at_least, flag, fraction, number, positive, whole
+from ..options import Choice, Each, Refused, at_least, flag, fraction, number, positive, whole
 from .method import Method
+
+
+class Some(Each):
+    """One at least."""
+
+    def check(self, value: Any) -> tuple[Any, ...]:
+        if found := super().check(value):
+            return found
+        raise Refused(self.expected)
+
 
 # What a setting may be; an experiment's `Settings` give each a name and a default.
 Count = Annotated[int, whole(1, 1, "")]
 Counts = Annotated[tuple[int, ...], Each((), "", of=whole(1, 1, ""), expected="integers ≥ 1")]
+Depths = Annotated[tuple[int, ...], Some((), "", of=whole(1, 1, ""), expected="one or more integers ≥ 1")]
 Seed = Annotated[int, whole(0, 0, "")]
 Number = Annotated[float, number(0.0, "")]
 Numbers = Annotated[tuple[float, ...], Each((), "", of=number(0.0, ""), expected="finite numbers ≥ 0")]
+Rates = Annotated[tuple[float, ...], Some((), "", of=positive(1.0, ""), expected="one or more finite numbers > 0")]
 Positive = Annotated[float, positive(1.0, "")]
 Factor = Annotated[float, at_least(1.0, 1.0, "")]
 Fraction = Annotated[float, fraction(0.0, "")]
@@ -64,16 +76,21 @@ class Settings:
         owner, dot, _ = name.rpartition(".")
         return owner in self.chosen() if dot else name in self.known()
 
-    def changed(self: S, name: str, value: Any) -> S:
-        """With another value of a setting, or, by METHOD.OPTION, of a method's hyper-parameter."""
-        if not self.knows(name):
-            raise ValueError(f"{self.experiment}: a setting must be one of {', '.join(self.known())}, got {name!r}")
-        owner, dot, option = name.rpartition(".")
-        if not dot:
-            return replace(self, **{name: value})
-        methods = self.chosen()
-        changes: dict[str, Any] = {"methods": {**methods, owner: methods[owner].having(**{option: value})}}
-        return replace(self, **changes)
+    def changed(self: S, changes: Mapping[str, Any]) -> S:
+        """With other values of settings, or, by METHOD.OPTION, of methods' hyper-parameters; it knows the names.
+
+        All at once: a value may suit only what another one becomes.
+        """
+        own: dict[str, Any] = {}
+        methods = dict(self.chosen())
+        for name, value in changes.items():
+            owner, dot, option = name.rpartition(".")
+            if dot:
+                methods[owner] = methods[owner].having(**{option: value})
+                own["methods"] = methods
+            else:
+                own[name] = value
+        return replace(self, **own)
 
     def as_data(self) -> dict[str, Any]:
         """By name, plain data."""

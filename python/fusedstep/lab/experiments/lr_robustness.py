@@ -18,7 +18,7 @@ from ..page import Page
 from ..protocol import compare
 from ..reach import CURES, STALLS, Reach
 from ..regression import Regression
-from ..settings import Count, Counts, Number, Numbers, Positive
+from ..settings import Count, Counts, Number, Positive, Rates
 
 WARM = "Adam + warm-up"
 
@@ -39,7 +39,7 @@ class Settings(settings.Settings):
     seeds: Count = 5
     batch: Count = 32
     hidden: Counts = (64, 64)
-    rates: Numbers = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+    rates: Rates = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
     lowest: Positive = 3e-3
     highest: Positive = 1e-1
     warmup_epochs: Count = 3

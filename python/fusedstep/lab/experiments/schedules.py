@@ -18,7 +18,7 @@ from ..method import Method
 from ..page import Page
 from ..protocol import Course, Task, compare
 from ..regression import Regression
-from ..settings import Count, Counts, Number, Numbers
+from ..settings import Count, Counts, Number, Rates
 
 #: The last epochs, over which the unrest of the loss is measured.
 LATE = 10
@@ -30,7 +30,7 @@ Courses = Mapping[str, Course]
 class Settings(settings.Settings):
     epochs: Count = 35
     boundaries: Counts = (10, 20)
-    rates: Numbers = (0.1, 0.05, 0.01)
+    rates: Rates = (0.1, 0.05, 0.01)
     batch: Count = 16
     examples: Count = 1024
     features: Count = 20
@@ -38,6 +38,13 @@ class Settings(settings.Settings):
     hidden: Counts = (32,)
 
     quick: ClassVar[Mapping[str, Any]] = {"batch": 32}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        count = len(self.rates) - 1
+        if len(self.boundaries) != count or sorted(set(self.boundaries)) != list(self.boundaries):
+            expected = f"{count} rising epochs, one fewer than rates"
+            raise ValueError(f"{self.experiment}: boundaries must be {expected}, got {self.boundaries}")
 
     def by_epoch(self) -> dict[str, Callable[[int], float]]:
         """The schedules. κ of the continuous one is such that its last epoch has the last piece's rate."""

@@ -16,7 +16,7 @@ from ..method import Methods, documented
 from ..page import Page
 from ..protocol import Course, compare
 from ..race import Courses
-from ..settings import Count, Numbers
+from ..settings import Count, Rates
 
 PLAIN, ADAPTIVE = ("SGD", "momentum"), ("AdaGrad", "RMSProp", "Adam", "RAdam")
 
@@ -36,7 +36,7 @@ class Settings(settings.Settings):
     batch: Count = 32
     examples: Count = 16_000
     features: Count = 2000
-    rates: Numbers = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    rates: Rates = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
     methods: Methods = field(default_factory=lambda: documented(*PLAIN, *ADAPTIVE))
 
     quick: ClassVar[Mapping[str, Any]] = {"examples": 8_000, "epochs": 4}

@@ -17,7 +17,7 @@ from ..nets import FLOOR, MEASURES, NOTHING, Net, Nets
 from ..page import Page
 from ..protocol import compare
 from ..race import ends
-from ..settings import Count, Counts
+from ..settings import Count, Depths
 
 #: Sizes within this factor are alike.
 ALIKE = 10
@@ -32,7 +32,7 @@ LOSSES = "Dotted: ln 10, a guesser's loss. The same first weights and the same b
 @dataclass(frozen=True)
 class Settings(settings.Settings):
     epochs: Count = 60
-    depths: Counts = (2, 8, 32)
+    depths: Depths = (2, 8, 32)
     width: Count = 32
     batch: Count = 64
     every: Count = 5
