@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--elements", type=int, default=65_536, help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, nargs="+", default=[60, 1000], help="(default: %(default)s)")
     arguments = parser.parse_args()
+    fs.set_num_threads(arguments.threads)
     tables, rows = [], []
     for words, spread in SPREADS.items():
         for steps in arguments.steps:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import fusedstep as fs
 import report
 from fusedstep.measurement.table import Table
 from fusedstep.rivals import Work
@@ -101,6 +102,7 @@ def main() -> None:
     if arguments.only:
         print(json.dumps(observe(arguments.only, arguments.elements, arguments.threads)))
         return
+    fs.set_num_threads(arguments.threads)  # the report names them
     rows = []
     for rival in RIVALS:
         print(rival.name, file=sys.stderr)

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,7 +51,10 @@ def run(script, monkeypatch, tmp_path):
         monkeypatch.setattr(script(name), "hold", lambda work, **options: hold(work, **options | {"rivals": entered}))
     monkeypatch.setattr(script("small"), "ROWS", {"2 × 10": (2, 10, {FUSED: 40})})
     monkeypatch.setitem(script("models").MODELS, "ResNet-50", (lambda: SHAPES, {Reference.name: 1e9}))
-    monkeypatch.setattr(script("storage"), "find_spec", lambda name: None)
+    for name in ("storage", "drift"):
+        monkeypatch.setattr(script(name), "find_spec", lambda name: None)
+    if find_spec("resource"):
+        monkeypatch.setattr(script("memory"), "RIVALS", (Fused,))
 
     def run(name, *words):
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *words, "--rounds", "2", "--out", str(tmp_path)])
@@ -635,6 +639,8 @@ SCRIPTS = {
     "stats": (["--elements", "3000"], "| 3,000 |", "numpy"),
     "tail": (["--elements", "3000"], "| norm and clipping |", "torch"),
     "storage": (["--elements", "3000"], "| bfloat16, m and v in sq8 | 10.1 |", "numpy"),
+    "memory": (["--elements", "30000"], "| fusedstep |", "resource"),
+    "drift": (["--elements", "300", "--steps", "2"], "| bfloat16, v to nearest |", "numpy"),
 }
 
 
