@@ -8,6 +8,7 @@ import json
 import math
 import os
 import sys
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -657,6 +658,54 @@ def test_scripts_write_results(name, run, tmp_path):
     assert str(Path.home()) not in text + json.dumps(data)
     assert data["machine"]["processor"] in text
     assert data["machine"]["threads"] == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {},
+        {"max_norm": None},
+        {"grad_scale": 1.0},
+        {"copy_to": None},
+        {"zero_grad": False},
+        {"weight_decay": 0.0},
+        {"weight_average": 0.9999},
+    ],
+)
+def test_a_tail_without_one_of_its_parts_is_not_timed(other, script, monkeypatch):
+    pytest.importorskip("torch")
+    tail, made, bind = script("tail"), fs.AdamW, fs.AdamW.bind
+    options = {name: value for name, value in other.items() if name.startswith("weight")}
+    monkeypatch.setattr(fs, "AdamW", lambda param, **given: made(param, **given | options))
+    stages = {name: value for name, value in other.items() if name not in options}
+    monkeypatch.setattr(made, "bind", lambda self, grad, **given: bind(self, grad, **given | stages))
+    start, grad = (np.random.default_rng(seed).standard_normal(3000, np.float32) for seed in (0, 1))
+    grad *= np.float32(tail.SCALE)
+    ours = tail.Ours(start, grad, grad_scale=tail.SCALE, on_nonfinite="skip")
+    theirs = tail.Torch(start, grad, 1, tail.SCALE)
+    with pytest.raises(SystemExit, match="the results differ") if other else nullcontext():
+        tail.check(ours, theirs, start, grad, tail.SCALE)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+@pytest.mark.parametrize("part", [slice(0), slice(-1), slice(None)])
+def test_storage_does_not_time_a_torch_that_errs(kind, part, script, monkeypatch):
+    """It steps a part alone."""
+    torch = pytest.importorskip("torch")
+    start, grad = (np.random.default_rng(seed).standard_normal(3000, np.float32) for seed in (0, 1))
+    step = torch.optim.Adam.step
+
+    def stepped(self):
+        param = self.param_groups[0]["params"][0].data
+        before = param.clone()
+        step(self)
+        if param.dtype == getattr(torch, kind):
+            after = param.clone()
+            param.copy_(before)[part] = after[part]
+
+    monkeypatch.setattr(torch.optim.Adam, "step", stepped)
+    with nullcontext() if part == slice(None) else pytest.raises(SystemExit, match=f"{kind}: torch differs"):
+        script("storage").check_torch(start, grad, 1)
 
 
 @pytest.mark.parametrize("words", [[], ["--targets", fs.available_targets()[-1]]], ids=["default", "named"])
