@@ -13,11 +13,13 @@ for extra in ("scipy", "sklearn", "matplotlib", "rich"):
     pytest.importorskip(extra)
 band = pytest.importorskip("fusedstep.lab.band")
 corner = pytest.importorskip("fusedstep.lab.corner")
+layers = pytest.importorskip("fusedstep.lab.layers")
+reach = pytest.importorskip("fusedstep.lab.reach")
 race = pytest.importorskip("fusedstep.lab.race")
 Course = pytest.importorskip("fusedstep.lab.protocol").Course
-early_variance, lr_robustness, noisy_regression, schedules, sparse_classification, which = map(
-    lab.load, ("early-variance", "lr-robustness", "noisy-regression", "schedules", "sparse-classification", "which")
-)
+early_variance, lr_robustness, noisy_regression = map(lab.load, ("early-variance", "lr-robustness", "noisy-regression"))
+schedules, sparse_classification = map(lab.load, ("schedules", "sparse-classification"))
+vanishing, which = map(lab.load, ("vanishing", "which"))
 
 NAN = float("nan")
 
@@ -235,6 +237,36 @@ def test_rates(change, wrong, told):
     assert begin(unseen(lr_robustness.judge, found, settings), told)
 
 
+def test_seeds_count_alike():
+    """Losses of 1 and of 100 are 10 in the middle of their powers."""
+    ends = {"a": (1.0, 100.0), "b": (9.0, 9.0)}
+    runs = [{name: Course(errors=[{"loss": those[seed]}]) for name, those in ends.items()} for seed in (0, 1)]
+    assert list(early_variance.final(runs).items()) == [("b", pytest.approx(9)), ("a", pytest.approx(10))]
+
+
+GOOD, STALLS, WINDOWED, RMSPROP = "AdaGrad is good", "AdaGrad stalls", "windowed-AdaGrad, which", "RMSProp, which"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, []),
+        ({("near", "AdaGrad"): (None, 0.01)}, [GOOD]),
+        ({("near", "RMSProp"): (9, 0.001)}, [GOOD]),
+        ({("far", "AdaGrad"): (90, 0.01)}, [STALLS]),
+        ({("far", "windowed-AdaGrad"): (None, 3)}, [WINDOWED]),
+        ({("far", "RMSProp"): (None, 3)}, [RMSPROP]),
+    ],
+)
+def test_reach(change, told):
+    values = {(where, name): (9, 0.05) for where in ("near", "far") for name in ("windowed-AdaGrad", "RMSProp")}
+    values |= {("near", "AdaGrad"): (90, 0.01), ("far", "AdaGrad"): (None, 5)} | change
+    found = object.__new__(reach.Reach)
+    found.reached = {key: step for key, (step, _) in values.items()}
+    found.distances = {key: np.array([9.0, distance]) for key, (_, distance) in values.items()}
+    assert begin(unseen(found.judge), told)
+
+
 @pytest.mark.parametrize(
     ("drifts", "ends", "told"),
     [
@@ -256,3 +288,66 @@ def test_cures(drifts, ends, told):
     runs = [{name: Course(errors=[{"loss": loss[name]}]) for name in names}]
     beginning = SimpleNamespace(drift=drift.__getitem__)
     assert begin(unseen(early_variance.judge, "high", beginning, runs), told)
+
+
+SIGMOID, TANH, KEEP = "Through 2 sigmoid", "Through 2 tanh", "Through 2 ReLU"
+PRICE, FIRST, FIRST_ADAM, STALL = (
+    "ReLU's price",
+    "The layers farthest",
+    "With 2 sigmoid layers the",
+    "With 2 sigmoid layers SGD",
+)
+RESCUE, LEVER = "Adaptive methods do not", "The lever is the activation: with 2 {} layers {}"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, []),
+        ({("sigmoid", "norm"): [1e-2, 0.1, 1]}, [SIGMOID]),
+        ({("tanh", "norm"): [1e-2, 0.1, 1]}, [TANH]),
+        ({("ReLU", "norm"): [0.05, 0.1, 1]}, [KEEP]),
+        ({("ReLU", "norm"): [20, 1, 1]}, [KEEP]),
+        ({("ReLU", "zeros"): [0.5, 0.05, 0.5]}, [PRICE]),
+        ({("tanh", "zeros"): [0, 0.05, 0]}, [PRICE]),
+        ({("sigmoid", "kept"): [0.9, 0.5, 0]}, [FIRST]),
+        ({("sigmoid", "kept"): [1, 0.5, 0.5]}, [FIRST]),
+        ({("sigmoid", "move", "Adam"): [0.05, 1, 1]}, [FIRST_ADAM]),
+        ({("sigmoid", "move", "Adam"): [20, 1, 1]}, [FIRST_ADAM]),
+        ({("sigmoid", "move", "SGD"): [3, 1, 1]}, [FIRST_ADAM]),
+        ({("sigmoid", "usual"): [1e-9, 1, 1]}, [FIRST_ADAM]),
+        ({("sigmoid", "usual"): [1e-9, 1, 1], ("sigmoid", "move", "Adam"): [1e-4, 1, 1]}, []),
+        ({("sigmoid", "loss", "SGD"): [3, 2.9, 2.7, 2.5, 2.3]}, [STALL]),
+        ({("sigmoid", "loss", "SGD"): [3, 2.1, 2.0, 2.0, 2.0]}, [STALL]),
+        ({("sigmoid", "loss", "RMSProp"): [3, 2.2]}, [RESCUE]),
+        ({("tanh", "loss", "Adam"): [3, 2.2]}, [LEVER.format("tanh", "the"), LEVER.format("tanh", "all")]),
+        ({("ReLU", "loss", "momentum"): [3, NAN]}, [LEVER.format("ReLU", "all")]),
+    ],
+)
+def test_vanishing(change, told):
+    """Three layers of weights, and everything as it is expected."""
+    settings = vanishing.Settings(depths=(2,))
+    nets = {}
+    for kind, norm, zeros in (
+        ("sigmoid", [1e-6, 1e-3, 1], 0),
+        ("tanh", [1e-6, 1e-3, 1], 0),
+        ("ReLU", [0.5, 1, 1], 0.5),
+    ):
+        seen, courses = layers.Layers(3, 1), {}
+        for method in settings.methods:
+            values = {"norm": norm, "usual": [1e-3, 1, 1], "zeros": [zeros] * 3, "kept": [1, 0.5, 0]}
+            values["move"] = [1, 1, 1] if method == "Adam" else [0.01, 0.1, 1]
+            values["loss"] = [3, 2.4, 2.31, 2.3, 2.3] if kind == "sigmoid" else [3, 1]
+            values |= {
+                what: new for (owner, what, *who), new in change.items() if owner == kind and who in ([], [method])
+            }
+            courses[method] = Course(errors=[{"loss": loss} for loss in values.pop("loss")])
+            seen.found[method] = [layers.Health(**{what: np.array(those, float) for what, those in values.items()})]
+        nets[kind, 2] = vanishing.Net(courses, seen)
+
+    def judge(page):
+        vanishing.judge_gradients(nets, 2, page)
+        vanishing.judge_steps(nets, settings, page)
+        vanishing.judge_losses(nets, settings, page)
+
+    assert begin(unseen(judge), told)
