@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <mutex>
 #include <system_error>
 #include <thread>
 
 #include "../kernel/float_mode.hpp"
+#include "elsewhere.hpp"
 #include "processors.hpp"
 
 #if !defined(_WIN32)
@@ -30,13 +32,17 @@ inline void pause() {
 #endif
 }
 
-int await_change(const std::atomic<int>& value, int old) {
+/// Whether there is a change before it is time to sleep.
+bool has_changed(const std::atomic<int>& value, int old) {
     for (int i = 0; i < looks; ++i) {
-        const int now = value.load(std::memory_order_acquire);
-        if (now != old) return now;
+        if (value.load(std::memory_order_acquire) != old) return true;
         pause();
     }
-    value.wait(old, std::memory_order_acquire);
+    return false;
+}
+
+int await_change(const std::atomic<int>& value, int old) {
+    if (!has_changed(value, old)) value.wait(old, std::memory_order_acquire);
     return value.load(std::memory_order_acquire);
 }
 
@@ -71,6 +77,8 @@ public:
         help_ = &help;
         done_.store(0, std::memory_order_relaxed);
         places_.store(invited, std::memory_order_release);
+        for (int i = 0; i < invited; ++i)
+            if (helpers_[size_t(i)].sleeps.load(std::memory_order_acquire)) helpers_[size_t(i)].elsewhere.send();
         regions_.fetch_add(1, std::memory_order_release);
         regions_.notify_all();
         help(0);
@@ -80,36 +88,55 @@ public:
     }
 
 private:
+    struct Helper {
+        std::atomic<bool> sleeps{false};
+        Elsewhere elsewhere;
+    };
+
     /// Starts threads until there are `wanted` and returns how many of those there are: a system may give fewer.
     int grow(int wanted) {
-        if (threads_ >= wanted) return wanted;
+        if (int(helpers_.size()) >= wanted) return wanted;
         [[maybe_unused]] const SignalsBlocked blocked;
-        while (threads_ < wanted) {
+        while (int(helpers_.size()) < wanted) {
+            Helper& helper = helpers_.emplace_back();
             try {
-                std::thread(&Pool::serve, this, regions_.load(std::memory_order_relaxed)).detach();
+                std::thread thread(&Pool::serve, this, std::ref(helper), regions_.load(std::memory_order_relaxed));
+                helper.elsewhere.belongs_to(thread);
+                thread.detach();
             } catch (const std::system_error&) {
-                return threads_;
+                helpers_.pop_back();
+                return int(helpers_.size());
             }
-            ++threads_;
         }
         return wanted;
     }
 
-    void serve(int seen) {
+    void serve(Helper& own, int seen) {
         const FloatMode mode;  // not the one of whoever happened to start this thread
         for (;;) {
-            seen = await_change(regions_, seen);
+            seen = await_region(own, seen);
             // A place belongs to the region that is open now, whichever region the thread woke for.
             const int place = places_.fetch_sub(1, std::memory_order_acq_rel);
-            if (place <= 0) continue;
-            (*help_)(place);
-            done_.fetch_add(1, std::memory_order_acq_rel);
-            done_.notify_one();
+            if (place > 0) {
+                (*help_)(place);
+                done_.fetch_add(1, std::memory_order_acq_rel);
+                done_.notify_one();
+            }
+            own.elsewhere.come_back();
         }
     }
 
+    int await_region(Helper& own, int seen) {
+        if (!has_changed(regions_, seen)) {
+            own.sleeps.store(true, std::memory_order_release);
+            regions_.wait(seen, std::memory_order_acquire);
+            own.sleeps.store(false, std::memory_order_release);
+        }
+        return regions_.load(std::memory_order_acquire);
+    }
+
     std::mutex region_;
-    int threads_ = 0;
+    std::deque<Helper> helpers_;  ///< which stay where they are
     const std::function<void(int)>* help_ = nullptr;
     alignas(64) std::atomic<int> regions_{0};  ///< opened so far
     alignas(64) std::atomic<int> places_{0};   ///< for threads that may still begin

@@ -6,6 +6,10 @@
 #include <thread>
 #include <vector>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include "../cpu/step.hpp"
 #include "check.hpp"
 #include "random.hpp"
@@ -45,6 +49,43 @@ void after_a_pause() {
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
         region(3);
     }
+}
+
+/// A thread that sleeps is not woken where its caller runs, and may run there again afterwards.
+void woken_elsewhere() {
+#if defined(__linux__)
+    cpu_set_t all;
+    CHECK(sched_getaffinity(0, sizeof all, &all) == 0);
+    if (CPU_COUNT(&all) < 2) return;
+    region(2);  // what it starts may run wherever this thread may
+    bool away = false, back = false;
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!(away && back) && std::chrono::steady_clock::now() < limit) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        const int here = sched_getcpu();
+        cpu_set_t mine, theirs = all;
+        CPU_ZERO(&mine);
+        CPU_SET(here, &mine);
+        CHECK(sched_setaffinity(0, sizeof mine, &mine) == 0);
+        const auto look = [&] {
+            std::atomic<bool> looked{false};
+            cpu::together(2, [&](int index) {
+                if (index == 1) {
+                    sched_getaffinity(0, sizeof theirs, &theirs);
+                    looked = true;
+                }
+                while (!looked && std::chrono::steady_clock::now() < limit) std::this_thread::yield();
+            });
+        };
+        look();
+        away |= !CPU_ISSET(here, &theirs) && CPU_COUNT(&theirs) == CPU_COUNT(&all) - 1;
+        look();  // before it sleeps again
+        back |= bool(CPU_EQUAL(&theirs, &all));
+        CHECK(sched_setaffinity(0, sizeof all, &all) == 0);
+    }
+    CHECK(away);
+    CHECK(back);
+#endif
 }
 
 /// A region inside a region finds the pool busy and works alone.
@@ -123,6 +164,7 @@ void steps_at_once() {
 int main() {
     cpu::set_thread_count(3);
     CHECK(cpu::thread_count() == 3);
+    woken_elsewhere();
     really_together();
     counts_grow_and_shrink();
     latecomers();
