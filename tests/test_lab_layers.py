@@ -81,6 +81,16 @@ def test_a_run_that_ran_away_is_not_the_best():
     assert found.best == {"SGD": 0.25, "Adam": 0.75}
 
 
+def test_the_best_rate_may_be_at_the_edge_of_what_was_tried():
+    losses = {"SGD": (3.0, 2.0, 1.0), "momentum": (1.0, 2.0, 3.0), "Adam": (2.0, 1.0, 3.0)}
+    runs = {
+        name: [protocol.Course(errors=[{"loss": loss, "test error": loss / 10}]) for loss in each]
+        for name, each in losses.items()
+    }
+    (row,) = corner.table({("few", "simple"): corner.Corner(runs, (1.0, 10.0, 100.0))}).rows
+    assert row == ["few, simple", "1; 10.0 %; × 100 ↑", "1; 10.0 %; × 1 ↓", "1; 10.0 %; × 10"]
+
+
 def test_reach():
     from fusedstep.lab.method import documented
 

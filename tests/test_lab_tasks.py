@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fusedstep.lab import Unavailable
 from fusedstep.lab.data.images import Images
 from fusedstep.lab.method import DOCUMENTED, Method
 from fusedstep.lab.path import misjudgement
@@ -98,6 +99,14 @@ def test_errors_of_convolutional_nets():
     parts = [losses(np.tile(sums, (len(labels), 1)), labels) for _, labels in (data.train, data.test)]
     expected = {"loss": parts[0][0], "test loss": parts[1][0], "test error": parts[1][1]}
     assert task.errors(weights) == pytest.approx(expected)
+
+
+def test_images_are_pooled_while_there_is_something_to_pool():
+    pytest.importorskip("torch")
+    data = images(3, 9, 9)  # 9 -> 4 -> 1
+    convnet.ConvNet(data, (2, 2), 5, 4)
+    with pytest.raises(Unavailable, match="channels must be at most 2 numbers for images of 9 × 9, got 3"):
+        convnet.ConvNet(data, (2, 2, 2), 5, 4)
 
 
 def test_errors_of_logistic_regression():

@@ -37,7 +37,10 @@ class ConvNet:
         self.batch = batch
         self.shapes = list[tuple[int, ...]]()
         inputs, side = images.train[0].shape[1:3]
-        for outputs in channels:
+        for layer, outputs in enumerate(channels):
+            if side < POOL:
+                size = " × ".join(map(str, images.train[0].shape[2:]))
+                raise Unavailable(f"channels must be at most {layer} numbers for images of {size}, got {len(channels)}")
             self.shapes.append((outputs, inputs, KERNEL, KERNEL))
             inputs, side = outputs, (side - POOL) // STRIDE + 1
         self.shapes += [(hidden, inputs * side**2), (images.classes, hidden)]

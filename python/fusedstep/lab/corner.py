@@ -63,7 +63,11 @@ def table(corners: Corners) -> Table:
         cells = []
         for name, courses in corner.runs.items():
             course, factor = courses[corner.chosen[name]], corner.factors[corner.chosen[name]]
-            cells.append(f"{course.final('loss'):.2g}; {100 * course.final('test error'):.1f} %; × {factor:g}")
+            edge = "↑" * (factor == max(corner.factors)) + "↓" * (factor == min(corner.factors))
+            errors = f"{course.final('loss'):.2g}; {100 * course.final('test error'):.1f} %"
+            cells.append(f"{errors}; × {factor:g} {edge}".rstrip())
         found.rows.append([", ".join(corner_name), *cells])
-    found.notes.append("×: so many times the documented rate.")
+    found.notes.append(
+        "×: so many times the documented rate. ↑, ↓: no larger, no smaller one was tried, and one might be better."
+    )
     return found

@@ -73,7 +73,8 @@ def run(told: Settings, page: Page) -> None:
     for words, lr in (("documented", told.methods["Adam"].options["lr"]), ("high", told.high_lr)):
         practice(words, lr, told, page)
     page.note(
-        f"{LATER} does not move the weights for its first {told.warmup_steps} steps, "
+        "Gradients change with the weights: whoever moves these less distorts their distribution less, for whatever "
+        f"reason. {LATER} does not move the weights for its first {told.warmup_steps} steps, "
         "so that it trains for fewer steps than the others."
     )
 
