@@ -118,7 +118,7 @@ def percent(value: float | None) -> str:
 
 def main() -> None:
     question = "How exact is state in fewer bits, when gradients drift?"
-    parser = report.parser(question)
+    parser = report.parser(question, timed=False)
     parser.add_argument("--elements", type=int, default=65_536, help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, nargs="+", default=[60, 1000], help="(default: %(default)s)")
     arguments = parser.parse_args()

@@ -95,7 +95,7 @@ def size(count: int) -> str:
 
 def main() -> None:
     question = "Does a step allocate memory?"
-    parser = report.parser(question)
+    parser = report.parser(question, timed=False)
     parser.add_argument("--elements", type=int, default=16_000_000, help="(default: %(default)s)")
     parser.add_argument("--only", choices=[rival.name for rival in RIVALS], help="one contestant, as JSON")
     arguments = parser.parse_args()

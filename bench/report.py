@@ -21,11 +21,13 @@ from fusedstep.rivals.contest import FUSED, LIMIT
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def parser(question: str) -> argparse.ArgumentParser:
-    """The arguments of every script."""
+def parser(question: str, *, timed: bool = True) -> argparse.ArgumentParser:
+    """The arguments of every script, and those of one that takes times."""
     arguments = argparse.ArgumentParser(description=question)
     arguments.add_argument("--threads", type=int, default=fs.get_num_threads(), help="(default: %(default)s)")
-    arguments.add_argument("--rounds", type=int, default=15, help="how often each is measured (default: %(default)s)")
+    if timed:
+        rounds = "how often each is measured (default: %(default)s)"
+        arguments.add_argument("--rounds", type=int, default=15, help=rounds)
     arguments.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER", help="(default: bench/results)")
     return arguments
 

@@ -149,7 +149,8 @@ def main() -> None:
         rows.append({"name": ours, "elements": arguments.elements, "times_ours": found._asdict()})
     beside.notes.append(
         "torch: clip_grad_norm_, fused AdamW, and foreach for the average, the copy and the zeroes; unscaled and "
-        "checked as torch.amp.GradScaler does. Two steps' results were compared first."
+        "checked as torch.amp.GradScaler does. Two steps' results were compared first. A timed step's gradients "
+        "are the zeroes that the one before has left."
     )
     tables = [beside]
     for elements, goal in OVER_BARE.items():

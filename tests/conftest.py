@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 
@@ -63,6 +64,19 @@ def set_threads():
     before = fs.get_num_threads()
     yield fs.set_num_threads
     fs.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread(set_threads):
+    """One thread, until the test sets others; the number before the test comes back after it."""
+    set_threads(1)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Imports a script of bench/."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent / "bench")
+    return importlib.import_module
 
 
 @pytest.fixture

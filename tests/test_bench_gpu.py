@@ -10,7 +10,6 @@ import sys
 import time
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,15 +40,14 @@ class Played:
 
 
 @pytest.fixture
-def gpu(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent / "bench")
-    return importlib.import_module("gpu")
+def gpu(script):
+    return script("gpu")
 
 
 @pytest.fixture
-def part(gpu):
+def part(script):
     """A file of what the script is made of."""
-    return lambda name: importlib.import_module(f"device.{name}")
+    return lambda name: script(f"device.{name}")
 
 
 @pytest.fixture
