@@ -4,38 +4,15 @@
 #include "../kernel/target.hpp"
 #include "../rules/stage.hpp"
 #include "../storage/bfloat16.hpp"
-#include "../storage/code8.hpp"
 #include "../storage/float16.hpp"
 #include "../storage/float32.hpp"
 #include "../storage/pair.hpp"
-#include "../storage/random.hpp"
+#include "codes.hpp"
 #include "loops.hpp"
+#include "tile.hpp"
 
 namespace fusedstep::FUSEDSTEP_TARGET {
 namespace {
-
-constexpr int tile = 512;
-static_assert(tile % Code8::block == 0);
-
-/// Where a tile lies, and the key of the random bits of its elements.
-struct Place {
-    const Cargo& cargo;
-    int64_t from;    ///< in the array
-    int64_t number;  ///< of the first element in the whole tensor
-    int count;
-
-    RULE uint32_t key(int draw) const {
-        return random_key(random_root(cargo.seed, cargo.step, cargo.tensor), uint64_t(draw), uint64_t(number) >> 32);
-    }
-};
-
-/// 16 random bits for each element of a tile.
-struct Draw {
-    uint32_t key, first;
-
-    RULE Draw(const Place& place, int draw) : key(place.key(draw)), first(uint32_t(place.number)) {}
-    RULE uint32_t operator()(int i) const { return random_bits(key, first + uint32_t(i)); }
-};
 
 template <class To, class From>
 RULE void convert(To* RESTRICT to, const From* RESTRICT from, int count) {
@@ -95,49 +72,8 @@ RULE void narrow(float* RESTRICT to, const double* RESTRICT from, int count, con
     for (int i = 0; i < count; ++i) to[i] = Float32::stochastic(from[i], draw(i));
 }
 
-template <class Code, class Real>
-RULE void decode(Real* RESTRICT to, const typename Code::Bits* RESTRICT from, const float* RESTRICT scales, int count) {
-    for (int block = 0; block < count; block += Code::block) {
-        const int end = count < block + Code::block ? count : block + Code::block;
-        const float scale = scales[block / Code::block];
-        INDEPENDENT
-        for (int i = block; i < end; ++i) to[i] = Real(Code::decode(from[i], scale));
-    }
-}
-
-template <class Code, class Real, class Random>
-RULE void encode(typename Code::Bits* RESTRICT to, float* RESTRICT scales, const Real* RESTRICT from, int count,
-                 Random random) {
-    // All scales first: finding the largest of a block takes long, but not long for several at a time.
-    for (int block = 0; block < count; block += Code::block) {
-        const int end = count < block + Code::block ? count : block + Code::block;
-        int32_t largest = 0;
-        for (int i = block; i < end; ++i) {
-            const int32_t size = Code::finite_size(float(from[i]));
-            largest = size > largest ? size : largest;
-        }
-        scales[block / Code::block] = Code::scale(uint32_t(largest));
-    }
-    for (int block = 0; block < count; block += Code::block) {
-        const int end = count < block + Code::block ? count : block + Code::block;
-        const float inverse = Code::inverse(scales[block / Code::block]);
-        INDEPENDENT
-        for (int i = block; i < end; ++i) to[i] = Code::encode(float(from[i]), inverse, random(i));
-    }
-}
-
-template <class Code, class Real>
-RULE void encode(const Format& format, typename Code::Bits* to, float* scales, const Real* from, const Place& place) {
-    if (format.rounding == Rounding::stochastic) {
-        const Draw draw(place, format.draw);
-        // 16 bits of the 19 that are cut off
-        return encode<Code>(to, scales, from, place.count, [=](int i) { return draw(i) << (Code::cut - 16); });
-    }
-    encode<Code>(to, scales, from, place.count, [](int) { return uint32_t(1) << (Code::cut - 1); });
-}
-
 template <class Real>
-RULE void load(Real* to, const void* array, const Format& format, const Place& place) {
+RULE void load(Real* to, const void* array, const Format& format, const Place& place, Next& next) {
     const int64_t from = place.from;
     const int count = place.count;
     switch (format.type) {
@@ -146,8 +82,8 @@ RULE void load(Real* to, const void* array, const Format& format, const Place& p
         case Type::code8: {
             const auto* scales = static_cast<const float*>(format.rest) + from / Code8::block;
             if (format.is_signed)
-                return decode<SignedCode8>(to, static_cast<const int8_t*>(array) + from, scales, count);
-            return decode<UnsignedCode8>(to, static_cast<const uint8_t*>(array) + from, scales, count);
+                return decode<SignedCode8>(to, static_cast<const int8_t*>(array) + from, scales, count, next);
+            return decode<UnsignedCode8>(to, static_cast<const uint8_t*>(array) + from, scales, count, next);
         }
         default: break;
     }
@@ -172,7 +108,7 @@ RULE void store(uint16_t* to, uint16_t* rest, const Real* from, const Format& fo
 }
 
 template <class Real>
-RULE void store(void* array, const Real* from, const Format& format, const Place& place) {
+RULE void store(void* array, const Real* from, const Format& format, const Place& place, Next& next) {
     const int64_t at = place.from;
     switch (format.type) {
         case Type::float32:
@@ -184,8 +120,8 @@ RULE void store(void* array, const Real* from, const Format& format, const Place
         case Type::code8: {
             auto* scales = static_cast<float*>(format.rest) + at / Code8::block;
             if (format.is_signed)
-                return encode<SignedCode8>(format, static_cast<int8_t*>(array) + at, scales, from, place);
-            return encode<UnsignedCode8>(format, static_cast<uint8_t*>(array) + at, scales, from, place);
+                return encode<SignedCode8>(format, static_cast<int8_t*>(array) + at, scales, from, place, next);
+            return encode<UnsignedCode8>(format, static_cast<uint8_t*>(array) + at, scales, from, place, next);
         }
         default: break;
     }
@@ -269,19 +205,22 @@ void pass(const Target& target, const Work& work, int64_t begin, int64_t end) {
     // Behind its other states a window sees two planes of its ring, which stay as they are.
     int own_states = work.update->window ? -2 : 0;
     for (void* const state : arrays.state) own_states += state != nullptr;
+    int codes = 0;
+    for (const Format& state : cargo.state) codes += state.type == Type::code8;
 
     int64_t number = work.offset + begin;
     for (int64_t from = begin; from < end;) {
         // Tiles end at multiples of their size in the whole tensor, as blocks of codes do.
         const int64_t left = end - from, whole = tile - number % tile;
         const Place place{cargo, from, number, int(left < whole ? left : whole)};
+        Next next(arrays, cargo, from + place.count, Next::share(codes));
         Buffers here;
 
         here.param = is_own(cargo.param) ? in(arrays.param, from) : params;
-        if (!is_own(cargo.param)) load(params, arrays.param, cargo.param, place);
+        if (!is_own(cargo.param)) load(params, arrays.param, cargo.param, place, next);
 
         here.grad = is_own(cargo.grad) ? static_cast<const Real*>(arrays.grad) + from : grads;
-        if (!is_own(cargo.grad)) load(grads, arrays.grad, cargo.grad, place);
+        if (!is_own(cargo.grad)) load(grads, arrays.grad, cargo.grad, place, next);
         if (cargo.touches()) {
             touch(grads, static_cast<const Real*>(here.grad), touched, place.count);
             here.grad = grads;
@@ -289,23 +228,23 @@ void pass(const Target& target, const Work& work, int64_t begin, int64_t end) {
 
         for (int i = 0; i < Buffers::most_states && arrays.state[i]; ++i) {
             here.state[i] = is_own(cargo.state[i]) ? in(arrays.state[i], from) : states[i];
-            if (!is_own(cargo.state[i])) load(states[i], arrays.state[i], cargo.state[i], place);
+            if (!is_own(cargo.state[i])) load(states[i], arrays.state[i], cargo.state[i], place, next);
         }
 
         loop(work.update->numbers, border, here, 0, place.count);
 
         for (int i = 0; i < Buffers::most_states && arrays.state[i]; ++i) {
             if (cargo.flush_denormals && i < own_states) flush(static_cast<Real*>(here.state[i]), place.count);
-            if (!is_own(cargo.state[i])) store(arrays.state[i], states[i], cargo.state[i], place);
+            if (!is_own(cargo.state[i])) store(arrays.state[i], states[i], cargo.state[i], place, next);
         }
         if (!is_own(cargo.param)) {
-            store(arrays.param, params, cargo.param, place);
+            store(arrays.param, params, cargo.param, place, next);
             // What follows is of the parameter as it is stored.
-            if (cargo.average || cargo.copy) load(params, arrays.param, cargo.param, place);
+            if (cargo.average || cargo.copy) load(params, arrays.param, cargo.param, place, next);
         }
         const Real* param = static_cast<const Real*>(here.param);
         if (cargo.average) average(in(cargo.average, from), param, cargo.average_decay, place.count);
-        if (cargo.copy) store(cargo.copy, param, Format{cargo.copy_type}, place);
+        if (cargo.copy) store(cargo.copy, param, Format{cargo.copy_type}, place, next);
         if (cargo.zero) {
             const int64_t size = size_of(cargo.grad.type);
             memset(static_cast<char*>(cargo.zero) + from * size, 0, size_t(place.count * size));

@@ -362,7 +362,7 @@ struct Rows {
             for (int i = 0; i < held; i += piece) {
                 const float values[] = {float(x[i]), float(x[i + 1]), float(x[i + 2]), float(x[i + 3])};
                 const uint32_t of_each[] = {bits(i), bits(i + 1), bits(i + 2), bits(i + 3)};
-                codes.pieces[i / piece].words[0] = Code::encode(values, scale, of_each);
+                codes.pieces[i / piece].words[0] = Code::encode_plain(values, scale, of_each);
             }
             raw.keep(codes);
         } else {
@@ -378,15 +378,15 @@ struct Rows {
         if (!kinds.are(Type::code8, array.format)) return numbers();
         if (kinds.are_signed(array.format)) {
             size = plain_size<SignedCode8>(team);
-            return size - Code8::least < Code8::most - Code8::least;
+            return SignedCode8::plain(size, 0);
         }
         size = plain_size<UnsignedCode8>(team);
-        uint32_t least = ~0u;
+        uint32_t smallest = ~0u;
         for (int i = 0; i < held; ++i) {
-            const uint32_t mine = as<uint32_t>(float(x[i]));
-            least = mine < least ? mine : least;
+            const uint32_t mine = UnsignedCode8::rank(float(x[i]));
+            smallest = mine < smallest ? mine : smallest;
         }
-        return size - Code8::least < Code8::most - Code8::least && least > 0;
+        return UnsignedCode8::plain(size, smallest);
     }
 
     /// As they are to lie there: what `take` undoes.

@@ -53,14 +53,17 @@ protected:
     /// Not 0 if one of four bytes is (Mycroft 1987).
     static RULE uint32_t zeros(uint32_t bytes) { return (bytes - 0x01010101) & ~bytes & each_sign; }
 
+    /// Whether a block's largest size is that of plain numbers, and not too small.
+    static RULE bool plain(uint32_t largest) { return largest - least < most - least; }
     /// 2^e for a block of plain numbers, of which the largest is not below `least`.
     static RULE float plain_scale(uint32_t size, uint32_t spare) {
         return as<float>((size + (spare << cut)) & infinity_bits);
     }
     /// The steps of a number of such a block, from bit 16 on; `random` has 16 bits, in the place of 19 whose last are
     /// 0. It is added to c·2^e instead of being divided by 2^e: y is rounded alike.
-    static RULE uint32_t plain_steps(float x, float origin, uint32_t random) {
+    static RULE uint32_t plain_steps(float x, float scale, uint32_t c, uint32_t random) {
         constexpr int low = cut - 16;
+        const float origin = as<float>(c) * scale;
         return (as<uint32_t>(::fabsf(x) + origin) >> low) + (random - (as<uint32_t>(origin) >> low));
     }
     static RULE uint32_t packed(const uint32_t (&steps)[4]) {
@@ -91,6 +94,9 @@ struct SignedCode8 : Code8 {
     static RULE float scale(uint32_t size) { return Code8::scale(size, 1); }
     static RULE float plain_scale(uint32_t size) { return Code8::plain_scale(size, 1); }
 
+    /// What the largest and the smallest of a block are taken of, to see whether its numbers are plain.
+    static RULE uint32_t rank(float x) { return size(x); }
+    static RULE bool plain(uint32_t largest, uint32_t) { return Code8::plain(largest); }
     /// The largest size; below `most` if all of the numbers are plain.
     template <int count>
     static RULE uint32_t largest(const uint32_t (&bits)[count]) {
@@ -109,11 +115,15 @@ struct SignedCode8 : Code8 {
         const auto code = int32_t(far < 128 ? far : 128), sign = as<int32_t>(x) >> 31;
         return Bits((code ^ sign) - sign);
     }
-    /// Plain ones, four in a word; `random` has 16 bits.
-    static RULE uint32_t encode(const float (&x)[4], float scale, const uint32_t (&random)[4]) {
-        const float origin = as<float>(c) * scale;
+    /// A plain one; `random` has 16 bits.
+    static RULE Bits encode_plain(float x, float scale, uint32_t random) {
+        const auto code = int32_t(plain_steps(x, scale, c, random) >> 16), sign = as<int32_t>(x) >> 31;
+        return Bits((code ^ sign) - sign);
+    }
+    /// Four in a word.
+    static RULE uint32_t encode_plain(const float (&x)[4], float scale, const uint32_t (&random)[4]) {
         uint32_t far[4];
-        for (int i = 0; i < 4; ++i) far[i] = plain_steps(x[i], origin, random[i]);
+        for (int i = 0; i < 4; ++i) far[i] = plain_steps(x[i], scale, c, random[i]);
         const uint32_t codes = packed(far), negative = (each_sign - codes) ^ each_sign;
         const uint32_t front = permuted(as<uint32_t>(x[0]), as<uint32_t>(x[1]), 0x00fb),
                        back = permuted(as<uint32_t>(x[2]), as<uint32_t>(x[3]), 0x00fb);
@@ -144,6 +154,10 @@ struct UnsignedCode8 : Code8 {
     static RULE float scale(uint32_t size) { return Code8::scale(size, 3); }
     static RULE float plain_scale(uint32_t size) { return Code8::plain_scale(size, 3); }
 
+    /// What the largest and the smallest of a block are taken of, to see whether its numbers are plain: above zero,
+    /// too.
+    static RULE uint32_t rank(float x) { return as<uint32_t>(x); }
+    static RULE bool plain(uint32_t largest, uint32_t smallest) { return Code8::plain(largest) && smallest > 0; }
     /// The largest size; below `most` if all of the numbers are plain, which none with a sign is.
     template <int count>
     static RULE uint32_t largest(const uint32_t (&bits)[count]) {
@@ -156,15 +170,14 @@ struct UnsignedCode8 : Code8 {
         const uint32_t far = raised(size(x), inverse, random);
         return Bits(far < not_a_number ? far : not_a_number);
     }
-    /// Plain ones above zero, four in a word; `random` has 16 bits.
-    static RULE uint32_t encode(const float (&x)[4], float scale, const uint32_t (&random)[4]) {
-        const float origin = as<float>(c) * scale;
-        constexpr uint32_t first = 1 << 16;
+    /// A plain one; `random` has 16 bits.
+    static RULE Bits encode_plain(float x, float scale, uint32_t random) {
+        return Bits(plain_steps(x, scale, random) >> 16);
+    }
+    /// Four in a word.
+    static RULE uint32_t encode_plain(const float (&x)[4], float scale, const uint32_t (&random)[4]) {
         uint32_t far[4];
-        for (int i = 0; i < 4; ++i) {
-            const uint32_t at = plain_steps(x[i], origin, random[i]);
-            far[i] = at > first ? at : first;
-        }
+        for (int i = 0; i < 4; ++i) far[i] = plain_steps(x[i], scale, random[i]);
         return packed(far);
     }
     /// Of a code that is a number's.
@@ -178,6 +191,12 @@ struct UnsignedCode8 : Code8 {
     static RULE uint32_t not_numbers(uint32_t codes) { return zeros(~codes); }
 
 private:
+    /// At least one step, from bit 16 on.
+    static RULE uint32_t plain_steps(float x, float scale, uint32_t random) {
+        constexpr uint32_t first = 1 << 16;
+        const uint32_t at = Code8::plain_steps(x, scale, c, random);
+        return at > first ? at : first;
+    }
     /// At least one step for what is above zero, in a block that is not all zeros.
     static RULE uint32_t raised(uint32_t size, float inverse, uint32_t random) {
         const uint32_t far = steps(size, inverse, c, random), first = inverse > 0, lowest = size < first ? size : first;

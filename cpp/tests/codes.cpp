@@ -1,4 +1,4 @@
-// Plain numbers, four of which become codes at once, against each on its own: the same bytes.
+// Plain numbers, each on its own and four at once, against the way that all numbers can go: the same bytes.
 #include "../storage/code8.hpp"
 
 #include "check.hpp"
@@ -8,14 +8,16 @@ namespace {
 
 using namespace fusedstep;
 
+/// Whether four plain numbers become other codes than on the way that all numbers can go.
 template <class Code>
-uint32_t one_by_one(const float (&x)[4], float scale, const uint32_t (&random)[4]) {
-    uint32_t codes = 0;
+bool differ(const float (&x)[4], float scale, const uint32_t (&random)[4]) {
+    const uint32_t four = Code::encode_plain(x, scale, random);
+    bool wrong = false;
     for (int i = 0; i < 4; ++i) {
         const auto code = Code::encode(x[i], Code::inverse(scale), random[i] << (Code::cut - 16));
-        codes |= uint32_t(uint8_t(code)) << 8 * i;
+        wrong |= Code::encode_plain(x[i], scale, random[i]) != code || uint8_t(four >> 8 * i) != uint8_t(code);
     }
-    return codes;
+    return wrong;
 }
 
 /// In a block with this largest number: every third size down to a half of it, many below, and the smallest ones.
@@ -26,11 +28,10 @@ void sizes(uint32_t largest, bool has_sign) {
     const uint32_t randoms[][4] = {{1 << 15, 1 << 15, 1 << 15, 1 << 15}, {0, 1, 0x7fff, 0xffff}};
     Random chance(largest);
     const auto look = [&](const float (&x)[4]) {
-        for (const auto& random : randoms)
-            wrong += Code::encode(x, scale, random) != one_by_one<Code>(x, scale, random);
+        for (const auto& random : randoms) wrong += differ<Code>(x, scale, random);
         uint32_t random[4];
         for (uint32_t& bits : random) bits = uint32_t(chance.bits()) >> 16;
-        wrong += Code::encode(x, scale, random) != one_by_one<Code>(x, scale, random);
+        wrong += differ<Code>(x, scale, random);
     };
     const auto signed_number = [&](uint32_t size) {
         return as<float>(size | (has_sign && chance.bits() & 1 ? sign_bit : 0));
@@ -64,7 +65,7 @@ void every_scale(bool has_sign) {
             bits[j] = uint32_t(random.bits()) >> 16;
         }
         wrong += scale != Code::scale(largest);
-        wrong += Code::encode(x, scale, bits) != one_by_one<Code>(x, scale, bits);
+        wrong += differ<Code>(x, scale, bits);
     }
     CHECK(wrong == 0);
 }
