@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "../kernel/float_mode.hpp"
+#include "counter.hpp"
 #include "elsewhere.hpp"
 #include "processors.hpp"
 
@@ -18,33 +19,6 @@
 
 namespace fusedstep::cpu {
 namespace {
-
-/// Looks for a change before it sleeps: some 50 us, about what waking a thread costs.
-constexpr int looks = 2000;
-
-inline void pause() {
-#if defined(__x86_64__) && !defined(_MSC_VER)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__) && !defined(_MSC_VER)
-    __asm__ volatile("yield");
-#else
-    std::this_thread::yield();
-#endif
-}
-
-/// Whether there is a change before it is time to sleep.
-bool has_changed(const std::atomic<int>& value, int old) {
-    for (int i = 0; i < looks; ++i) {
-        if (value.load(std::memory_order_acquire) != old) return true;
-        pause();
-    }
-    return false;
-}
-
-int await_change(const std::atomic<int>& value, int old) {
-    if (!has_changed(value, old)) value.wait(old, std::memory_order_acquire);
-    return value.load(std::memory_order_acquire);
-}
 
 /// Signals are the program's: threads that are started in this scope leave them to its own.
 class SignalsBlocked {
@@ -75,16 +49,16 @@ public:
         const int invited = region.owns_lock() ? grow(count - 1) : 0;
         if (invited == 0) return help(0);
         help_ = &help;
-        done_.store(0, std::memory_order_relaxed);
+        done_.reset();
         places_.store(invited, std::memory_order_release);
         for (int i = 0; i < invited; ++i)
             if (helpers_[size_t(i)].sleeps.load(std::memory_order_acquire)) helpers_[size_t(i)].elsewhere.send();
-        regions_.fetch_add(1, std::memory_order_release);
-        regions_.notify_all();
+        regions_.add();
         help(0);
         // From here on nobody can begin. Threads that came late have left the number below 0.
         const int began = invited - std::max(0, places_.exchange(0, std::memory_order_acq_rel));
-        for (int over = done_.load(std::memory_order_acquire); over != began;) over = await_change(done_, over);
+        for (int over = done_.load(); over != began; over = done_.load())
+            if (!done_.has_changed(over)) done_.sleep(over);
     }
 
 private:
@@ -100,7 +74,7 @@ private:
         while (int(helpers_.size()) < wanted) {
             Helper& helper = helpers_.emplace_back();
             try {
-                std::thread thread(&Pool::serve, this, std::ref(helper), regions_.load(std::memory_order_relaxed));
+                std::thread thread(&Pool::serve, this, std::ref(helper), regions_.load());
                 helper.elsewhere.belongs_to(thread);
                 thread.detach();
             } catch (const std::system_error&) {
@@ -119,28 +93,27 @@ private:
             const int place = places_.fetch_sub(1, std::memory_order_acq_rel);
             if (place > 0) {
                 (*help_)(place);
-                done_.fetch_add(1, std::memory_order_acq_rel);
-                done_.notify_one();
+                done_.add();
             }
             own.elsewhere.come_back();
         }
     }
 
     int await_region(Helper& own, int seen) {
-        if (!has_changed(regions_, seen)) {
+        if (!regions_.has_changed(seen)) {
             own.sleeps.store(true, std::memory_order_release);
-            regions_.wait(seen, std::memory_order_acquire);
+            regions_.sleep(seen);
             own.sleeps.store(false, std::memory_order_release);
         }
-        return regions_.load(std::memory_order_acquire);
+        return regions_.load();
     }
 
     std::mutex region_;
     std::deque<Helper> helpers_;  ///< which stay where they are
     const std::function<void(int)>* help_ = nullptr;
-    alignas(64) std::atomic<int> regions_{0};  ///< opened so far
-    alignas(64) std::atomic<int> places_{0};   ///< for threads that may still begin
-    alignas(64) std::atomic<int> done_{0};     ///< calls that are over
+    alignas(64) Counter regions_;             ///< opened so far
+    alignas(64) std::atomic<int> places_{0};  ///< for threads that may still begin
+    alignas(64) Counter done_;                ///< calls that are over
 };
 
 /// Never destroyed: its threads run until the process ends.
