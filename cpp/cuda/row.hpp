@@ -372,21 +372,23 @@ struct Rows {
         }
     }
 
+    template <class Code>
+    RULE bool are_plain(Team team, uint32_t& size) const {
+        size = plain_size<Code>(team);
+        uint32_t smallest = ~0u;
+        for (int i = 0; i < held; ++i) {
+            const uint32_t mine = Code::rank(float(x[i]));
+            smallest = mine < smallest ? mine : smallest;
+        }
+        return Code::plain(size, smallest);
+    }
+
     /// Whether a row can be stored the quick way; what is known of it then.
     template <Kinds kinds>
     RULE bool is_plain(const Array& array, Team team, uint32_t& size) const {
         if (!kinds.are(Type::code8, array.format)) return numbers();
-        if (kinds.are_signed(array.format)) {
-            size = plain_size<SignedCode8>(team);
-            return SignedCode8::plain(size, 0);
-        }
-        size = plain_size<UnsignedCode8>(team);
-        uint32_t smallest = ~0u;
-        for (int i = 0; i < held; ++i) {
-            const uint32_t mine = UnsignedCode8::rank(float(x[i]));
-            smallest = mine < smallest ? mine : smallest;
-        }
-        return UnsignedCode8::plain(size, smallest);
+        return kinds.are_signed(array.format) ? are_plain<SignedCode8>(team, size)
+                                              : are_plain<UnsignedCode8>(team, size);
     }
 
     /// As they are to lie there: what `take` undoes.

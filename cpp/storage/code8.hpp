@@ -112,13 +112,11 @@ struct SignedCode8 : Code8 {
 
     static RULE Bits encode(float x, float inverse, uint32_t random) {
         const uint32_t far = steps(size(x), inverse, c, random);
-        const auto code = int32_t(far < 128 ? far : 128), sign = as<int32_t>(x) >> 31;
-        return Bits((code ^ sign) - sign);
+        return with_sign(far < 128 ? far : 128, x);
     }
     /// A plain one; `random` has 16 bits.
     static RULE Bits encode_plain(float x, float scale, uint32_t random) {
-        const auto code = int32_t(plain_steps(x, scale, c, random) >> 16), sign = as<int32_t>(x) >> 31;
-        return Bits((code ^ sign) - sign);
+        return with_sign(plain_steps(x, scale, c, random) >> 16, x);
     }
     /// Four in a word.
     static RULE uint32_t encode_plain(const float (&x)[4], float scale, const uint32_t (&random)[4]) {
@@ -144,6 +142,12 @@ struct SignedCode8 : Code8 {
     }
     /// Not 0 if one of four codes in a word is no number's.
     static RULE uint32_t not_numbers(uint32_t codes) { return zeros(codes ^ each_sign); }
+
+private:
+    static RULE Bits with_sign(uint32_t far, float x) {
+        const int32_t sign = as<int32_t>(x) >> 31;
+        return Bits((int32_t(far) ^ sign) - sign);
+    }
 };
 
 /// Sixteen segments, for numbers that are not negative; what is above zero does not become zero.
