@@ -139,8 +139,11 @@ ARRAY = "a numpy.ndarray, or an array that DLPack or __cuda_array_interface__ de
 #: keywords, the class of the error, what it says
 REFUSED = [
     (arguments(wieght=1), TypeError, "arguments must be among amsgrad, .*, weight_decay, got 'wieght'"),
-    ({key: value for key, value in arguments().items() if key != "lr"}, TypeError, "missing .* argument: 'lr'"),
-    ({key: value for key, value in arguments().items() if key != "exp_avg"}, TypeError, "missing .*: 'exp_avg'"),
+    (
+        {key: value for key, value in arguments().items() if key != "exp_avg"},
+        TypeError,
+        "exp_avg must be given with these options, got None",
+    ),
     (arguments(step=0), ValueError, r"step must be an integer in \[1, 2\*\*62\), got 0"),
     (arguments(step=True), TypeError, r"step must be an integer in \[1, 2\*\*62\), got True"),
     (arguments(step=1.0), TypeError, r"step must be an integer in \[1, 2\*\*62\), got 1\.0"),
@@ -165,7 +168,7 @@ REFUSED = [
     (arguments(grad=np.ones(3)), TypeError, r"grad must be a list or a tuple, like param, got numpy\.ndarray"),
     (arguments(grad=[]), ValueError, "grad must have 1 entries, one for each of param, got 0"),
     (arguments(grad=[np.ones(2)]), ValueError, r"grad\[0\] must have the shape of param\[0\], \(3,\), got \(2,\)"),
-    (arguments(exp_avg=np.ones(3)), TypeError, "exp_avg must be a list or a tuple, like param, got ndarray"),
+    (arguments(exp_avg=np.ones(3)), TypeError, r"exp_avg must be a list or a tuple, like param, got numpy\.ndarray"),
     (arguments(exp_avg=3), TypeError, "exp_avg must be a list or a tuple, like param, got int"),
     (arguments(exp_avg_sq=[]), ValueError, "exp_avg_sq must have 1 entries, one for each of param, got 0"),
     (
@@ -184,8 +187,11 @@ REFUSED = [
 ]
 
 
+@pytest.mark.parametrize("several", [1, 2])
 @pytest.mark.parametrize(("given", "error", "says"), REFUSED, ids=[says for *_, says in REFUSED])
-def test_refused(given, error, says):
+def test_refused(given, error, says, several):
+    """Behind a call with as many arrays, of which it keeps how they are, and behind one with others."""
+    fs.functional.adam_(*([np.ones(3) for _ in range(several)] for _ in range(4)), step=1, lr=0.1)
     before = frozen(given)
     with pytest.raises(error, match=f"^adam_: {says}") as raised:
         fs.functional.adam_(**given)
@@ -209,10 +215,15 @@ def test_rings_that_are_refused():
 def test_refused_by_place():
     w, g, m, v = (np.ones(3) for _ in range(4))
     adam_ = fs.functional.adam_
-    with pytest.raises(TypeError, match=r"^adam_: too many positional arguments$"):
+    with pytest.raises(TypeError, match=r"^adam_\(\) takes at most 5 positional arguments, but 6 were given$"):
         adam_(w, g, m, v, None, 1, step=1, lr=0.1)
-    with pytest.raises(TypeError, match=r"^adam_: multiple values for argument 'param'$"):
-        adam_(w, g, m, v, step=1, lr=0.1, param=w)
+    for again in ("param", "exp_avg"):
+        with pytest.raises(TypeError, match=rf"^adam_\(\) got multiple values for argument '{again}'$"):
+            adam_(w, g, m, v, step=1, lr=0.1, **{again: w})
+    with pytest.raises(TypeError, match=r"^adam_\(\) missing 1 required keyword-only argument: 'lr'$"):
+        adam_(w, g, m, v, step=1)
+    with pytest.raises(TypeError, match=r"^adam_\(\) missing 2 required positional arguments: 'param' and 'grad'$"):
+        adam_(step=1, lr=0.1)
     with pytest.raises(ValueError, match=r"^adam_: exp_avg must have the shape of param, \(3,\), got \(2,\)$"):
         adam_(w, g, m[:2], v, step=1, lr=0.1)
     with pytest.raises(TypeError, match=rf"^adam_: exp_avg must be {re.escape(ARRAY)}, got list$"):
@@ -253,6 +264,74 @@ def test_options_that_change_where_they_are():
         first = adam(betas=betas)
         betas[0] = 0.0
         assert adam(betas=betas) == adam(betas=(0.0, 0.5)) != first
+
+
+def blocks(shape, axes):
+    """Makes dense arrays in other orders of axes than C's."""
+    return lambda rng, dtype: random(rng, shape, dtype).transpose(axes)
+
+
+#: How arrays can be: what makes one, the type of parameters, that of states
+FORMS = [
+    (lambda rng, dtype: random(rng, 40, dtype), np.float32, np.float32),
+    (lambda rng, dtype: random(rng, (3, 7), dtype), np.float32, np.float32),
+    (lambda rng, dtype: random(rng, (), dtype), np.float32, np.float32),
+    (lambda rng, dtype: random(rng, (4, 0), dtype), np.float32, np.float32),
+    (lambda rng, dtype: random(rng, 80, dtype)[3:50], np.float32, np.float32),
+    (blocks((5, 6), (1, 0)), np.float32, np.float32),
+    (blocks((2, 3, 4), (1, 2, 0)), np.float32, np.float32),
+    (lambda rng, dtype: random(rng, 40, dtype), np.float64, np.float64),
+    (lambda rng, dtype: random(rng, 40, dtype), np.float64, np.float32),
+    (lambda rng, dtype: random(rng, (3, 7), dtype), np.float32, np.float16),
+    (lambda rng, dtype: random(rng, 40, dtype), np.float16, np.float32),
+]
+
+
+def test_calls_of_every_form():
+    """What a call keeps of its arrays for the next is nothing that the next could miss."""
+    rng = np.random.default_rng(7)
+    for turn in range(400):
+        count = int(rng.integers(1, 4))
+        make, dtype, kept = FORMS[rng.integers(len(FORMS))]
+        if rng.integers(2):  # the form of the call before, more often than chance would have it
+            make, dtype, kept = FORMS[turn // 8 % len(FORMS)]
+        params, grads = ([make(rng, dtype) for _ in range(count)] for _ in range(2))
+        copies = [param.copy(order="K") for param in params]
+        moments, squares = ([np.zeros_like(param, kept) for param in params] for _ in range(2))
+        arithmetic = np.result_type(dtype, np.float32)
+        opt = fs.Adam(copies, lr=0.1, state=None if kept == arithmetic else np.dtype(kept).name)
+        opt.step(grads)
+        given = params, grads, moments, squares
+        # Random bits, which narrow states have, count the arrays of a call.
+        one_by_one = turn % 3 == 0 and np.dtype(kept).itemsize >= arithmetic.itemsize
+        for arrays in zip(*given, strict=True) if one_by_one else [given]:
+            fs.functional.adam_(*arrays, step=1, lr=0.1)
+        for i, entry in enumerate(opt.state.values()):
+            assert same_bytes(params[i], copies[i])
+            assert same_bytes(moments[i], entry["exp_avg"])
+            assert same_bytes(squares[i], entry["exp_avg_sq"])
+
+
+def test_arrays_that_were_there_before():
+    """Those of a call may be given again, and may lie where others of it did."""
+    memory = np.zeros((4, 8))
+    memory[:] = start = np.arange(32.0).reshape(4, 8) + 1
+    seen = set()
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [1, 0, 3, 2], [0, 1, 2, 3]):
+        memory[:] = start
+        rows = [memory[i] for i in order]
+        copies = [row.copy() for row in rows]
+        fs.functional.adam_(*rows, step=3, lr=0.1)
+        fs.functional.adam_(*copies, step=3, lr=0.1)
+        assert all(same_bytes(row, copy) for row, copy in zip(rows, copies, strict=True))
+        seen.add(memory.tobytes())
+    assert len(seen) == 3
+    for written in (0, 2, 3):
+        fs.functional.adam_(*memory, step=3, lr=0.1)
+        rows = list(memory)
+        rows[written] = rows[1]  # the gradient of before
+        with pytest.raises(ValueError, match=r"grad must not overlap .* in memory"):
+            fs.functional.adam_(*rows, step=3, lr=0.1)
 
 
 def test_random_bits_of_every_call():

@@ -185,7 +185,7 @@ def test_overlaps_with_what_came_in_another_order():
     opt = fs.SGD({"c": third}, lr=LR)
     opt.add({"b": second})
     opt.add({"a": first})
-    with pytest.raises(ValueError, match=r"grads\[0\]\['c'\] must not overlap params\['b'\] in memory"):
+    with pytest.raises(ValueError, match=r"grads\[0\]\['c'\] must not overlap params\[1\]\['b'\] in memory"):
         opt.step([{"c": memory[10:12]}, {"b": None}, {"a": None}])
 
 

@@ -231,6 +231,14 @@ def test_functions_take_torchs_types():
         assert same_bytes(tensor.numpy(), array)
 
 
+def test_functions_let_tensors_go():
+    tensors = [torch.zeros(5) for _ in range(4)]
+    fs.functional.adam_(*tensors, step=1, lr=0.1)
+    seen = [weakref.ref(tensor) for tensor in tensors]
+    del tensors
+    assert not any(ref() is not None for ref in seen)
+
+
 class Wrapper(torch.Tensor):
     """One that has."""
 

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int aligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
 constexpr int writeable = py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+constexpr int contiguous = py::array::c_style | py::array::f_style;
 
 std::string text(py::handle object) { return py::str(object).cast<std::string>(); }
 
@@ -48,8 +49,28 @@ bool is_plain(py::handle object) { return Py_TYPE(object.ptr()) == py::detail::n
 /// One of NumPy's, which is no array
 bool is_number(py::handle object) { return py::isinstance(object, py::module_::import("numpy").attr("generic")); }
 
+/// Raw bits that as_bfloat16 has marked.
+bool marked(const py::array& array) {
+    return array.dtype().kind() == 'u' && array.itemsize() == 2 &&
+           py::hasattr(py::type::handle_of(array), "fusedstep_bfloat16");
+}
+
+/// ml_dtypes' class of types is known by its name, as it must not be imported for that, and then stays.
+bool is_bfloat16(const py::dtype& dtype) {
+    static PyTypeObject* known = nullptr;
+    PyTypeObject* const own = Py_TYPE(dtype.ptr());
+    if (own == known) return true;
+    if (dtype.itemsize() != 2 || text(dtype) != "bfloat16") return false;
+    Py_INCREF(own);
+    known = own;
+    return true;
+}
+
 py::array check_array(py::handle object, const Where& where) {
-    if (is_plain(object)) return py::reinterpret_borrow<py::array>(object);
+    if (py::isinstance<py::array>(object)) {
+        const auto array = py::reinterpret_borrow<py::array>(object);
+        if (is_plain(object) || marked(array)) return array;
+    }
     // A masked array's plain data would be updated under the mask.
     const py::object mask = attribute(object, "mask");
     if (mask && !mask.is_none()) refuse_type(where, "be a plain numpy.ndarray", type_name(object) + " (use its .data)");
@@ -67,12 +88,6 @@ py::array check_array(py::handle object, const Where& where) {
                                                     : name);
     }
     return py::reinterpret_borrow<py::array>(object);
-}
-
-/// Raw bits that as_bfloat16 has marked.
-bool marked(const py::array& array) {
-    return array.dtype().kind() == 'u' && array.itemsize() == 2 &&
-           py::hasattr(py::type::handle_of(array), "fusedstep_bfloat16");
 }
 
 /// How to get a copy; other libraries' arrays have ways of their own.
@@ -137,8 +152,6 @@ void check_type(const py::array& array, const std::string& type, const Where& wh
     check_order(array, where);
 }
 
-bool is_before(const Span& a, const Span& b) { return a.begin < b.begin; }
-
 }  // namespace
 
 void check_device(const py::array& array, const Device& device, const Where& where, const Where& of) {
@@ -147,6 +160,7 @@ void check_device(const py::array& array, const Device& device, const Where& whe
 }
 
 bool is_dense(const py::array& array) {
+    if (array.flags() & contiguous) return true;
     std::vector<int> axes(size_t(array.ndim()));
     std::iota(axes.begin(), axes.end(), 0);
     std::erase_if(axes, [&](int axis) { return array.shape(axis) == 1; });
@@ -160,11 +174,10 @@ bool is_dense(const py::array& array) {
 }
 
 std::string type_name_of(const py::array& array) {
-    const py::dtype dtype = array.dtype();
     // NumPy makes a name anew whenever it is asked for one.
-    if (dtype.kind() == 'f' && is_native(array))
+    if (is_native(array))
         if (const std::optional<Type> type = find_type(array)) return name_of(*type);
-    return marked(array) ? "bfloat16" : text(dtype);
+    return text(array.dtype());
 }
 
 std::string name_of(Type type) {
@@ -179,8 +192,7 @@ std::optional<Type> find_type(const py::array& array) {
         if (dtype.itemsize() == 4) return Type::float32;
         if (dtype.itemsize() == 8) return Type::float64;
     }
-    // ml_dtypes' type is known by its name: it must not be imported for that.
-    if (marked(array) || (dtype.itemsize() == 2 && text(dtype) == "bfloat16")) return Type::bfloat16;
+    if (marked(array) || is_bfloat16(dtype)) return Type::bfloat16;
     return {};
 }
 
@@ -201,6 +213,12 @@ Layout::Layout(const py::array& array)
       size(array.size()),
       itemsize(array.itemsize()),
       device(device_of(array)) {}
+
+void Layout::reshape(const py::array& array) {
+    shape.assign(array.shape(), array.shape() + array.ndim());
+    strides.assign(array.strides(), array.strides() + array.ndim());
+    size = array.size();
+}
 
 Layout Layout::with_items_of(int64_t bytes) const {
     Layout made = *this;
@@ -321,47 +339,6 @@ bool fits(py::handle object, const Layout& param) {
     return array->descr == param.dtype.ptr() && size_t(array->nd) == ndim && (array->flags & aligned) &&
            std::equal(param.shape.begin(), param.shape.end(), array->dimensions) &&
            std::equal(param.strides.begin(), param.strides.end(), array->strides);
-}
-
-Span span_of(const py::array& array, const Where& where) {
-    const char* begin = static_cast<const char*>(array.data());
-    return {begin, begin + array.nbytes(), where.name()};
-}
-
-std::vector<Span> Territory::admitted(std::vector<Span> spans, const std::string& optimizer) const {
-    std::erase_if(spans, [](const Span& span) { return span.begin == span.end; });
-    std::sort(spans.begin(), spans.end(), is_before);
-    const auto keep_apart = [&](const Span& one, const Span& later) {
-        if (later.begin < one.end)
-            throw py::value_error(optimizer + ": " + one.owner + " and " + later.owner +
-                                  " must not overlap in memory, got arrays that share " +
-                                  std::to_string(std::min(one.end, later.end) - later.begin) + " bytes");
-    };
-    for (size_t i = 0; i < spans.size(); ++i) {
-        if (i) keep_apart(spans[i - 1], spans[i]);
-        const auto next = std::upper_bound(spans_.begin(), spans_.end(), spans[i], is_before);
-        if (next != spans_.begin()) keep_apart(*std::prev(next), spans[i]);
-        if (next != spans_.end()) keep_apart(spans[i], *next);
-    }
-    return spans;
-}
-
-void Territory::claim(std::vector<Span> spans, const std::string& optimizer) {
-    std::vector<Span> added = admitted(std::move(spans), optimizer);
-    const auto middle = py::ssize_t(spans_.size());
-    spans_.insert(spans_.end(), std::make_move_iterator(added.begin()), std::make_move_iterator(added.end()));
-    std::inplace_merge(spans_.begin(), spans_.begin() + middle, spans_.end(), is_before);
-}
-
-void Territory::keep_out(const void* data, int64_t bytes, const Where& where) const {
-    if (bytes == 0) return;
-    const char *const begin = static_cast<const char*>(data), *const end = begin + bytes;
-    const auto next = std::upper_bound(spans_.begin(), spans_.end(), begin,
-                                       [](const char* place, const Span& span) { return place < span.begin; });
-    const Span* hit = nullptr;
-    if (next != spans_.end() && next->begin < end) hit = &*next;
-    if (next != spans_.begin() && std::prev(next)->end > begin) hit = &*std::prev(next);
-    if (hit) refuse(where, "not overlap " + hit->owner + " in memory", "an array that shares its memory");
 }
 
 }  // namespace fusedstep::bindings

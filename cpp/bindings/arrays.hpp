@@ -24,6 +24,9 @@ struct Layout {
 
     explicit Layout(const py::array& array);
 
+    /// Takes the shape of another array of this type and device.
+    void reshape(const py::array& array);
+
     /// The same elements in the same order, of another size.
     Layout with_items_of(int64_t bytes) const;
 };
@@ -31,13 +34,6 @@ struct Layout {
 /// What an array's elements are called: NumPy's name, or "bfloat16" where raw bits are marked as such.
 std::string type_name_of(const py::array& array);
 std::string name_of(Type type);  ///< of numbers, not of codes
-
-/// A stretch of memory and whose it is.
-struct Span {
-    const char* begin;
-    const char* end;
-    std::string owner;
-};
 
 /// A parameter: a floating type, writeable, dense in any order of axes.
 py::array check_param(py::handle object, const Where& where);
@@ -94,27 +90,5 @@ bool fits(py::handle object, const Layout& param);
 
 /// Whether elements lie in memory without gaps, in any order of axes.
 bool is_dense(const py::array& array);
-
-/// Memory that is written to: no two stretches may overlap, and nothing that is read may overlap them.
-class Territory {
-public:
-    /// Throws if stretches overlap, each other or what is there.
-    void check(std::vector<Span> spans, const std::string& optimizer) const { admitted(std::move(spans), optimizer); }
-
-    /// Adds stretches, all or none.
-    void claim(std::vector<Span> spans, const std::string& optimizer);
-
-    /// Throws if something that is only read lies in it.
-    void keep_out(const void* data, int64_t bytes, const Where& where) const;
-    void keep_out(const py::array& array, const Where& where) const { keep_out(array.data(), array.nbytes(), where); }
-
-private:
-    /// Those that are not empty, sorted.
-    std::vector<Span> admitted(std::vector<Span> spans, const std::string& optimizer) const;
-
-    std::vector<Span> spans_;  ///< sorted, disjoint, none of them empty
-};
-
-Span span_of(const py::array& array, const Where& where);
 
 }  // namespace fusedstep::bindings

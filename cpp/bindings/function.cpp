@@ -1,6 +1,7 @@
 // The step of a function: a plan keeps its options, and has its arrays for one call.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <optional>
 #include <set>
 
@@ -27,25 +28,53 @@ std::optional<Type> chosen_type(py::handle object, const Layout& param) {
     }
 }
 
+std::string type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name; }
+
+/// The arrays are one, or a list of them, and nothing that is nested.
+void check_flat(const py::object& param, const Where& where) {
+    if (PyDict_Check(param.ptr()))
+        throw py::type_error(where.text() + " must be an array or a list of arrays, got " + type_name(param));
+    if (!is_list(param)) return;
+    size_t i = 0;
+    for (const py::handle item : param) {
+        if (is_list(item) || PyDict_Check(item.ptr()))
+            throw py::type_error(where.text() + "[" + std::to_string(i) + "] must be an array, got " + type_name(item));
+        ++i;
+    }
+}
+
 }  // namespace
 
-/// The array of a state that stands beside a parameter.
-py::object Plan::given_state(const py::dict& states, const std::string& name, size_t tensor) const {
-    const py::object given = states[py::str(name)];
-    if (options_.front().structure.is_leaf()) return given;
-    return given[py::int_(tensor)];
+/// The states that the options call for.
+std::vector<py::object> Plan::in_order(const py::tuple& states) const {
+    std::vector<py::object> made(arguments_.size());
+    size_t count = 0;
+    for (size_t i = 0; i < arguments_.size(); ++i) {
+        const auto& [name, place] = arguments_[i];
+        const py::object state = states[i];
+        if (state.is_none() != (place < 0))
+            throw py::type_error(optimizer_ + ": " + name + " must be " + (place < 0 ? "None" : "given") +
+                                 " with these options, got " + type_name(state));
+        if (place < 0) continue;
+        made[size_t(place)] = state;
+        ++count;
+    }
+    made.resize(count);
+    return made;
 }
 
 /// The types of states as they come: one for all parameters, where it is not what these are calculated in.
-void Plan::choose_types(const std::vector<Entry>& added, const py::dict& states) {
+void Plan::choose_types(const std::vector<Entry>& added, const std::vector<py::list>& given) {
     storage_.state.clear();
+    size_t number = 0;
     for (const State& state : plan_.groups.front().states()) {
+        const size_t place = number++;
         if (state.kind != State::like_param) continue;
         std::set<std::string> types;
         bool others = false;
         for (size_t i = 0; i < added.size(); ++i) {
             const Layout& param = added[i].layout;
-            const std::optional<Type> type = chosen_type(given_state(states, state.name, i), param);
+            const std::optional<Type> type = chosen_type(given[i][place], param);
             if (!type) continue;
             types.insert(name_of(*type));
             others |= *type != arithmetic(param.type);
@@ -65,34 +94,109 @@ void Plan::move_to(const Device& device) {
     device_ = device;
 }
 
-void Plan::call(const py::object& param, const py::object& grad, const py::dict& states, int64_t step, double lr,
-                uint64_t seed) {
-    const Busy busy(busy_, optimizer_);
-    const AtEnd lent([&] {
-        const std::vector<Entry> last = std::exchange(entries_, {});  // whose end may run anything
-        let_go();
-        places_.clear();
-        territory_ = {};
-        plan_.tensors.clear();
-    });
+/// Makes arrays tensors of the plan, which has none.
+void Plan::form(const py::object& param, const std::vector<py::object>& states) {
+    Structure& structure = options_.front().structure;
+    const Where where{optimizer_, params_};
+    check_flat(param, where);
     std::vector<Leaf> leaves;
-    options_.front().structure = Structure::of(param, 0, {optimizer_, params_}, leaves);
+    structure = Structure::of(param, 0, where, leaves);
+    std::vector<py::list> given(leaves.size());
+    size_t number = 0;
+    for (const State& state : plan_.groups.front().states())
+        structure.match(states[number++], {optimizer_, state.name}, params_,
+                        [&](size_t tensor, py::handle array) { given[tensor].append(array); });
     std::vector<Entry> added = checked(leaves, {}, {});
-    choose_types(added, states);
+    choose_types(added, given);
     move_to(added.empty() ? Device{} : added.front().layout.device);
     if (device_.kind == Device::cuda && is_captured(added.front().param))
         throw std::runtime_error(optimizer_ +
                                  ": param must not be updated by a function while a graph is captured (a bound step "
                                  "of an optimizer can be), got a stream that one is captured from");
-    size_t tensor = 0;
-    furnish(added, {}, plan_.groups.front(), [&](const Entry&, const std::vector<Companion>& companions) {
-        py::list arrays;
-        for (const Companion& one : companions) arrays.append(given_state(states, one.name, tensor));
-        ++tensor;
-        return arrays;
+    furnish(added, {}, plan_.groups.front(),
+            [&](const Entry& entry, const std::vector<Companion>&) { return given[size_t(&entry - added.data())]; });
+    enroll(std::move(added));
+}
+
+/// Whether arrays of NumPy's own differ from those of the call before in their shapes alone.
+bool Plan::is_like_last(const py::object& param, const std::vector<py::object>& states) const {
+    const Structure& structure = options_.front().structure;
+    if (entries_.empty() || stepper_ || !structure.is_like(param)) return false;
+    bool alike = true;
+    structure.match(param, {optimizer_, params_}, params_, [&](size_t tensor, py::handle array) {
+        const Layout& before = entries_[tensor].layout;
+        alike &= py::isinstance<py::array>(array) && py::detail::array_proxy(array.ptr())->descr == before.dtype.ptr();
+    });
+    for (size_t i = 0; alike && i < states.size(); ++i) {
+        const auto look = [&](size_t tensor, py::handle array) {
+            const Companion& before = entries_[tensor].states[i].first;
+            alike &= py::isinstance<py::array>(array) &&
+                     (before.kind != Companion::like_param ||
+                      find_type(py::reinterpret_borrow<py::array>(array)) == before.format.type);
+        };
+        structure.match(states[i], {optimizer_, entries_.front().states[i].first.name}, params_, look);
+    }
+    return alike;
+}
+
+/// Arrays that are like those of the call before take their places.
+void Plan::take_places(const py::object& param, const std::vector<py::object>& states) {
+    const Structure& structure = options_.front().structure;
+    const auto where = [&](const Entry& entry) { return Where{optimizer_, params_, {}, entry.path}; };
+    structure.match(param, {optimizer_, params_}, params_, [&](size_t tensor, py::handle array) {
+        Entry& entry = entries_[tensor];
+        entry.param = check_param(array, where(entry));
+        entry.layout.reshape(entry.param);
+        entry.extent = {0, entry.layout.size};
+        entry.last_grad = nullptr;
+    });
+    for (size_t i = 0; i < states.size(); ++i) {
+        const auto take = [&](size_t tensor, py::handle array) {
+            Entry& entry = entries_[tensor];
+            auto& [companion, place] = entry.states[i];
+            place = check_companion(array, companion, entry, where(entry));
+        };
+        structure.match(states[i], {optimizer_, entries_.front().states[i].first.name}, params_, take);
+    }
+    std::vector<Span> claims;
+    for (size_t i = 0; i < entries_.size(); ++i) claim(claims, entries_[i], i);
+    territory_.claim(std::move(claims), optimizer_, array_names());
+    for (size_t i = 0; i < entries_.size(); ++i) seat(i);
+}
+
+/// Lets go of arrays. Of those of the processor, all but the arrays is kept for a call with ones that are like them.
+void Plan::vacate() {
+    territory_ = {};
+    if (stepper_) return disband();
+    for (Entry& entry : entries_) {  // which nobody else has meanwhile, whatever the end of an array runs
+        entry.movable.clear();
+        for (auto& [companion, array] : entry.states) array.release().dec_ref();
+        entry.param.release().dec_ref();
+    }
+}
+
+/// Forgets tensors as well.
+void Plan::disband() {
+    const std::vector<Entry> last = std::exchange(entries_, {});  // whose end may run anything
+    places_.clear();
+    plan_.tensors.clear();
+}
+
+void Plan::call(const py::object& param, const py::object& grad, const py::tuple& given, int64_t step, double lr,
+                uint64_t seed) {
+    const Busy busy(busy_, optimizer_);
+    const std::vector<py::object> states = in_order(given);
+    const AtEnd lent([&] {
+        let_go();
+        vacate();
     });
     plan_.seed = seed;
-    enroll(std::move(added));
+    if (is_like_last(param, states)) {
+        take_places(param, states);
+    } else {
+        disband();
+        form(param, states);
+    }
     for (Tensor& one : plan_.tensors) one.step = step - 1;
     plan_.groups.front().lr = lr;
     take_all(grad, py::none(), false);

@@ -28,7 +28,7 @@ void Plan::take(size_t tensor, py::handle grad, bool quickly) {
     Tensor& target = plan_.tensors[tensor];
     const auto keep_out = [&](const void* data, int64_t bytes) {
         if (data == entry.last_grad && bytes <= entry.last_bytes) return;
-        territory_.keep_out(data, bytes, where(grads_, tensor));
+        territory_.keep_out(data, bytes, where(grads_, tensor), array_names());
         entry.last_grad = data;
         entry.last_bytes = bytes;
     };
@@ -69,7 +69,8 @@ void Plan::take_copy(size_t tensor, py::handle given, bool quickly) {
         cargo.copy_type = type_of(array);
         held.copy = std::move(array);
     }
-    territory_.keep_out(cargo.copy, entry.layout.size * size_of(cargo.copy_type), where(copy_to_, tensor));
+    territory_.keep_out(cargo.copy, entry.layout.size * size_of(cargo.copy_type), where(copy_to_, tensor),
+                        array_names());
 }
 
 /// Where a stage's number lies that is an array on the device; nowhere where it is one of Python's.
@@ -130,26 +131,28 @@ void Plan::take_each(const py::object& grads, const py::object& given, bool desc
 
 /// What a step writes besides parameters and state must not overlap anything else that it reads or writes.
 void Plan::keep_apart(bool zero_grad) {
-    const auto stretch = [&](std::string_view argument, size_t tensor, const void* data, Type type) {
-        const auto* const begin = static_cast<const char*>(data);
-        return Span{begin, begin + plan_.tensors[tensor].size * size_of(type), where(argument, tensor).name()};
+    enum Written : size_t { copy, grad };
+    const Names called = [&](const Span& span) {
+        return where(span.array == copy ? copy_to_ : std::string_view(grads_), span.tensor).name();
     };
     std::vector<Span> written;
     for (size_t i = 0; i < entries_.size(); ++i) {
         const Tensor& tensor = plan_.tensors[i];
-        if (tensor.cargo.copy) written.push_back(stretch(copy_to_, i, tensor.cargo.copy, tensor.cargo.copy_type));
+        if (tensor.cargo.copy)
+            written.emplace_back(tensor.cargo.copy, tensor.size * size_of(tensor.cargo.copy_type), i, copy);
         if (!tensor.buffers.grad || !zero_grad) continue;
         // Of another library's array it is known that it can be written to, if it was seen quickly.
         if (py::isinstance<py::array>(held_[i].grad)) check_written(held_[i].grad, where(grads_, i));
-        written.push_back(stretch(grads_, i, tensor.buffers.grad, tensor.cargo.grad.type));
+        written.emplace_back(tensor.buffers.grad, tensor.size * size_of(tensor.cargo.grad.type), i, grad);
     }
     Territory territory;
-    territory.claim(std::move(written), optimizer_);
+    territory.claim(std::move(written), optimizer_, called);
     if (zero_grad) return;
     for (size_t i = 0; i < entries_.size(); ++i) {
         const Tensor& tensor = plan_.tensors[i];
         if (tensor.buffers.grad)
-            territory.keep_out(tensor.buffers.grad, tensor.size * size_of(tensor.cargo.grad.type), where(grads_, i));
+            territory.keep_out(tensor.buffers.grad, tensor.size * size_of(tensor.cargo.grad.type), where(grads_, i),
+                               called);
     }
 }
 

@@ -92,8 +92,9 @@ PYBIND11_MODULE(_core, module) {
 
     using Plan = fs::bindings::Plan;
     py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan", fs::bindings::collectable<Plan>())
-        .def(py::init<std::string, py::list, py::dict, uint64_t, bool, bool>(), py::arg("optimizer"), py::arg("groups"),
-             py::arg("storage"), py::arg("seed"), py::arg("entry_per_group") = false, py::arg("of_function") = false)
+        .def(py::init<std::string, py::list, py::dict, uint64_t, bool, std::optional<Plan::StateArguments>>(),
+             py::arg("optimizer"), py::arg("groups"), py::arg("storage"), py::arg("seed"),
+             py::arg("entry_per_group") = false, py::arg("arguments") = py::none())
         .def("add", &Plan::add)
         .def("refresh", &Plan::refresh)
         .def("step", &Plan::step)

@@ -22,13 +22,14 @@ py::object visible(const py::array& array) {
 }  // namespace
 
 Plan::Plan(std::string optimizer, py::list groups, const py::dict& storage, uint64_t seed, bool entry_per_group,
-           bool of_function)
+           std::optional<StateArguments> arguments)
     : optimizer_(std::move(optimizer)),
       groups_(std::move(groups)),
       entry_per_group_(entry_per_group),
-      of_function_(of_function),
-      params_(of_function ? "param" : "params"),
-      grads_(of_function ? "grad" : "grads") {
+      of_function_(arguments.has_value()),
+      arguments_(arguments.value_or(StateArguments())),
+      params_(of_function_ ? "param" : "params"),
+      grads_(of_function_ ? "grad" : "grads") {
     for (const auto& [name, type] : py::dict(storage["state"]))
         storage_.state[name.cast<std::string>()] = type.cast<std::string>();
     const auto rounding = storage["rounding"].cast<std::string>();
@@ -55,7 +56,7 @@ std::vector<Plan::Entry> Plan::checked(const std::vector<Leaf>& leaves, std::str
             throw py::value_error(where.text() + " must have a name of its own, got '" + leaf.name + "' a second time");
         py::array array = check_param(leaf.value, where);
         const Extent extent = read_extent(leaf.name, array.size(), extents);
-        claims.push_back(span_of(array, where));
+        claims.emplace_back(array.data(), array.nbytes(), entries_.size() + added.size(), 0);
         added.push_back({leaf.name, leaf.path, array, Layout(array), extent, {}});
         const Entry& first = entries_.empty() ? added.front() : entries_.front();
         const std::string_view its_place = entries_.empty() ? place : place_of(0);
@@ -63,7 +64,7 @@ std::vector<Plan::Entry> Plan::checked(const std::vector<Leaf>& leaves, std::str
         check_storage(added.back(), where);
     }
     // Parameters that overlap are refused before any state is made for them.
-    territory_.check(std::move(claims), optimizer_);
+    territory_.check(std::move(claims), optimizer_, array_names(added, place));
     return added;
 }
 
@@ -73,9 +74,9 @@ void Plan::furnish(std::vector<Entry>& added, std::string_view place, const Grou
     for (Entry& entry : added) {
         entry.states =
             provide_arrays(entry, {optimizer_, params_, place, entry.path}, companions_of(entry, group), provide);
-        for (Span& span : spans(entry, place)) claims.push_back(std::move(span));
+        claim(claims, entry, entries_.size() + size_t(&entry - added.data()));
     }
-    territory_.claim(std::move(claims), optimizer_);
+    territory_.claim(std::move(claims), optimizer_, array_names(added, place));
 }
 
 /// Makes parameters with their states tensors of the last group.
@@ -86,12 +87,9 @@ void Plan::enroll(std::vector<Entry> added) {
         tensor.group = int(plan_.groups.size()) - 1;
         tensor.calculate_in(arithmetic(entry.layout.type));
         tensor.cargo.tensor = entries_.size();
-        tensor.size = entry.layout.size;
-        tensor.extent = entry.extent;
-        tensor.buffers.param = entry.param.mutable_data();
         plan_.tensors.push_back(tensor);
         entries_.push_back(std::move(entry));
-        attach(entries_.size() - 1);
+        seat(entries_.size() - 1);
     }
     for (Entry& entry : entries_) entry.last_grad = nullptr;
     if (!stepper_ && !entries_.empty() && entries_.front().layout.device.kind == Device::cuda)
@@ -171,25 +169,39 @@ Plan::Arrays Plan::provide_arrays(const Entry& entry, const Where& of, std::vect
     Arrays made;
     const py::list given = provide(entry, companions);
     for (size_t i = 0; i < companions.size(); ++i) {
-        Companion& one = companions[i];
-        const auto [argument, path] = called(memory_, entry, one.name);
-        const Where where{optimizer_, argument, {}, path};
-        const auto checked = [&]() -> py::array {
-            switch (one.kind) {
-                case Companion::scalar: return check_scalar(given[i], where);
-                case Companion::ring: return check_ring(given[i], entry.layout, one.planes, one.dtype, where, of);
-                case Companion::scales: return check_scales(given[i], one.planes, where);
-                default: return check_state(given[i], entry.layout, one.dtype, where, of);
-            }
-        };
-        py::array array = checked();
-        check_device(array, entry.layout.device, where, of);
-        made.emplace_back(std::move(one), std::move(array));
+        py::array array = check_companion(given[i], companions[i], entry, of);
+        made.emplace_back(std::move(companions[i]), std::move(array));
     }
     return made;
 }
 
-/// Gives the kernel the addresses of what stands beside a parameter.
+py::array Plan::check_companion(py::handle given, const Companion& one, const Entry& entry, const Where& of) const {
+    const auto [argument, path] = called(memory_, entry, one.name);
+    const Where where{optimizer_, argument, {}, path};
+    const auto checked = [&]() -> py::array {
+        switch (one.kind) {
+            case Companion::scalar: return check_scalar(given, where);
+            case Companion::ring: return check_ring(given, entry.layout, one.planes, one.dtype, where, of);
+            case Companion::scales: return check_scales(given, one.planes, where);
+            default: return check_state(given, entry.layout, one.dtype, where, of);
+        }
+    };
+    py::array array = checked();
+    check_device(array, entry.layout.device, where, of);
+    return array;
+}
+
+/// Gives the kernel a parameter's address.
+void Plan::seat(size_t tensor) {
+    Tensor& target = plan_.tensors[tensor];
+    Entry& entry = entries_[tensor];
+    target.size = entry.layout.size;
+    target.extent = entry.extent;
+    target.buffers.param = entry.param.mutable_data();
+    attach(tensor);
+}
+
+/// Gives it the addresses of what stands beside that.
 void Plan::attach(size_t tensor) {
     ++plan_.version;
     Tensor& target = plan_.tensors[tensor];
@@ -232,14 +244,34 @@ void Plan::attach(size_t tensor) {
     movable_ |= !entry.movable.empty();
 }
 
-/// The memory that a step of this tensor writes to.
-std::vector<Span> Plan::spans(const Entry& entry, std::string_view place) const {
-    std::vector<Span> spans{span_of(entry.param, {optimizer_, params_, place, entry.path})};
-    for (const auto& [companion, array] : entry.states) {
-        const auto [argument, path] = called(state_, entry, companion.name);
-        spans.push_back(span_of(array, {optimizer_, argument, {}, path}));
+/// Adds the memory that a step of a tensor writes to: the parameter, which is number 0, and the states.
+void Plan::claim(std::vector<Span>& claims, const Entry& entry, size_t tensor) {
+    claims.emplace_back(entry.param.data(), entry.param.nbytes(), tensor, 0);
+    for (size_t i = 0; i < entry.states.size(); ++i) {
+        const py::array& array = entry.states[i].second;
+        claims.emplace_back(array.data(), array.nbytes(), tensor, i + 1);
     }
-    return spans;
+}
+
+/// What such memory is called
+std::string Plan::called(const Entry& entry, std::string_view place, size_t array) const {
+    if (array == 0) return Where{optimizer_, params_, place, entry.path}.name();
+    const auto [argument, path] = called(state_, entry, entry.states[array - 1].first.name);
+    return Where{optimizer_, argument, {}, path}.name();
+}
+
+Names Plan::array_names() const {
+    return [this](const Span& span) {
+        return called(entries_[span.tensor], place_of(size_t(plan_.tensors[span.tensor].group)), span.array);
+    };
+}
+
+/// The same, where parameters of a group are being added, which count behind the others.
+Names Plan::array_names(const std::vector<Entry>& added, std::string_view place) const {
+    return [this, &added, place](const Span& span) {
+        const size_t before = entries_.size();
+        return span.tensor < before ? array_names()(span) : called(added[span.tensor - before], place, span.array);
+    };
 }
 
 void Plan::refresh(const std::vector<size_t>& groups, const py::function& provide) {
@@ -292,11 +324,11 @@ void Plan::refresh(const std::vector<size_t>& groups, const py::function& provid
 void Plan::survey() {
     std::vector<Span> all;
     for (size_t i = 0; i < entries_.size(); ++i) {
-        for (Span& span : spans(entries_[i], place_of(size_t(plan_.tensors[i].group)))) all.push_back(std::move(span));
+        claim(all, entries_[i], i);
         entries_[i].last_grad = nullptr;
     }
     Territory territory;
-    territory.claim(std::move(all), optimizer_);
+    territory.claim(std::move(all), optimizer_, array_names());
     territory_ = std::move(territory);
 }
 

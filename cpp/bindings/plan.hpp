@@ -17,16 +17,20 @@
 #include "busy.hpp"
 #include "storage.hpp"
 #include "structure.hpp"
+#include "territory.hpp"
 #include "watch.hpp"
 
 namespace fusedstep::bindings {
 
 class Plan {
 public:
+    using StateArguments = std::vector<std::pair<std::string, int>>;
+
     /// `groups` is the list of the groups' dicts, `storage` what all their steps have in common. `entry_per_group`:
-    /// gradients come as a list with one entry for each. `of_function`: messages speak of the arguments of a function.
+    /// gradients come as a list with one entry for each. `arguments`, of a function: its states as they are given, each
+    /// with its place among those that its options call for, or -1.
     Plan(std::string optimizer, py::list groups, const py::dict& storage, uint64_t seed, bool entry_per_group,
-         bool of_function);
+         std::optional<StateArguments> arguments);
     ~Plan() { leave_device(); }
 
     /// Adds a group, or nothing if anything is wrong, and returns the names of its parameters. `place` is its place in
@@ -40,8 +44,8 @@ public:
     void refresh(const std::vector<size_t>& groups, const py::function& provide);
 
     /// One step of a function: with arrays that the plan has for this call only, in a group that was added without any.
-    /// `states` holds them by name, in the structure of the parameters.
-    void call(const py::object& param, const py::object& grad, const py::dict& states, int64_t step, double lr,
+    /// `states` are None or in the structure of the parameters.
+    void call(const py::object& param, const py::object& grad, const py::tuple& states, int64_t step, double lr,
               uint64_t seed);
 
     void set_seed(uint64_t seed) {
@@ -204,17 +208,27 @@ private:
                                                const std::string& state) const;
     Arrays provide_arrays(const Entry& entry, const Where& of, std::vector<Companion> companions,
                           const Provide& provide) const;
+    py::array check_companion(py::handle given, const Companion& one, const Entry& entry, const Where& of) const;
     std::vector<Entry> checked(const std::vector<Leaf>& leaves, std::string_view place, const py::dict& extents) const;
     void furnish(std::vector<Entry>& added, std::string_view place, const Group& group, const Provide& provide);
     void enroll(std::vector<Entry> added);
     std::vector<Companion> companions_of(const Entry& entry, const Group& group) const;
     void check_storage(const Entry& entry, const Where& where) const;
+    void seat(size_t tensor);
     void attach(size_t tensor);
-    std::vector<Span> spans(const Entry& entry, std::string_view place) const;
+    static void claim(std::vector<Span>& claims, const Entry& entry, size_t tensor);
+    std::string called(const Entry& entry, std::string_view place, size_t array) const;
+    Names array_names() const;
+    Names array_names(const std::vector<Entry>& added, std::string_view place) const;
     void survey();
-    py::object given_state(const py::dict& states, const std::string& name, size_t tensor) const;
+    std::vector<py::object> in_order(const py::tuple& states) const;
+    bool is_like_last(const py::object& param, const std::vector<py::object>& states) const;
+    void take_places(const py::object& param, const std::vector<py::object>& states);
+    void form(const py::object& param, const std::vector<py::object>& states);
+    void vacate();
+    void disband();
     void move_to(const Device& device);
-    void choose_types(const std::vector<Entry>& added, const py::dict& states);
+    void choose_types(const std::vector<Entry>& added, const std::vector<py::list>& given);
     void settle(const py::object& owner);
     void check_places() const;
     void check_places(size_t tensor) const;
@@ -243,6 +257,7 @@ private:
     std::string optimizer_;
     py::list groups_;
     bool entry_per_group_, of_function_;
+    const StateArguments arguments_;
     const std::string params_, grads_;
     std::vector<Entry> entries_;
     std::unordered_map<std::string, size_t> places_;  ///< of the entries, by name

@@ -8,8 +8,6 @@ std::string quoted(const std::string& text) { return "'" + text + "'"; }
 /// Deeper trees are taken for ones that hold themselves.
 constexpr int most_depth = 100;
 
-bool is_list(py::handle object) { return PyList_Check(object.ptr()) || PyTuple_Check(object.ptr()); }
-
 std::string type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name; }
 
 std::string key_text(py::handle key, const Where& where) {

@@ -20,6 +20,9 @@ struct Leaf {
     py::object value;
 };
 
+/// A list or a tuple: the order of its items is that of the parameters.
+inline bool is_list(py::handle object) { return PyList_Check(object.ptr()) || PyTuple_Check(object.ptr()); }
+
 class Structure {
 public:
     /// Takes the tree apart. Items of a list at the top are numbered from `first`.
@@ -39,8 +42,11 @@ public:
         }
     }
 
-    /// Whether it is one array.
-    bool is_leaf() const { return kind_ == Kind::leaf; }
+    /// Whether that is one as well, or a list with as many entries: of which it is not said what they are.
+    bool is_like(py::handle tree) const {
+        if (kind_ == Kind::leaf) return !is_list(tree);
+        return kind_ == Kind::list && is_list(tree) && length(tree) == children_.size();
+    }
 
     /// The same structure with other leaves.
     py::object fill(const std::function<py::object(size_t)>& leaf) const;

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 from . import _core, methods, storage
@@ -71,8 +71,8 @@ STARTS = ("initial_accumulator_value",)
 REMEMBERED = 64
 
 #: Of these, what is equal is the same to every check.
-NUMBERS = (int, float)
-PLAIN = (*NUMBERS, bool, str, type(None))
+NUMBERS = {int, float}
+PLAIN = {*NUMBERS, bool, str, type(None)}
 
 STEP = Whole(1, "t of this update", expected="an integer in [1, 2**62)", annotation="int", low=1, below=2**62)
 LR = Number(0.0, "learning rate η", expected="a finite number ≥ 0 (a schedule's is schedule(step - 1))")
@@ -118,25 +118,37 @@ def document(cls: type[Optimizer]) -> str:
 
 
 def function_of(method: type[Optimizer]) -> Callable[..., None]:
-    name = name_of(method)
+    name, names = name_of(method), method.state_names
     cls = type(name, (method,), {"__doc__": None})  # messages speak of the function
     signature = signature_of(cls)
-    parameters = signature.parameters
-    leading = [key for key, parameter in parameters.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
-    needed = {key for key, parameter in parameters.items() if parameter.default is parameter.empty}
-    known = {*parameters}
-    remembered = lru_cache(REMEMBERED, typed=True)(partial(Prepared, cls))
+    absent = (None,) * len(names)
 
-    def update(*args: Any, **kwargs: Any) -> None:
-        given = {**dict(zip(leading, args, strict=False)), **kwargs}
-        if len(given) < len(args) + len(kwargs) or not needed <= given.keys() <= known:
-            explain(name, signature, args, kwargs)
-        param, grad = given.pop("param"), given.pop("grad")
-        states = {state: given.pop(state, None) for state in cls.state_names}
-        step, lr = STEP.take(name, "step", given.pop("step")), LR.take(name, "lr", given.pop("lr"))
-        seed = SEED.take(name, "seed", given.pop("seed", ONCE["seed"]))
-        prepared = remembered(**given) if make_plain(given) else Prepared(cls, **given)
-        prepared.call(param, grad, states, step, lr, seed)
+    def prepare(**options: Any) -> Prepared:
+        unknown = sorted(options.keys() - signature.parameters.keys())
+        if unknown:
+            known = ", ".join(sorted(signature.parameters))
+            raise TypeError(f"{name}: arguments must be among {known}, got {unknown[0]!r}")
+        for state in names:
+            if state in options:
+                raise TypeError(f"{name}() got multiple values for argument {state!r}")
+        return Prepared(cls, **options)
+
+    remembered = lru_cache(REMEMBERED, typed=True)(prepare)
+
+    def update(
+        param: Any, grad: Any, *states: Any, step: Any, lr: Any, seed: Any = ONCE["seed"], **options: Any
+    ) -> None:
+        if not options.keys().isdisjoint(names):
+            states = (*states, *(options.pop(state, None) for state in names[len(states) :]))
+        elif len(states) < len(names):
+            states += absent[len(states) :]
+        elif len(states) > len(names):
+            raise TypeError(
+                f"{name}() takes at most {2 + len(names)} positional arguments, but {2 + len(states)} were given"
+            )
+        prepared = remembered(**options) if make_plain(options) else prepare(**options)
+        t, rate, number = STEP.take(name, "step", step), LR.take(name, "lr", lr), SEED.take(name, "seed", seed)
+        prepared.call(param, grad, states, t, rate, number)
 
     update.__name__ = update.__qualname__ = name
     update.__module__ = __name__
@@ -145,26 +157,14 @@ def function_of(method: type[Optimizer]) -> Callable[..., None]:
     return update
 
 
-def explain(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raises what is wrong with arguments that do not fit: Python's own way to find that is too slow for each call."""
-    unknown = kwargs.keys() - signature.parameters.keys()
-    if unknown:
-        known = ", ".join(sorted(signature.parameters))
-        raise TypeError(f"{name}: arguments must be among {known}, got {min(unknown)!r}")
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise TypeError(f"{name}: {error}") from None
-
-
-def make_plain(given: dict[str, Any]) -> bool:
+def make_plain(options: dict[str, Any]) -> bool:
     """Whether options can be remembered; a list of numbers is made a tuple for that."""
-    for name, value in given.items():
+    for name, value in options.items():
         if type(value) in PLAIN:
             continue
-        if type(value) not in (list, tuple) or not all(type(item) in NUMBERS for item in value):
+        if type(value) not in (list, tuple) or not NUMBERS.issuperset(map(type, value)):
             return False
-        given[name] = tuple(value)
+        options[name] = tuple(value)
     return True
 
 
@@ -185,21 +185,16 @@ class Prepared:
             raise ValueError(f"{self.function}: max_lr must be given with decay='fully_decoupled', got None")
         ROUNDING.take(self.function, "rounding", rounding)
         self.storage = storage.resolve(self.function, {"rounding": rounding}, cls.state_names)
-        self.needed = frozenset(_core.states(cls._method, self.options))
+        needed = _core.states(cls._method, self.options)
+        self.arguments = [(name, needed.index(name) if name in needed else -1) for name in cls.state_names]
         self.idle: list[_core.Plan] = []
 
     def plan(self) -> _core.Plan:
-        plan = _core.Plan(self.function, [], self.storage, 0, of_function=True)
+        plan = _core.Plan(self.function, [], self.storage, 0, arguments=self.arguments)
         plan.add([], "", self.cls._method, self.options, list, {})
         return plan
 
-    def call(self, param: Any, grad: Any, states: dict[str, Any], step: int, lr: float, seed: int) -> None:
-        for name, arrays in states.items():
-            if (arrays is None) == (name in self.needed):
-                expected = "given with these options" if name in self.needed else "None with these options"
-                came = "None" if arrays is None else type(arrays).__name__
-                raise TypeError(f"{self.function}: {name} must be {expected}, got {came}")
-        check_lists(self.function, param, states)
+    def call(self, param: Any, grad: Any, states: tuple[Any, ...], step: int, lr: float, seed: int) -> None:
         try:
             plan = self.idle.pop()
         except IndexError:
@@ -208,26 +203,6 @@ class Prepared:
             plan.call(param, grad, states, step, lr, seed)
         finally:
             self.idle.append(plan)
-
-
-def check_lists(function: str, param: Any, states: dict[str, Any]) -> None:
-    """Where it is a list that is updated, it has to be of arrays, with as many of each state."""
-    if isinstance(param, dict):
-        raise TypeError(f"{function}: param must be an array or a list of arrays, got dict")
-    if not isinstance(param, (list, tuple)):
-        return
-    for i, item in enumerate(param):
-        if isinstance(item, (list, tuple, dict)):
-            raise TypeError(f"{function}: param[{i}] must be an array, got {type(item).__name__}")
-    for name, arrays in states.items():
-        if arrays is None:
-            continue
-        if not isinstance(arrays, (list, tuple)):
-            raise TypeError(f"{function}: {name} must be a list or a tuple, like param, got {type(arrays).__name__}")
-        if len(arrays) != len(param):
-            raise ValueError(
-                f"{function}: {name} must have {len(param)} entries, one for each of param, got {len(arrays)}"
-            )
 
 
 __all__ = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import re
+import sys
 import textwrap
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
@@ -91,6 +92,12 @@ class Number(Option):
     low: float = 0.0
     below: float = math.inf
 
+    def take(self, owner: str, name: str, value: Any) -> Any:
+        # Most are right at first sight: a function asks in each call.
+        if type(value) is float and self.low <= value < self.below:
+            return value
+        return super().take(owner, name, value)
+
     def check(self, value: Any) -> Any:
         number = real(value, self.expected)
         if not self.low <= number < self.below:
@@ -127,6 +134,11 @@ class Whole(Option):
 
     low: int = 0
     below: int = 2**63
+
+    def take(self, owner: str, name: str, value: Any) -> int:
+        if type(value) is int and self.low <= value < self.below:
+            return value
+        return super().take(owner, name, value)
 
     def check(self, value: Any) -> int:
         if type(value) is not int and (not isinstance(value, numbers.Integral) or isinstance(value, bool)):
@@ -220,7 +232,7 @@ def at_least(low: float, default: float, doc: str) -> Number:
 
 
 def any_number(default: float, doc: str) -> Number:
-    return Number(default, doc, -math.inf, expected="a finite number")
+    return Number(default, doc, -sys.float_info.max, expected="a finite number")
 
 
 def fraction(default: float, doc: str) -> Number:
