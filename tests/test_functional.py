@@ -14,6 +14,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import _core
+from fusedstep.in_numpy.encodings import cast
 
 from cases import CASES, DTYPES, IDS, SHARED, frozen, random, same_bytes
 
@@ -231,6 +232,42 @@ def test_refused_by_place():
     with pytest.raises(ValueError, match=r"^adam_: param and exp_avg must not overlap in memory, got arrays that"):
         adam_(w, g, w, v, step=1, lr=0.1)
     assert all((array == 1).all() for array in (w, g, m, v))
+
+
+def test_functions_take_every_type():
+    theta, m, v = cast(np.ones(50), "bfloat16"), np.zeros(50, np.float32), cast(np.zeros(50), "bfloat16")
+    grad = random(np.random.default_rng(2), 50, np.float32)
+    fs.functional.adam_(theta, grad, m, v, step=1, lr=0.1, seed=3, rounding="stochastic")
+    expected = cast(np.ones(50), "bfloat16")
+    opt = fs.Adam(expected, lr=0.1, state={"exp_avg_sq": "bfloat16"}, rounding="stochastic", seed=3)
+    opt.step(grad)
+    assert same_bytes(theta, expected)
+    assert same_bytes(v, opt.state["0"]["exp_avg_sq"])
+
+
+@pytest.mark.parametrize("name", fs.reference.__all__)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_every_function_in_every_type(name, dtype):
+    """Beside the class, whose state the function is given."""
+    rng = np.random.default_rng(2)
+    start, grad = random(rng, 50, np.float32).astype(dtype), random(rng, 50, np.float32)
+    cls = getattr(fs, name)
+    theta, of_class = start.copy(), start.copy()
+    opt = cls(of_class, lr=0.1)
+    before = {key: value.copy() for key, value in opt.state["0"].items() if key != "step"}
+    opt.step(grad)
+    function = getattr(fs.functional, fs.functional.name_of(cls))
+    function(theta, grad, **before, step=1, lr=0.1)
+    assert same_bytes(theta, of_class)
+    assert (theta != start).any()
+    assert all(same_bytes(value, opt.state["0"][key]) for key, value in before.items())
+
+
+def test_functions_take_one_type_for_a_list():
+    params = [np.ones(3, np.float32), np.ones(3, np.float32)]
+    states = [cast(np.zeros(3), "bfloat16"), np.zeros(3, np.float32)]
+    with pytest.raises(TypeError, match=r"^lion_: exp_avg must have one type in all its arrays, got"):
+        fs.functional.lion_(params, [np.ones(3)] * 2, states, step=1, lr=0.1)
 
 
 # What calls share
