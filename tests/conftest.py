@@ -83,3 +83,9 @@ def script(monkeypatch):
 def twins(device):
     """Makes an optimizer on the processor and the same one on a device."""
     return lambda *args, **kwargs: Twins(device, *args, **kwargs)
+
+
+@pytest.fixture
+def lines(capsys):
+    """Asks for what was printed since it was asked before."""
+    return lambda: capsys.readouterr().out.splitlines()

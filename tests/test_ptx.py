@@ -29,10 +29,10 @@ def library(tmp_path_factory):
     [
         "cuda",
         *(path.stem.removeprefix("test_") for path in sorted(HERE.glob("test_device_*.py"))),
+        "lookahead",
         "stages",
         "stats",
         "storage",
-        "structures",
     ],
 )
 def test_the_tests_of_the_device(library, noun):

@@ -4,9 +4,6 @@
 // lines, one thread holds all of them.
 #pragma once
 
-#include <type_traits>
-
-#include "../kernel/cargo.hpp"
 #include "../rules/stage.hpp"
 #include "../storage/bfloat16.hpp"
 #include "../storage/code8.hpp"
@@ -14,11 +11,10 @@
 #include "../storage/float32.hpp"
 #include "../storage/pair.hpp"
 #include "../storage/random.hpp"
+#include "kinds.hpp"
+#include "place.hpp"
 
 namespace fusedstep::cuda {
-
-constexpr int row = 128;
-static_assert(row == Code8::block);
 
 /// One array of a tensor.
 struct Array {
@@ -26,59 +22,6 @@ struct Array {
     Format format;
     uint32_t key = 0;  ///< of its random bits
 };
-
-/// What may be known of every array that a piece of code is made for.
-struct Fact {
-    bool known = false, is = false;
-
-    RULE constexpr bool otherwise(bool told) const { return known ? is : told; }
-};
-
-/// The formats that a piece of code is made for.
-struct Kinds {
-    unsigned types;               ///< a bit for each
-    bool split = true;            ///< whether numbers may lie in two arrays
-    Fact sign = {}, chance = {};  ///< of codes: whether there are numbers below zero; whether rounding is stochastic
-    bool near = false;            ///< elements are less than 2^32 from where an array is said to begin
-
-    static RULE constexpr Kinds only(Type type) { return {1u << int(type), false}; }
-    /// Of a parameter, which is no codes
-    static RULE constexpr Kinds numbers() { return {~(1u << int(Type::code8))}; }
-    /// Of a copy of it
-    static RULE constexpr Kinds plain() { return {numbers().types, false, {}, {true, false}}; }
-    RULE constexpr Kinds operator|(Kinds other) const { return {types | other.types, split || other.split}; }
-    RULE constexpr bool has(Type type) const { return types >> int(type) & 1; }
-
-    /// Whether an array is of a type; known beforehand where it can be of no other, or not of this.
-    RULE bool are(Type type, const Format& format) const {
-        return has(type) && (types == 1u << int(type) || format.type == type);
-    }
-    RULE bool are_signed(const Format& format) const { return sign.otherwise(format.is_signed); }
-    RULE bool are_random(const Format& format) const {
-        return chance.otherwise(format.rounding == Rounding::stochastic);
-    }
-};
-constexpr Kinds every_kind{~0u};
-
-/// The elements of one thread.
-struct Place {
-    int64_t at;       ///< of the first in the array
-    uint32_t number;  ///< the lower half of its number in the whole tensor
-    int left;         ///< elements from there to the array's end; not above zero where there are none
-    bool whole;       ///< all exist, and four can be read at once
-};
-
-/// Elements that lie side by side, and are read together.
-constexpr int piece = 4;
-
-/// Those of a thread in the row that begins at an element of an array of `size`.
-template <class Index, class Team>
-RULE Place place_in(Index row_begin, Index size, int64_t offset, bool aligned, Team team) {
-    const Index at = row_begin + team.lane() * piece;
-    const auto left = std::make_signed_t<Index>(size - at);
-    return {int64_t(at), uint32_t(offset) + uint32_t(at), left < row ? int(left) : row,
-            aligned && row_begin + row <= size};
-}
 
 /// The rows of a team.
 template <class Team, class Real>
