@@ -51,7 +51,7 @@ FLOATS = "dtype float32, float64, float16 or bfloat16"
 
 #: (what, how it is made of a float32 array of shape (4, 3), the error, what is expected, what came)
 NO_ARRAYS = [
-    ("float", lambda a: 1.0, TypeError, "be a numpy.ndarray", "float"),
+    ("float", lambda a: 1.0, TypeError, "be a numpy.ndarray", "float (numpy.asarray(x) is an array of it)"),
     ("NumPy scalar", lambda a: a[0, 0], TypeError, "be a numpy.ndarray", "numpy.float32 (numpy.asarray(x) is"),
     ("str", lambda a: "w", TypeError, "be a numpy.ndarray", "str (dict(x) takes pairs"),
     ("bytes", lambda a: a.tobytes(), TypeError, "be a numpy.ndarray", "bytes"),
@@ -242,7 +242,7 @@ def test_gradients_in_another_layout(layout):
         ValueError,
         "grads['w']",
         f"strides of params['w'], {scene.tree['w'].strides}",
-        "(48, 16, 4)",
+        "(48, 16, 4) (a copy into an empty_like() of params['w'] has them)",
     )
 
 

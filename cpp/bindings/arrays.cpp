@@ -46,8 +46,10 @@ bool same_strides(const py::ssize_t* shape, const py::ssize_t* a, const py::ssiz
 /// NumPy's own class, of which no other behaviour is to be expected.
 bool is_plain(py::handle object) { return Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_; }
 
-/// One of NumPy's, which is no array
-bool is_number(py::handle object) { return py::isinstance(object, py::module_::import("numpy").attr("generic")); }
+/// One of NumPy's, or a float, which are no arrays
+bool is_number(py::handle object) {
+    return PyFloat_Check(object.ptr()) || py::isinstance(object, py::module_::import("numpy").attr("generic"));
+}
 
 /// Raw bits that as_bfloat16 has marked.
 bool marked(const py::array& array) {
@@ -143,7 +145,7 @@ void check_same(const py::array& array, const Layout& param, const Where& where,
     check_shape(array, param.shape.data(), ndim, where, of);
     if (param.size && !same_strides(array.shape(), param.strides.data(), array.strides(), ndim))
         refuse(where, "have the strides of " + of.name() + ", " + tuple_text(param.strides.data(), ndim),
-               tuple_text(array.strides(), ndim) + " (an empty_like() of that takes a copy)");
+               tuple_text(array.strides(), ndim) + " (a copy into an empty_like() of " + of.name() + " has them)");
 }
 
 void check_type(const py::array& array, const std::string& type, const Where& where) {
