@@ -12,6 +12,7 @@ import fusedstep as fs
 
 from cases import CASES, DTYPES, IDS, LAYOUTS, frozen, laid_out, same_bytes
 from runs import assert_same_run, clone, nested, run_of
+from scenes import assert_refused
 
 
 def pickled(protocol):
@@ -60,6 +61,32 @@ def alike(param, values):
     grad = np.empty_like(param)
     grad[...] = values
     return grad
+
+
+@pytest.mark.parametrize("reference", [False, True], ids=["kernels", "NumPy"])
+def test_read_only_copies(reference):
+    """As joblib's processes get large arrays: a model that holds an optimizer arrives, and only a step is refused."""
+    model = Model({"w": np.ones(3), "b": np.ones(2)}, None)
+    grads = {"w": np.ones(3), "b": np.ones(2)}
+    model.opt = (fs.reference if reference else fs).SGD(model.params, lr=0.1, momentum=0.9, weight_average=0.9)
+    model.opt.step(grads)
+    buffers = []
+    pickle_of = pickle.dumps(model, 5, buffer_callback=buffers.append)
+    came = pickle.loads(pickle_of, buffers=[bytes(buffer) for buffer in buffers])
+    assert not came.params["w"].flags.writeable
+    before = frozen([model.opt.state_dict(), model.params, model.opt.average])
+    for call in (came.opt.step, came.opt.bind):
+        assert_refused(lambda call=call: call(grads), ValueError, "params['w']", "be writeable", "a read-only array")
+        assert_refused(lambda call=call: call(grads | {"w": None}), ValueError, "params['b']", "be writeable", "read")
+        assert frozen([came.opt.state_dict(), came.params, came.opt.average]) == before
+    again = copy.deepcopy(came)
+    for one in (model, again):
+        one.opt.step(grads)
+    assert frozen([again.opt.state_dict(), again.params]) == frozen([model.opt.state_dict(), model.params])
+    bound = again.opt.bind(grads)
+    bound.step()
+    with pytest.raises(ValueError, match="must be writeable"):
+        again.opt.add({"late": came.params["w"]})
 
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)

@@ -234,19 +234,14 @@ void check_written(const py::array& array, const Where& where) {
         refuse(where, "be writeable", "a read-only array (" + copy_of(array) + " is writeable)");
 }
 
-py::array check_param(py::handle object, const Where& where) {
+py::array check_param(py::handle object, const Where& where, bool written) {
     py::array array = check_array(object, where);
     check_float(array, where);
-    check_memory(array, where, true);
+    check_memory(array, where, written);
     return array;
 }
 
-py::array check_read(py::handle object, const Where& where) {
-    py::array array = check_array(object, where);
-    check_float(array, where);
-    check_memory(array, where, false);
-    return array;
-}
+py::array check_read(py::handle object, const Where& where) { return check_param(object, where, false); }
 
 py::array check_alike(py::handle object, const Layout& other, const Where& where, const Where& of) {
     py::array array = check_read(object, where);

@@ -35,8 +35,8 @@ struct Layout {
 std::string type_name_of(const py::array& array);
 std::string name_of(Type type);  ///< of numbers, not of codes
 
-/// A parameter: a floating type, writeable, dense in any order of axes.
-py::array check_param(py::handle object, const Where& where);
+/// A parameter: a floating type, writeable unless it is not written to yet, dense in any order of axes.
+py::array check_param(py::handle object, const Where& where, bool written = true);
 
 /// An array that is only read: a floating type, dense in any order of axes.
 py::array check_read(py::handle object, const Where& where);

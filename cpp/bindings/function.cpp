@@ -106,7 +106,7 @@ void Plan::form(const py::object& param, const std::vector<py::object>& states) 
     for (const State& state : plan_.groups.front().states())
         structure.match(states[number++], {optimizer_, state.name}, params_,
                         [&](size_t tensor, py::handle array) { given[tensor].append(array); });
-    std::vector<Entry> added = checked(leaves, {}, {});
+    std::vector<Entry> added = checked(leaves, {}, {}, false);
     choose_types(added, given);
     move_to(added.empty() ? Device{} : added.front().layout.device);
     if (device_.kind == Device::cuda && is_captured(added.front().param))

@@ -25,6 +25,7 @@ void Plan::check_places(size_t tensor) const {
 void Plan::take(size_t tensor, py::handle grad, bool quickly) {
     if (grad.is_none()) return;
     Entry& entry = entries_[tensor];
+    if (of_copy_) check_written(entry.param, where(params_, tensor));
     Tensor& target = plan_.tensors[tensor];
     const auto keep_out = [&](const void* data, int64_t bytes) {
         if (data == entry.last_grad && bytes <= entry.last_bytes) return;

@@ -45,8 +45,8 @@ Plan::Plan(std::string optimizer, py::list groups, const py::dict& storage, uint
 }
 
 /// Parameters as they come, checked, but for what stands beside them.
-std::vector<Plan::Entry> Plan::checked(const std::vector<Leaf>& leaves, std::string_view place,
-                                       const py::dict& extents) const {
+std::vector<Plan::Entry> Plan::checked(const std::vector<Leaf>& leaves, std::string_view place, const py::dict& extents,
+                                       bool of_copy) const {
     std::vector<Entry> added;
     std::vector<Span> claims;
     std::unordered_set<std::string> names;
@@ -54,7 +54,7 @@ std::vector<Plan::Entry> Plan::checked(const std::vector<Leaf>& leaves, std::str
         const Where where{optimizer_, params_, place, leaf.path};
         if (places_.contains(leaf.name) || !names.insert(leaf.name).second)
             throw py::value_error(where.text() + " must have a name of its own, got '" + leaf.name + "' a second time");
-        py::array array = check_param(leaf.value, where);
+        py::array array = check_param(leaf.value, where, !of_copy);
         const Extent extent = read_extent(leaf.name, array.size(), extents);
         claims.emplace_back(array.data(), array.nbytes(), entries_.size() + added.size(), 0);
         added.push_back({leaf.name, leaf.path, array, Layout(array), extent, {}});
@@ -99,13 +99,14 @@ void Plan::enroll(std::vector<Entry> added) {
 }
 
 std::vector<std::string> Plan::add(const py::object& params, const std::string& place, const std::string& method,
-                                   const py::dict& options, const py::function& provide, const py::dict& extents) {
+                                   const py::dict& options, const py::function& provide, const py::dict& extents,
+                                   bool of_copy) {
     const std::optional<Busy> busy = enter();
     fetch();
     std::vector<Leaf> leaves;
     Structure structure = Structure::of(params, entries_.size(), {optimizer_, params_, place}, leaves);
     Group group = read_group(method, options);
-    std::vector<Entry> added = checked(leaves, place, extents);
+    std::vector<Entry> added = checked(leaves, place, extents, of_copy);
     furnish(added, place, group, [&](const Entry& entry, const std::vector<Companion>& companions) {
         return py::list(provide(entry.name, visible(entry.param), companions));
     });
@@ -118,6 +119,7 @@ std::vector<std::string> Plan::add(const py::object& params, const std::string& 
     plan_.groups.push_back(std::move(group));
     groups_.append(options);
     enroll(std::move(added));
+    of_copy_ |= of_copy;
     return names;
 }
 
@@ -197,7 +199,7 @@ void Plan::seat(size_t tensor) {
     Entry& entry = entries_[tensor];
     target.size = entry.layout.size;
     target.extent = entry.extent;
-    target.buffers.param = entry.param.mutable_data();
+    target.buffers.param = const_cast<void*>(entry.param.data());
     attach(tensor);
 }
 

@@ -35,9 +35,11 @@ public:
 
     /// Adds a group, or nothing if anything is wrong, and returns the names of its parameters. `place` is its place in
     /// the argument that it came in. `provide(name, param, companions)` gives the arrays beside a parameter. `extents`
-    /// holds (offset, size of the whole) by name, for parameters that are shards.
+    /// holds (offset, size of the whole) by name, for parameters that are shards. `of_copy`: parameters may be
+    /// read-only, which their step refuses.
     std::vector<std::string> add(const py::object& params, const std::string& place, const std::string& method,
-                                 const py::dict& options, const py::function& provide, const py::dict& extents);
+                                 const py::dict& options, const py::function& provide, const py::dict& extents,
+                                 bool of_copy);
 
     /// Takes the options of groups from their dicts anew, of all or none. States that they call for are added, others
     /// are dropped.
@@ -209,7 +211,8 @@ private:
     Arrays provide_arrays(const Entry& entry, const Where& of, std::vector<Companion> companions,
                           const Provide& provide) const;
     py::array check_companion(py::handle given, const Companion& one, const Entry& entry, const Where& of) const;
-    std::vector<Entry> checked(const std::vector<Leaf>& leaves, std::string_view place, const py::dict& extents) const;
+    std::vector<Entry> checked(const std::vector<Leaf>& leaves, std::string_view place, const py::dict& extents,
+                               bool of_copy) const;
     void furnish(std::vector<Entry>& added, std::string_view place, const Group& group, const Provide& provide);
     void enroll(std::vector<Entry> added);
     std::vector<Companion> companions_of(const Entry& entry, const Group& group) const;
@@ -273,6 +276,7 @@ private:
     Device device_;                     ///< of a function's arrays in its last call
     uint64_t bounds_ = 0;               ///< how often gradients were bound
     bool movable_ = false;              ///< whether any of the arrays could get other memory
+    bool of_copy_ = false;              ///< whether parameters may be read-only
     int64_t calls_ = 0, skipped_ = 0;
     int64_t unfetched_ = 0;           ///< calls that the device may not have counted so
     Outcome outcome_;                 ///< of the last step: the plan's own is written while it runs

@@ -191,7 +191,7 @@ class Prepared:
 
     def plan(self) -> _core.Plan:
         plan = _core.Plan(self.function, [], self.storage, 0, arguments=self.arguments)
-        plan.add([], "", self.cls._method, self.options, list, {})
+        plan.add([], "", self.cls._method, self.options, list, {}, False)
         return plan
 
     def call(self, param: Any, grad: Any, states: tuple[Any, ...], step: int, lr: float, seed: int) -> None:

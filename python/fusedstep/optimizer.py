@@ -184,6 +184,7 @@ class Optimizer(Configured):
         options: dict[str, Any],
         owned: Mapping[str, Mapping[str, np.ndarray]],
         extents: Mapping[str, tuple[int, int]],
+        of_copy: bool = False,
     ) -> list[str]:
         """Add a group; the names of parameters are returned whose state is to be initialized."""
         fresh: list[str] = []
@@ -202,7 +203,7 @@ class Optimizer(Configured):
                 fresh.append(name)
             return made
 
-        self._names.append(self._plan.add(tree, place, self._method, options, provide, dict(extents)))
+        self._names.append(self._plan.add(tree, place, self._method, options, provide, dict(extents), of_copy))
         return fresh
 
     def _refresh(self, indices: Iterable[int]) -> None:
@@ -397,7 +398,9 @@ class Optimizer(Configured):
         self._defaults = saved["defaults"]
         self._start(saved["entry_per_group"])
         for tree, group in saved["groups"]:
-            self._add("", tree, group, {}, saved["extents"])
+            # Arrays that joblib or Ray hand to another process are read-only there, and models that hold an
+            # optimizer must get there all the same.
+            self._add("", tree, group, {}, saved["extents"], of_copy=True)
         where = f"{self._name}: a copy (pickle's protocol 5 keeps the order): layouts"
         check_layouts(self._plan, saved["layouts"], where)
         fill(self._plan, saved)
