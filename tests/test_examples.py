@@ -83,15 +83,25 @@ def test_readme():
         exec(compile(block, "README.md", "exec"), {})
 
 
+def run(document, library, other):
+    """Blocks go on from those before; with the other library all of them."""
+    pytest.importorskip(library)
+    names = {}
+    for block in blocks(document):
+        if library == other or not re.search(rf"\b{other}\b", block):
+            exec(compile(block, document, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("library", ["numpy", "sklearn"])
+def test_embedding(library):
+    run("docs/embedding.md", library, other="sklearn")
+
+
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_training(library, tmp_path, monkeypatch):
-    """Blocks go on from those before; with torch all of them."""
-    pytest.importorskip(library)
     monkeypatch.chdir(tmp_path)
-    names = {}
-    for block in blocks("docs/training.md"):
-        if library == "torch" or "torch" not in block:
-            exec(compile(block, "docs/training.md", "exec"), names)
+    names = run("docs/training.md", library, other="torch")
     if library == "torch":
         assert names["loss"] < names["y"].var() / 2
 
