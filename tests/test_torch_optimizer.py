@@ -14,7 +14,7 @@ import fusedstep as fs
 
 torch = pytest.importorskip("torch")
 
-from fusedstep.torch import Optimizer  # noqa: E402 (which needs torch)
+from fusedstep.torch import Optimizer, mapped  # noqa: E402 (which needs torch)
 
 TOLERANCE = 1e-11
 SCHEDULERS = torch.optim.lr_scheduler
@@ -457,6 +457,58 @@ def test_parameters_that_are_frozen():
     optimizer.step()
     assert not w.any()
     assert b.all()
+
+
+#: What gives a model's tensors other memory.
+MOVES = {
+    "to": lambda model: model.to("cpu:0"),  # as accelerate does; "cpu" is another device than "cpu:0"
+    "data": lambda model: [setattr(param, "data", param.data.clone()) for param in model.parameters()],
+    "one of them": lambda model: setattr(model.weight, "data", model.weight.data.clone()),
+    "flat": lambda model: torch.nn.utils.vector_to_parameters(
+        torch.nn.utils.parameters_to_vector(model.parameters()), model.parameters()
+    ),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize(
+    "options", [{}, {"state": "bfloat16", "rounding": "stochastic", "weight_average": 0.9}, {"state": "sq8"}], ids=str
+)
+def test_a_model_that_is_moved_behind_its_optimizer(move, options):
+    def steps(count):
+        for _ in range(count):
+            optimizer.zero_grad()
+            model(x).square().sum().backward()
+            optimizer.step(max_norm=1.0)
+
+    x, ends = X.float(), []
+    for moved in (False, True):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(5, 3)
+        empty = torch.nn.Parameter(torch.empty(0))
+        optimizer = Optimizer([*model.parameters(), empty], fs.AdamW, lr=lambda step: 0.1 / (step + 1), **options)
+        inner = optimizer.inner
+        steps(3)
+        if moved:
+            MOVES[move](model)
+        steps(3)
+        assert optimizer.inner is inner
+        ends.append(mapped([model.state_dict(), optimizer.state_dict()], torch.Tensor, torch.Tensor.tolist))
+    assert ends[0] == ends[1]
+
+
+def test_what_is_refused_for_another_reason_than_a_move():
+    w = torch.nn.Parameter(torch.ones(3))
+    optimizer = Optimizer([w], fs.SGD, lr=0.5)
+    w.grad = torch.ones(3)
+    plan = optimizer.inner._plan
+    with pytest.raises(ValueError, match=r"^SGD: max_norm must be"):
+        optimizer.step(max_norm=-1.0)
+    assert optimizer.inner._plan is plan
+    w.data = w.data.double()  # the state would have to be of another type
+    with pytest.raises(ValueError, match=r"\['dtype'\] must be 'float64', got 'float32'$"):
+        optimizer.step()
+    assert optimizer.inner._plan is plan
 
 
 def test_autograd_notices_a_step_between_its_passes():
