@@ -339,14 +339,14 @@ def test_methods_that_are_refused(method):
 
 
 def test_groups_that_have_become_others():
-    a, b = (torch.ones(2, requires_grad=True) for _ in range(2))
+    a = torch.ones(2, requires_grad=True)
     optimizer = Optimizer([a], fs.SGD, lr=0.5)
     a.grad = torch.ones(2)
-    optimizer.param_groups.append({"params": [b], "lr": 0.5})
-    message = r"^SGD: param_groups must keep its 1 groups \(add_param_group\(\) adds one\), got 2$"
+    groups, optimizer.param_groups = optimizer.param_groups, []
+    message = r"^SGD: param_groups must keep its 1 groups \(add_param_group\(\) adds one\), got 0$"
     with pytest.raises(ValueError, match=message):
         optimizer.step()
-    optimizer.param_groups.pop()
+    optimizer.param_groups = groups
     del optimizer.param_groups[0]["lr"]
     with pytest.raises(ValueError, match=r"^SGD: param_groups\[0\] must keep all its options, got none for lr$"):
         optimizer.step()
@@ -357,6 +357,41 @@ def test_groups_that_have_become_others():
     optimizer.param_groups[0]["lr"] = 0.5
     optimizer.step()
     assert (a == 0.5).all()
+
+
+def test_groups_that_have_been_put_beside_the_others():
+    """As Lightning's BaseFinetuning does before it resumes: the list is another, and its last groups are new."""
+
+    def made(count):
+        return [torch.ones(2, requires_grad=True) for _ in range(count)]
+
+    def step(params):
+        for param in params:
+            param.grad = torch.ones(2)
+        optimizer.step()
+
+    a, b, c = first = made(3)
+    optimizer = Optimizer([a], fs.SGD, lr=0.5, momentum=0.5)
+    optimizer.add_param_group({"params": [b, c], "lr": 0.25, "name": "late"})
+    step(first)
+    state = optimizer.state_dict()
+    groups = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    a, b, c = second = made(3)
+    optimizer = Optimizer([a], fs.SGD, lr=0.5, momentum=0.5)
+    optimizer.param_groups = [groups[0] | {"params": [a]}, groups[1] | {"params": [b, c]}]
+    optimizer.load_state_dict(state)
+    step(second)
+    assert [param.tolist() for param in second] == [[0.25] * 2, [0.625] * 2, [0.625] * 2]
+    d, e, f = made(3)
+    optimizer.param_groups += [{"params": [d]}, {"params": [e], "lr": -1.0}]
+    with pytest.raises(ValueError, match=r"^SGD: lr must be a finite number ≥ 0 .*, got -1.0$"):
+        step([d, e])
+    del optimizer.param_groups[-1]["lr"]
+    optimizer.add_param_group({"params": [f], "lr": 2.0})
+    assert [group["lr"] for group in optimizer.inner.param_groups] == [0.5, 0.25, 0.5, 0.5, 2.0]
+    optimizer.param_groups.append({"params": [a]})
+    with pytest.raises(ValueError, match=r"^SGD: .* must not overlap"):
+        optimizer.step()
 
 
 #: What somebody does to a group's tensors: how many there are then, and how many are new.

@@ -71,16 +71,20 @@ class Optimizer(torch.optim.Optimizer):
         if not hasattr(self, "inner"):  # torch's constructor adds its groups
             super().add_param_group(param_group)
             return
+        self._tell()
         # Before torch adds the defaults, beside which another spelling would be a contradiction.
         options = self._options(param_group) if isinstance(param_group, dict) else {}
         super().add_param_group(param_group)
         try:
-            self.inner.add(self.param_groups[-1]["params"], **options)
+            self._join(self.param_groups[-1]["params"], options)
         except BaseException:
             self.param_groups.pop()
             raise
-        self.held.append(list(self.param_groups[-1]["params"]))
         self._show()
+
+    def _join(self, params: list[torch.Tensor], options: dict[str, Any]) -> None:
+        self.inner.add(params, **options)
+        self.held.append(list(params))
 
     def _known(self, group: dict[str, Any]) -> frozenset[str]:
         # OneCycleLR leaves the largest rate of its cycle under a name of ours, and these beside it.
@@ -99,12 +103,12 @@ class Optimizer(torch.optim.Optimizer):
     def _tell(self) -> None:
         """Let the method find what was changed here, as if it were changed there: it checks that in its next step."""
         groups, kept = self.param_groups, self.inner.param_groups
-        if len(groups) != len(kept):
+        if len(groups) < len(kept):
             raise ValueError(
                 f"{type(self.inner).__name__}: param_groups must keep its {len(kept)} groups "
                 f"(add_param_group() adds one), got {len(groups)}"
             )
-        for index, (group, held) in enumerate(zip(groups, self.held, strict=True)):
+        for index, (group, held) in enumerate(zip(groups, self.held, strict=False)):
             params = group["params"]
             if len(params) != len(held) or not all(map(operator.is_, params, held)):
                 new = sum(all(param is not one for one in held) for param in params)
@@ -113,17 +117,20 @@ class Optimizer(torch.optim.Optimizer):
                     f"{where} must stay the {len(held)} tensors that were given, in their order "
                     f"(a new optimizer takes others), got {len(params)}, {new} of them new"
                 )
-        for group, own in zip(groups, kept, strict=True):
+        for group, own in zip(groups, kept, strict=False):
             for name in own.keys() - group.keys():
                 del own[name]
             known = self._known(group)
             for name, value in group.items():
                 if own.get(name, UNSET) is not value and name in known:
                     own[name] = number(value)
+        for group in groups[len(kept) :]:  # trainers that resume put them there themselves
+            self._join(group["params"], self._options(group))
+            self._show()
 
     def _show(self, keep: bool = True) -> None:
         """Let groups have what the method made of them; a tensor is kept, which its owner may change in place."""
-        for group, own in zip(self.param_groups, self.inner.param_groups, strict=True):
+        for group, own in zip(self.param_groups, self.inner.param_groups, strict=False):
             known = self._known(group)
             for name in known & group.keys() - own.keys():
                 del group[name]
