@@ -206,6 +206,8 @@ class Optimizer(torch.optim.Optimizer):
         state_dict = copy.copy(state_dict)  # a hook may write into it
         for hook in self._hooks("load_state_dict_pre"):
             state_dict = given_or(hook(self, state_dict), state_dict)
+        if isinstance(state_dict, dict):  # wrappers leave theirs beside them, which torch's optimizers pass over
+            state_dict = {name: state_dict[name] for name in state_dict.keys() & {"state", "param_groups"}}
         same_keys(state_dict, ("state", "param_groups"), where)
         state = state_dict["state"]
         if isinstance(state, dict) and not any(isinstance(name, str) for name in state):
