@@ -6,6 +6,7 @@ import copy
 import functools
 import pickle
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -557,6 +558,16 @@ def test_autograd_notices_a_step_between_its_passes():
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
     other.backward()  # it has not moved
+
+
+def test_a_compiled_loop_warns_of_nothing_here():
+    """Dynamo follows the step up to where the core begins, and warns of what it meets on its way."""
+    run = Run(ours, SCHEDULES["lambda"])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        torch.compile(run.train, backend="eager")(5)
+    assert not [one for one in told if "fusedstep" in str(one.message)]
+    run.equals(Run(ours, SCHEDULES["lambda"]).train(5))
 
 
 def test_rates_reach_the_device_as_those_of_the_method():

@@ -55,7 +55,7 @@ class Optimizer(torch.optim.Optimizer):
                 f"{type(self).__name__}: method must be one of fusedstep's classes, such as fs.AdamW, got {method!r}"
             )
         super().__init__(params, {})
-        self.kind: Any = kind
+        self.known = keywords(kind)
         groups = [{**self._options(group), "params": group["params"]} for group in self.param_groups]
         self.held = [list(group["params"]) for group in self.param_groups]
         self.inner = method(groups, **{name: number(value) for name, value in options.items()})
@@ -89,7 +89,7 @@ class Optimizer(torch.optim.Optimizer):
     def _known(self, group: dict[str, Any]) -> frozenset[str]:
         # OneCycleLR leaves the largest rate of its cycle under a name of ours, and these beside it.
         cycles = {"initial_lr", "min_lr"} <= group.keys()
-        return keywords(self.kind) - {"max_lr"} if cycles else keywords(self.kind)
+        return self.known - {"max_lr"} if cycles else self.known
 
     def _options(self, group: dict[str, Any]) -> dict[str, Any]:
         known = self._known(group)
@@ -241,10 +241,9 @@ class Optimizer(torch.optim.Optimizer):
         return groups
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "kind": self.kind, "inner": self.inner, "held": self.held}
+        return {**super().__getstate__(), "known": self.known, "inner": self.inner, "held": self.held}
 
 
-@functools.cache
 def keywords(kind: Any) -> frozenset[str]:
     """What in a group is the method's, and other spellings: it knows them, or refuses them."""
     # A method without torch's other spelling would do the opposite of what it says, if it were nobody's.
