@@ -1,4 +1,6 @@
 // What a step is given: matched with the parameters, checked, and held until its end.
+#include <algorithm>
+
 #include "look.hpp"
 #include "plan.hpp"
 #include "stages.hpp"
@@ -9,6 +11,13 @@ void Plan::check_places() const {
     if (!movable_) return;
     for (size_t i = 0; i < entries_.size(); ++i)
         if (plan_.tensors[i].buffers.grad) check_places(i);
+}
+
+bool Plan::has_moved() const {
+    return std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) {
+        return std::any_of(entry.movable.begin(), entry.movable.end(),
+                           [](const auto& one) { return one.second.has_moved(); });
+    });
 }
 
 void Plan::check_places(size_t tensor) const {

@@ -104,6 +104,7 @@ PYBIND11_MODULE(_core, module) {
         .def("skip", &Plan::skip)
         .def("outcome", &Plan::outcome)
         .def_property_readonly("on_device", &Plan::on_device)
+        .def("has_moved", &Plan::has_moved)
         .def("take_changes", &Plan::take_changes)
         .def("bind", [](const std::shared_ptr<Plan>& plan, const py::object& owner, const py::object& grads,
                         const py::object& stages) { return Bound{owner, plan, plan->bind(owner, grads, stages)}; })

@@ -116,6 +116,9 @@ public:
         Pass pass_;
     };
 
+    /// Whether any of the arrays has got other memory, in which a step would be lost.
+    bool has_moved() const;
+
     /// A group's parameters as they were given.
     py::object group_structure(size_t group) const;
 

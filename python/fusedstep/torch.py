@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import _core
 from .bfloat16 import as_bfloat16, bits_of, is_bfloat16
 from .optimizer import UNSET
 from .optimizer import Optimizer as Inner
@@ -158,7 +157,7 @@ class Optimizer(torch.optim.Optimizer):
         try:
             self.inner.step(grads, **stages)
         except (TypeError, ValueError):
-            if not self._have_moved():
+            if not self.inner._plan.has_moved():  # as where a trainer brings a model elsewhere
                 raise
             vars(self.inner).update(vars(copy.copy(self.inner)))  # as a copy it is of where the tensors are now
             self.inner.step(grads, **stages)
@@ -166,12 +165,6 @@ class Optimizer(torch.optim.Optimizer):
         pairs = zip(itertools.chain(*self.held), itertools.chain(*grads), strict=True)
         tell_autograd([param for param, grad in pairs if grad is not None])
         return loss
-
-    def _have_moved(self) -> bool:
-        """Trainers bring a model elsewhere whose optimizer is there already: the same tensors get other memory."""
-        plan = self.inner._plan
-        pairs = zip(plan.names(), itertools.chain(*self.held), strict=True)
-        return any(tensor.numel() and tensor.data_ptr() != address(plan.param(name)) for name, tensor in pairs)
 
     def _put_rates(self) -> None:
         self._tell()
@@ -263,10 +256,6 @@ def tell_autograd(params: list[torch.Tensor]) -> None:
 def given_or(result: Any, otherwise: Any) -> Any:
     """What a hook returns takes the place of what it was given, if it returns anything."""
     return otherwise if result is None else result
-
-
-def address(array: Any) -> int:
-    return array.ctypes.data if isinstance(array, np.ndarray) else _core.describe(array)[3]
 
 
 def number(value: Any) -> Any:
