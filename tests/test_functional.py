@@ -135,6 +135,12 @@ def shared():
     return arguments(exp_avg=[both], exp_avg_sq=[both])
 
 
+def twice():
+    """Parameters that overlap, and states that do not fit."""
+    both = np.ones(3)
+    return arguments(param=[both, both], grad=[None, None], exp_avg=[np.zeros(2)] * 2, exp_avg_sq=[np.zeros(3)] * 2)
+
+
 ARRAY = "a numpy.ndarray, or an array that DLPack or __cuda_array_interface__ describes"
 
 #: keywords, the class of the error, what it says
@@ -185,6 +191,7 @@ REFUSED = [
         r"exp_avg_sq\[0\] must have the shape of param\[0\], \(3,\), got \(2,\)",
     ),
     (shared(), ValueError, r"exp_avg\[0\] and exp_avg_sq\[0\] must not overlap in memory, got .* 24 bytes"),
+    (twice(), ValueError, r"param\[0\] and param\[1\] must not overlap in memory, got .* 24 bytes"),
 ]
 
 
@@ -198,6 +205,18 @@ def test_refused(given, error, says, several):
         fs.functional.adam_(**given)
     assert type(raised.value) is error
     assert frozen(given) == before
+
+
+def test_what_is_refused_behind_a_narrow_state():
+    """The type of that was its call's alone."""
+
+    def step(*states):
+        fs.functional.adam_(np.ones(3), np.ones(3), *states, step=1, lr=0.1)
+
+    for kept in (np.float16, np.float64):
+        step(np.zeros(3, kept), np.zeros(3))
+        with pytest.raises(TypeError, match=r"^adam_: exp_avg must have dtype float64, got >f2$"):
+            step(np.zeros(3, ">f2"), np.zeros(3))
 
 
 def test_rings_that_are_refused():
@@ -371,6 +390,13 @@ def test_arrays_that_were_there_before():
             fs.functional.adam_(*rows, step=3, lr=0.1)
 
 
+def test_shapes_without_states():
+    for shape in [(4,), (3, 2), (), (5,)]:
+        w = np.ones(shape)
+        fs.functional.sgd_(w, np.ones(shape), step=1, lr=0.5)
+        assert (w == 0.5).all()
+
+
 def test_random_bits_of_every_call():
     """A seed is a call's own; arrays of a list have numbers as well."""
 
@@ -466,3 +492,35 @@ def test_a_call_within_a_call():
     fs.functional.adam_(w, outer, m, v, step=1, lr=0.1)
     assert outer.results
     assert {repr(result) for result in [*outer.results, frozen([w, m, v])]} == {repr(alone)}
+
+
+class Asked(np.ndarray):
+    """Whoever checks it asks for a mask; what is to happen then."""
+
+    happens = staticmethod(lambda: None)
+
+    @property
+    def mask(self):
+        self.happens()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_list_with_another_type_by_now(dtype):
+    """It changes while a call of a kind that the function knows is read: no array is taken for one of that type."""
+    w, grads = [np.ones(()).view(Asked), np.ones(())], [np.ones(()), np.ones(())]
+    fs.functional.sgd_(w, grads, step=1, lr=0.5)
+    memory = np.ones(16, dtype)
+    w[0].happens = lambda: w.__setitem__(1, memory[:1].reshape(()))
+    fs.functional.sgd_(w, grads, step=1, lr=0.5)
+    assert memory.tolist() == [0.5] + [1.0] * 15
+
+
+def test_an_array_that_is_read_only_by_now():
+    """Since it was checked: neither that call nor the next lacks the arrays behind it."""
+    w, grads, buffers = ([np.full(3, start) for _ in range(4)] for start in (1.0, 1.0, 0.0))
+    asked = [*buffers[:3], buffers[3].view(Asked)]
+    asked[3].happens = lambda: buffers[1].setflags(write=False)
+    for given in (asked, buffers):
+        fs.functional.sgd_(w, grads, given, step=1, lr=0.25, momentum=0.5)
+        buffers[1].setflags(write=True)
+    assert all((array == 1 - 0.25 - 0.25 * 1.5).all() for array in w)

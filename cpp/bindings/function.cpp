@@ -118,50 +118,42 @@ void Plan::form(const py::object& param, const std::vector<py::object>& states) 
     enroll(std::move(added));
 }
 
-/// Whether arrays of NumPy's own differ from those of the call before in their shapes alone.
-bool Plan::is_like_last(const py::object& param, const std::vector<py::object>& states) const {
+/// Arrays of NumPy's own that differ from those of the call before in their shapes alone take their places. False where
+/// they differ in more, or something is wrong with them: what that is, form() tells.
+bool Plan::take_places(const py::object& param, const std::vector<py::object>& states) try {
     const Structure& structure = options_.front().structure;
-    if (entries_.empty() || stepper_ || !structure.is_like(param)) return false;
+    if (entries_.empty() || !structure.is_like(param)) return false;
+    const auto where = [&](const Entry& entry) { return Where{optimizer_, params_, {}, entry.path}; };
     bool alike = true;
     structure.match(param, {optimizer_, params_}, params_, [&](size_t tensor, py::handle array) {
-        const Layout& before = entries_[tensor].layout;
-        alike &= py::isinstance<py::array>(array) && py::detail::array_proxy(array.ptr())->descr == before.dtype.ptr();
-    });
-    for (size_t i = 0; alike && i < states.size(); ++i) {
-        const auto look = [&](size_t tensor, py::handle array) {
-            const Companion& before = entries_[tensor].states[i].first;
-            alike &= py::isinstance<py::array>(array) &&
-                     (before.kind != Companion::like_param ||
-                      find_type(py::reinterpret_borrow<py::array>(array)) == before.format.type);
-        };
-        structure.match(states[i], {optimizer_, entries_.front().states[i].first.name}, params_, look);
-    }
-    return alike;
-}
-
-/// Arrays that are like those of the call before take their places.
-void Plan::take_places(const py::object& param, const std::vector<py::object>& states) {
-    const Structure& structure = options_.front().structure;
-    const auto where = [&](const Entry& entry) { return Where{optimizer_, params_, {}, entry.path}; };
-    structure.match(param, {optimizer_, params_}, params_, [&](size_t tensor, py::handle array) {
+        alike = alike && py::isinstance<py::array>(array);
+        if (!alike) return;
         Entry& entry = entries_[tensor];
-        entry.param = check_param(array, where(entry));
+        entry.param = check_param(array, where(entry));  // which may run anything: its type is asked for behind that
+        alike = py::detail::array_proxy(entry.param.ptr())->descr == entry.layout.dtype.ptr();
         entry.layout.reshape(entry.param);
         entry.extent = {0, entry.layout.size};
         entry.last_grad = nullptr;
     });
-    for (size_t i = 0; i < states.size(); ++i) {
+    for (size_t i = 0; alike && i < states.size(); ++i) {
         const auto take = [&](size_t tensor, py::handle array) {
             Entry& entry = entries_[tensor];
             auto& [companion, place] = entry.states[i];
-            place = check_companion(array, companion, entry, where(entry));
+            alike = alike && py::isinstance<py::array>(array) &&
+                    (companion.kind != Companion::like_param ||
+                     find_type(py::reinterpret_borrow<py::array>(array)) == companion.format.type);
+            if (alike) place = check_companion(array, companion, entry, where(entry));
         };
         structure.match(states[i], {optimizer_, entries_.front().states[i].first.name}, params_, take);
     }
+    if (!alike) return false;
     std::vector<Span> claims;
     for (size_t i = 0; i < entries_.size(); ++i) claim(claims, entries_[i], i);
     territory_.claim(std::move(claims), optimizer_, array_names());
     for (size_t i = 0; i < entries_.size(); ++i) seat(i);
+    return true;
+} catch (const py::builtin_exception&) {
+    return false;
 }
 
 /// Lets go of arrays. Of those of the processor, all but the arrays is kept for a call with ones that are like them.
@@ -191,9 +183,7 @@ void Plan::call(const py::object& param, const py::object& grad, const py::tuple
         vacate();
     });
     plan_.seed = seed;
-    if (is_like_last(param, states)) {
-        take_places(param, states);
-    } else {
+    if (!take_places(param, states)) {
         disband();
         form(param, states);
     }

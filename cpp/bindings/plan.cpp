@@ -193,7 +193,8 @@ py::array Plan::check_companion(py::handle given, const Companion& one, const En
     return array;
 }
 
-/// Gives the kernel a parameter's address.
+/// Gives the kernel a parameter's address. Nothing is refused any more, not even what has become read-only since it was
+/// checked: the tensors behind this one would have no places.
 void Plan::seat(size_t tensor) {
     Tensor& target = plan_.tensors[tensor];
     Entry& entry = entries_[tensor];
@@ -227,7 +228,7 @@ void Plan::attach(size_t tensor) {
     for (size_t i = 0; i < entry.states.size(); ++i) {
         auto& [one, array] = entry.states[i];
         if (auto movable = Movable::of(array)) entry.movable.emplace_back(i + 1, std::move(*movable));
-        void* const data = array.mutable_data();
+        void* const data = const_cast<void*>(array.data());
         if (one.role == Companion::average)
             target.cargo.average = data;
         else if (one.role == Companion::rest)

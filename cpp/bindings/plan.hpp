@@ -228,8 +228,7 @@ private:
     Names array_names(const std::vector<Entry>& added, std::string_view place) const;
     void survey();
     std::vector<py::object> in_order(const py::tuple& states) const;
-    bool is_like_last(const py::object& param, const std::vector<py::object>& states) const;
-    void take_places(const py::object& param, const std::vector<py::object>& states);
+    bool take_places(const py::object& param, const std::vector<py::object>& states);
     void form(const py::object& param, const std::vector<py::object>& states);
     void vacate();
     void disband();
