@@ -75,6 +75,57 @@ def test_states_of_changed_options_begin_as_ever():
     assert_same_state(opt, reference)
 
 
+class Asked(np.ndarray):
+    """What makes memory for its state asks for its address; what is to happen then."""
+
+    happens = staticmethod(lambda: None)
+
+    @property
+    def ctypes(self):
+        self.happens()
+        return super().ctypes
+
+
+def test_a_rate_that_changes_while_options_are_taken_over():
+    """Another thread may change it then: the next step has it."""
+    w, same = np.ones(3).view(Asked), np.ones(3)
+    opt, twin = fs.SGD(w, lr=1.0), fs.SGD(same, lr=1.0)
+    w.happens = lambda: opt.param_groups[0].update(lr=0.25)
+    for one in (opt, twin):
+        one.param_groups[0]["momentum"] = 0.5
+        one.step(np.ones(3))
+    twin.param_groups[0]["lr"] = 0.25
+    for one in (opt, twin):
+        one.step(np.ones(3))
+    assert same_bytes(w.view(np.ndarray), same)
+
+
+def test_a_state_that_is_read_only_by_now():
+    """Since it was checked, while options are taken over: the tensors behind it have their states."""
+    params, copies = [np.ones(3), np.ones(3).view(Asked), np.ones(3)], [np.ones(3) for _ in range(3)]
+    opt, twin = fs.RMSprop(params, lr=0.5), fs.RMSprop(copies, lr=0.5)
+    params[1].happens = lambda: opt.state["0"]["square_avg"].setflags(write=False)
+    for one in (opt, twin):
+        one.step([np.ones(3)] * 3)
+        one.param_groups[0]["momentum"] = 0.5
+        one.step([np.ones(3)] * 3)
+    assert all(same_bytes(param.view(np.ndarray), copy) for param, copy in zip(params, copies, strict=True))
+
+
+def test_a_rate_that_goes_while_options_are_taken_over():
+    """The next step misses it, and nothing else is missing then."""
+    w = np.ones(3).view(Asked)
+    opt = fs.SGD(w, lr=1.0)
+    w.happens = lambda: opt.param_groups[0].pop("lr", None)
+    opt.param_groups[0]["momentum"] = 0.5
+    opt.step(np.ones(3))
+    with pytest.raises(ValueError, match=r"^SGD: param_groups\[0\] must keep all its options, got none for lr$"):
+        opt.step(np.ones(3))
+    opt.param_groups[0]["lr"] = 1.0
+    opt.step(np.ones(3))
+    assert w.tolist() == [1.0 - 1.0 - 1.5] * 3
+
+
 def test_change_by_hand():
     """In numbers that need no reference, one group changed and the other not."""
     a, b = np.ones(3), np.ones(3)

@@ -279,12 +279,15 @@ Names Plan::array_names(const std::vector<Entry>& added, std::string_view place)
 
 void Plan::refresh(const std::vector<size_t>& groups, const py::function& provide) {
     const std::optional<Busy> busy = enter();
+    std::vector<Watch> watches;
     std::vector<Group> fresh;
     std::vector<Arrays> states;
     /// Whether a group has other states now. Most changes are of a number, and leave every array where it is.
     std::vector<bool> others;
     for (const size_t index : groups) {
-        fresh.push_back(read_group(options_.at(index).method, groups_[index]));
+        const py::dict options = groups_[index];
+        watches.emplace_back(options);  // and not later: what changes meanwhile is another change
+        fresh.push_back(read_group(options_.at(index).method, options));
         others.push_back(fresh.back().states() != plan_.groups[index].states());
         if (!others.back()) continue;
         for (size_t i = options_[index].first; i < end_of(index); ++i) {
@@ -312,7 +315,7 @@ void Plan::refresh(const std::vector<size_t>& groups, const py::function& provid
     auto next = states.begin();
     for (size_t i = 0; i < groups.size(); ++i) {
         plan_.groups[groups[i]] = std::move(fresh[i]);
-        options_[groups[i]].watch.see(groups_[groups[i]]);
+        std::swap(options_[groups[i]].watch, watches[i]);
         if (!others[i]) continue;
         for (size_t tensor = options_[groups[i]].first; tensor < end_of(groups[i]); ++tensor) {
             entries_[tensor].states = std::move(*next++);

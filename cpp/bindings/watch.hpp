@@ -19,22 +19,16 @@ public:
         py::object rate;  ///< the new one, where it is all that was changed, from a number to one that is right
     };
 
-    explicit Watch(const py::dict& dict) { see(dict); }
-
     /// Remembers a dict and its items: as long as they are the same objects, nothing has changed.
-    void see(const py::dict& dict) {
+    explicit Watch(const py::dict& dict) : dict_(dict) {
         py::object lr = dict["lr"];
-        std::vector<std::pair<py::object, py::object>> last;  // whose end may run anything
-        items_.swap(last);
-        rate_ = SIZE_MAX;
         for (const auto& [key, value] : dict) {
             // Nothing of Python compares them: it could change the dict.
             if (PyUnicode_Check(key.ptr()) && PyUnicode_CompareWithASCIIString(key.ptr(), "lr") == 0)
                 rate_ = items_.size();
             items_.emplace_back(py::reinterpret_borrow<py::object>(key), py::reinterpret_borrow<py::object>(value));
         }
-        schedule_ = PyCallable_Check(lr.ptr()) ? std::move(lr) : py::object();
-        dict_ = dict;
+        if (PyCallable_Check(lr.ptr())) schedule_ = std::move(lr);
     }
 
     /// Runs nothing of Python.
