@@ -98,6 +98,16 @@ def test_added_overlaps(make):
     scene.go_on()
 
 
+def test_added_overlaps_have_two_names():
+    """Parameters that are there are named with their group."""
+    w = small(8)
+    for tree, own in ((w, "params[0]"), ([w], "params[0][0]"), ({"w": w}, "params[0]['w']")):
+        for added, name in ((w, "params"), ([w], "params[0]"), ({"w2": w}, "params['w2']")):
+            says = re.escape(f"SGD: {own} and {name} must not overlap in memory, got arrays that share 32 bytes")
+            with pytest.raises(ValueError, match=f"^{says}$"):
+                fs.SGD(tree, lr=LR).add(added)
+
+
 #: (what, the gradient of w, made of w, v and the optimizer's state; whose memory it shares)
 SHARED_GRADS = [
     ("its parameter", lambda w, v, state: w, "params['w']"),

@@ -269,11 +269,13 @@ Names Plan::array_names() const {
     };
 }
 
-/// The same, where parameters of a group are being added, which count behind the others.
+/// The same, where parameters of a group are being added, which count behind the others: those have the place of their
+/// group, even if it is the only one, as what is added may have the same name in an argument of its own.
 Names Plan::array_names(const std::vector<Entry>& added, std::string_view place) const {
     return [this, &added, place](const Span& span) {
         const size_t before = entries_.size();
-        return span.tensor < before ? array_names()(span) : called(added[span.tensor - before], place, span.array);
+        if (span.tensor >= before) return called(added[span.tensor - before], place, span.array);
+        return called(entries_[span.tensor], options_[size_t(plan_.tensors[span.tensor].group)].place, span.array);
     };
 }
 
