@@ -159,7 +159,7 @@ bool Plan::take_places(const py::object& param, const std::vector<py::object>& s
 /// Lets go of arrays. Of those of the processor, all but the arrays is kept for a call with ones that are like them.
 void Plan::vacate() {
     territory_ = {};
-    if (stepper_) return disband();
+    if (device_.kind != Device::cpu) return disband();
     for (Entry& entry : entries_) {  // which nobody else has meanwhile, whatever the end of an array runs
         entry.movable.clear();
         for (auto& [companion, array] : entry.states) array.release().dec_ref();
