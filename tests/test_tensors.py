@@ -364,10 +364,20 @@ def test_tensors_without_memory():
     """Zeros that torch does not keep."""
     none = torch._efficientzerotensor((6000,))
     opt = fs.SGD({"w": torch.ones(6000)}, lr=1.0)
-    with pytest.raises(TypeError, match=r"grads\['w'\] must have its numbers in memory, got none of it"):
+    with pytest.raises(TypeError, match=r"grads\['w'\] must have its numbers in memory, got a Tensor without any$"):
         opt.step({"w": none})
     with pytest.raises(TypeError, match="params must have its numbers in memory"):
         fs.SGD(none)
+
+    class Distributed(torch.Tensor):
+        """As DTensor, which has its numbers in another tensor."""
+
+        def to_local(self):
+            raise AssertionError
+
+    message = r"got a Distributed without any \(x\.to_local\(\) is this process's part\)$"
+    with pytest.raises(TypeError, match=message):
+        fs.SGD(none.as_subclass(Distributed))
 
 
 def test_gradients_whose_data_is_replaced_on_the_way():

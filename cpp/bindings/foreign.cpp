@@ -135,7 +135,10 @@ std::optional<py::array> described(const py::object& object, const std::string& 
         const std::optional<Description> found = describe(object, name);
         if (!found) return {};
         const bool empty = std::find(found->shape.begin(), found->shape.end(), 0) != found->shape.end();
-        if (!found->data && !empty) throw py::type_error(name + " must have its numbers in memory, got none of it");
+        if (!found->data && !empty)
+            throw py::type_error(name + " must have its numbers in memory, got a " + Py_TYPE(object.ptr())->tp_name +
+                                 " without any" +
+                                 (has(object, "to_local") ? " (x.to_local() is this process's part)" : ""));
         return array_of(object, *found);
     } catch (const py::cast_error&) {
         throw py::type_error(name + " must be an array that describes itself as DLPack or __cuda_array_interface__ " +
