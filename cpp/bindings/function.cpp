@@ -28,8 +28,6 @@ std::optional<Type> chosen_type(py::handle object, const Layout& param) {
     }
 }
 
-std::string type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name; }
-
 /// The arrays are one, or a list of them, and nothing that is nested.
 void check_flat(const py::object& param, const Where& where) {
     if (PyDict_Check(param.ptr()))

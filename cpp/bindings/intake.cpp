@@ -22,12 +22,9 @@ bool Plan::has_moved() const {
 
 void Plan::check_places(size_t tensor) const {
     const Entry& entry = entries_[tensor];
-    for (const auto& [number, movable] : entry.movable) {
-        if (!movable.has_moved()) continue;
-        if (number == 0) refuse_move(where(params_, tensor).text());
-        const auto [argument, path] = called(state_, entry, entry.states[number - 1].first.name);
-        refuse_move(Where{optimizer_, argument, {}, path}.text());
-    }
+    for (const auto& [number, movable] : entry.movable)
+        if (movable.has_moved())
+            refuse_move(optimizer_ + ": " + called(entry, place_of(size_t(plan_.tensors[tensor].group)), number));
 }
 
 /// `quickly`: of another library's array its memory is held, not an array that describes it.
@@ -104,7 +101,7 @@ void Plan::match(const py::object& tree, std::string_view argument, Take take) {
     if (options_.size() == 1 && !entry_per_group_) return one(0, tree);
     if (!PyList_Check(tree.ptr()) && !PyTuple_Check(tree.ptr()))
         throw py::type_error(Where{optimizer_, argument}.text() +
-                             " must be a list with one entry for each group, got " + Py_TYPE(tree.ptr())->tp_name);
+                             " must be a list with one entry for each group, got " + type_name(tree));
     const py::tuple entries(tree);  // whatever becomes of a list while its arrays are read
     if (entries.size() != options_.size())
         throw py::value_error(Where{optimizer_, argument}.text() + " must have " + std::to_string(options_.size()) +

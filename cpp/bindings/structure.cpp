@@ -8,8 +8,6 @@ std::string quoted(const std::string& text) { return "'" + text + "'"; }
 /// Deeper trees are taken for ones that hold themselves.
 constexpr int most_depth = 100;
 
-std::string type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name; }
-
 std::string key_text(py::handle key, const Where& where) {
     if (!py::isinstance<py::str>(key))
         throw py::type_error(where.text() + " must have strings as names, got " + py::repr(key).cast<std::string>());
@@ -25,6 +23,8 @@ std::string key_text(py::handle key, const Where& where) {
 }
 
 }  // namespace
+
+std::string type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name; }
 
 Structure Structure::of(const py::object& tree, size_t first, const Where& where, std::vector<Leaf>& leaves) {
     const auto build = [&](const auto& self, const py::object& node, const std::string& prefix, const std::string& path,

@@ -23,6 +23,9 @@ struct Leaf {
 /// A list or a tuple: the order of its items is that of the parameters.
 inline bool is_list(py::handle object) { return PyList_Check(object.ptr()) || PyTuple_Check(object.ptr()); }
 
+/// The class of what came, for a message about structure.
+std::string type_name(py::handle object);
+
 class Structure {
 public:
     /// Takes the tree apart. Items of a list at the top are numbered from `first`.
