@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
+import itertools
 from functools import cache
 
 import numpy as np
@@ -11,6 +14,8 @@ import pytest
 import fusedstep as fs
 
 torch = pytest.importorskip("torch")
+
+import fusedstep.torch  # noqa: E402 (which needs torch)
 
 STEPS = 1000
 SIZE = 33
@@ -135,6 +140,25 @@ def test_idle_and_ascending_fail(index, broken):
     actual, _ = in_fusedstep(*CASES[index], 50, broken)
     with pytest.raises(AssertionError):
         assert_same_parameters(actual, expected[:50])
+
+
+@pytest.mark.parametrize("index", range(len(CASES)), ids=IDS)
+def test_a_run_changes_hands(index):
+    """From torch's optimizer to ours, back, and once more: options and state come with the state."""
+    name, options = CASES[index]
+    param = torch.from_numpy(start())
+    ours = functools.partial(fusedstep.torch.Optimizer, method=getattr(fs, name))
+    theirs = functools.partial(getattr(torch.optim, name), foreach=False)
+    path, grads = [], gradients(STEPS)
+    optimizer = theirs([param], **options)
+    for make in (ours, theirs, ours, theirs):
+        for grad in itertools.islice(grads, 25):
+            param.grad = torch.from_numpy(grad)
+            optimizer.step()
+            path.append(param.numpy().copy())
+        state, optimizer = copy.deepcopy(optimizer.state_dict()), make([param], lr=0.5)
+        optimizer.load_state_dict(state)
+    assert_same_parameters(np.array(path), in_torch(index)[0][:100])
 
 
 def keywords(cls):

@@ -69,6 +69,13 @@ def for_companion(param: Any, spec: _core.Companion) -> Any:
     return like(param, spec.dtype, spec.planes if spec.kind == "ring" else None, spec.place)
 
 
+def begun(param: Any, specs: list[_core.Companion]) -> list[Any]:
+    """The arrays that stand beside a parameter, as they are before its first step."""
+    arrays = [for_companion(param, spec) for spec in specs]
+    initialize(param, specs, arrays)
+    return arrays
+
+
 def copy_of(array: Any) -> np.ndarray:
     """A copy in the processor's memory, with the same order of elements."""
     return array.copy(order="K") if isinstance(array, np.ndarray) else cuda.to_host(array)

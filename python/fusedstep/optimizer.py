@@ -10,7 +10,7 @@ import numpy as np
 from . import _core, storage
 from . import stages as all_stages
 from .configured import ONCE, Configured
-from .memory import for_companion, initialize
+from .memory import begun, for_companion, initialize
 from .options import Whole
 from .state import TOLERATED, State, check_layouts, copied, fill, layouts, restore, save
 
@@ -216,13 +216,8 @@ class Optimizer(Configured):
         for index, options in resolved.items():
             self.param_groups[index].update(options)
 
-        def provide(name: str, param: np.ndarray, specs: list[_core.Companion]) -> list[np.ndarray]:
-            arrays = [for_companion(param, spec) for spec in specs]
-            initialize(param, specs, arrays)
-            return arrays
-
         try:
-            self._plan.refresh(list(resolved), provide)
+            self._plan.refresh(list(resolved), lambda name, param, specs: begun(param, specs))
         except BaseException:
             for index, options in before.items():
                 self.param_groups[index].update(options)

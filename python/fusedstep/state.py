@@ -11,11 +11,12 @@ import numpy as np
 from . import _core
 from .bfloat16 import name_of_type
 from .in_numpy.layout import order_of
-from .memory import assign, copy_of
+from .memory import assign, begun, copy_of
 
 FORMAT = 1
 
-KEYS = ("format", "optimizer", "seed", "calls", "skipped", "storage", "numbers", "layouts", "groups", "state")
+HEADER = ("format", "optimizer", "seed", "calls", "skipped", "storage", "numbers", "layouts")
+KEYS = (*HEADER, "groups", "state")
 
 #: Bits of what is counted: with one more it could not be counted on for ever.
 COUNTER = 62
@@ -69,13 +70,13 @@ class State(Mapping[str, dict[str, Any]]):
 
 def save(optimizer: Any) -> dict[str, Any]:
     """Plain data and copies of arrays."""
-    plan, groups = optimizer._plan, []
-    plan.take_changes(optimizer)
-    for group, names in zip(optimizer.param_groups, optimizer._names, strict=True):
-        options = {name: group[name] for name in optimizer._options if name in group}
-        if callable(options["lr"]):
-            options["lr"] = "schedule"
-        groups.append({**options, "params": list(names)})
+    optimizer._plan.take_changes(optimizer)
+    return {**header(optimizer), "groups": groups_of(optimizer), "state": copied(optimizer._plan)}
+
+
+def header(optimizer: Any) -> dict[str, Any]:
+    """All but the groups' options, and what stands beside the parameters."""
+    plan = optimizer._plan
     return {
         "format": FORMAT,
         "optimizer": optimizer._name,
@@ -85,9 +86,18 @@ def save(optimizer: Any) -> dict[str, Any]:
         "storage": {**optimizer._storage, "state": dict(optimizer._storage["state"])},
         "numbers": {name: plan.get_number(name) for name in plan.names()},
         "layouts": layouts(plan),
-        "groups": groups,
-        "state": copied(plan),
     }
+
+
+def groups_of(optimizer: Any) -> list[dict[str, Any]]:
+    """The groups' options, without the functions of schedules, and the names of their parameters."""
+    groups = []
+    for group, names in zip(optimizer.param_groups, optimizer._names, strict=True):
+        options = {name: group[name] for name in optimizer._options if name in group}
+        if callable(options["lr"]):
+            options["lr"] = "schedule"
+        groups.append({**options, "params": list(names)})
+    return groups
 
 
 def copied(plan: _core.Plan) -> dict[str, dict[str, Any]]:
@@ -96,6 +106,12 @@ def copied(plan: _core.Plan) -> dict[str, dict[str, Any]]:
         name: {"step": plan.get_step(name)} | {key: copy_of(array) for key, array in plan.arrays(name).items()}
         for name in plan.names()
     }
+
+
+def first(param: Any, specs: list[_core.Companion]) -> dict[str, Any]:
+    """What stands beside a parameter before its first step, in the processor's memory."""
+    arrays = begun(param, specs)
+    return {"step": 0} | {spec.name: copy_of(array) for spec, array in zip(specs, arrays, strict=True)}
 
 
 def layouts(plan: _core.Plan) -> dict[str, dict[str, Any]]:
@@ -143,7 +159,7 @@ def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
     _whole(saved["seed"], f"{where}: state_dict['seed']")
     for key in ("calls", "skipped"):
         _whole(saved[key], f"{where}: state_dict[{key!r}]", bits=COUNTER)
-    groups = _checked_groups(optimizer, saved["groups"])
+    groups = checked_groups(optimizer, saved["groups"])
     plan = optimizer._plan
     names = plan.names()
     same_keys(saved["state"], names, f"{where}: state_dict['state']")
@@ -155,7 +171,7 @@ def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
     for index, options in enumerate(groups):
         for name in optimizer._names[index]:
             specs = plan.companions_with(name, optimizer._method, options)
-            _check_entry(plan.param(name), specs, saved["state"][name], f"{where}: state_dict['state'][{name!r}]")
+            check_entry(plan.param(name), specs, saved["state"][name], f"{where}: state_dict['state'][{name!r}]")
 
     optimizer._adopt(dict(enumerate(groups)))
     fill(plan, saved)
@@ -167,14 +183,18 @@ def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
 def fill(plan: _core.Plan, saved: Mapping[str, Any]) -> None:
     """Counters and arrays that fit."""
     for name, entry in saved["state"].items():
-        plan.set_step(name, int(entry["step"]))
-        for key, array in plan.arrays(name).items():
-            assign(array, entry[key])
+        fill_entry(plan, name, entry)
         plan.set_number(name, int(saved["numbers"][name]))
     plan.calls, plan.skipped = int(saved["calls"]), int(saved["skipped"])
 
 
-def _checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:
+def fill_entry(plan: _core.Plan, name: str, entry: Mapping[str, Any]) -> None:
+    plan.set_step(name, int(entry["step"]))
+    for key, array in plan.arrays(name).items():
+        assign(array, entry[key])
+
+
+def checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:
     where = f"{optimizer._name}: state_dict['groups']"
     listed, count = isinstance(saved, (list, tuple)), len(optimizer.param_groups)
     if not listed or len(saved) != count:
@@ -199,7 +219,7 @@ def _checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:
     return checked
 
 
-def _check_entry(param: Any, specs: list[_core.Companion], entry: Any, where: str) -> None:
+def check_entry(param: Any, specs: list[_core.Companion], entry: Any, where: str) -> None:
     same_keys(entry, ("step", *(spec.name for spec in specs)), where)
     _whole(entry["step"], f"{where}['step']", bits=COUNTER)
     whole, *_ = _described(param)

@@ -1,16 +1,4 @@
-"""A `torch.optim.Optimizer` with the steps of a class of this package, for torch's schedulers, scalers and trainers.
-
->>> import torch, fusedstep as fs
->>> from fusedstep.torch import Optimizer
->>> w = torch.nn.Parameter(torch.ones(3))
->>> opt = Optimizer([w], fs.SGD, lr=0.5)
->>> schedule = torch.optim.lr_scheduler.StepLR(opt, step_size=1, gamma=0.5)
->>> w.sum().backward()
->>> opt.step()
->>> schedule.step()
->>> w.tolist(), opt.param_groups[0]["lr"]
-([0.5, 0.5, 0.5], 0.25)
-"""
+"""The optimizer that is one of torch's, with one of ours inside."""
 
 from __future__ import annotations
 
@@ -18,16 +6,22 @@ import copy
 import functools
 import itertools
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
-from .bfloat16 import as_bfloat16, bits_of, is_bfloat16
-from .optimizer import UNSET
-from .optimizer import Optimizer as Inner
-from .state import KEYS, same_keys
+from .. import _core
+from ..optimizer import UNSET
+from ..optimizer import Optimizer as Inner
+from ..state import groups_of, header
+from .parts import is_distributed, of_all, part_of, part_of_grad
+from .saved import ours_of
+from .state import State
+from .tensors import number
+
+#: What a copy has; torch's copies have no hooks.
+KEPT = ("defaults", "param_groups", "known", "inner", "held", "parts", "distributed")
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -36,7 +30,7 @@ class Optimizer(torch.optim.Optimizer):
     The equations and the options are those of the class; ``zero_grad``, hooks and closures are torch's. Options
     that are changed in ``param_groups`` apply from the next step on. `inner` is an optimizer of the class, with its
     ``state``, ``last``, ``skipped``, ``average`` and ``lookahead()``; parameters are named by their numbers there: "0",
-    "1" … Torch's own ``state`` stays empty.
+    "1" …
 
     Args:
         params: tensors, named tensors, or groups, as torch takes them; groups may have further keys.
@@ -55,8 +49,13 @@ class Optimizer(torch.optim.Optimizer):
             )
         super().__init__(params, {})
         self.known = keywords(kind)
-        groups = [{**self._options(group), "params": group["params"]} for group in self.param_groups]
         self.held = [list(group["params"]) for group in self.param_groups]
+        self.parts = [list(map(part_of, held)) for held in self.held]
+        self.distributed = any(map(is_distributed, itertools.chain(*self.held)))
+        groups = [
+            {**self._options(group), "params": parts}
+            for group, parts in zip(self.param_groups, self.parts, strict=True)
+        ]
         self.inner = method(groups, **{name: number(value) for name, value in options.items()})
         # Torch gives them to groups that are added later, and schedulers ask for them.
         self.defaults.update(self.inner._defaults)
@@ -82,8 +81,11 @@ class Optimizer(torch.optim.Optimizer):
         self._show()
 
     def _join(self, params: list[torch.Tensor], options: dict[str, Any]) -> None:
-        self.inner.add(params, **options)
+        parts = list(map(part_of, params))
+        self.inner.add(parts, **options)
         self.held.append(list(params))
+        self.parts.append(parts)
+        self.distributed |= any(map(is_distributed, params))
 
     def _known(self, group: dict[str, Any]) -> frozenset[str]:
         # OneCycleLR leaves the largest rate of its cycle under a name of ours, and these beside it.
@@ -154,69 +156,102 @@ class Optimizer(torch.optim.Optimizer):
                 loss = closure()
         self._tell()
         grads = [[param.grad for param in held] for held in self.held]
+        if self.distributed:
+            stages |= of_all(self.inner._name, grads, stages)
+            grads = self._parts_of(grads)
         try:
             self.inner.step(grads, **stages)
         except (TypeError, ValueError):
             if not self.inner._plan.has_moved():  # as where a trainer brings a model elsewhere
                 raise
-            vars(self.inner).update(vars(copy.copy(self.inner)))  # as a copy it is of where the tensors are now
+            self._follow()
             self.inner.step(grads, **stages)
         self._show()
         pairs = zip(itertools.chain(*self.held), itertools.chain(*grads), strict=True)
         tell_autograd([param for param, grad in pairs if grad is not None])
         return loss
 
+    def _parts_of(self, grads: list[list[torch.Tensor | None]]) -> list[list[torch.Tensor | None]]:
+        """This process's parts of gradients, where its parts of parameters are the same tensors as before."""
+        parts = [list(map(part_of, held)) for held in self.held]
+        pairs = zip(itertools.chain(*parts), itertools.chain(*self.parts), strict=True)
+        if any(part is not last and part.data_ptr() != last.data_ptr() for part, last in pairs):
+            self._follow(parts)
+        numbers = itertools.count()
+        return [
+            [
+                part_of_grad(grad, param, f"{self.inner._name}: grads['{next(numbers)}']")
+                for grad, param in zip(some, held, strict=True)
+            ]
+            for some, held in zip(grads, self.held, strict=True)
+        ]
+
+    def _follow(self, parts: list[list[torch.Tensor]] | None = None) -> None:
+        """Bring a copy of all state to where the tensors are now."""
+        self.parts = parts or self.parts
+        saved = self.inner.__getstate__()
+        options = [options for _, options in saved["groups"]]
+        moved = object.__new__(type(self.inner))
+        moved.__setstate__({**saved, "groups": list(zip(self.parts, options, strict=True))})
+        vars(self.inner).update(vars(moved))
+
     def _put_rates(self) -> None:
         self._tell()
         self.inner._put_rates()
         self._show()
 
+    @property  # type: ignore[override]
+    def state(self) -> State:
+        """What stands beside each parameter, by the names of torch's own optimizers: live tensors, and the ``step``.
+
+        What is assigned is copied into them. A parameter whose entry is deleted begins anew; an empty one has none.
+        """
+        numbered = enumerate(itertools.chain(*self.held))
+        return State(self.inner, {param: str(number) for number, param in numbered if param.numel()})
+
+    @state.setter
+    def state(self, entries: Mapping[torch.Tensor, Any]) -> None:
+        if not hasattr(self, "inner"):  # torch's constructor and its copies bring one of theirs
+            return
+        self.state.clear()
+        self.state.update(entries)
+
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to continue a run bit for bit: plain data, and tensors in the processor's memory."""
+        """The state in the form of torch's own optimizers, with the live tensors, and what else continues a run bit for
+        bit."""
         for hook in self._hooks("state_dict_pre"):
             hook(self)
         self._tell()
-        state = self.inner.state_dict()
+        with _core.Alone(self.inner._plan):
+            self.inner._plan.take_changes(self.inner)
+            state, groups, ours = self.state.numbered(), groups_of(self.inner), header(self.inner)
         self._show()
-        groups = []
-        for group, own in zip(self.param_groups, state["groups"], strict=True):
-            options = {name: value for name, value in own.items() if name != "params"}
-            groups.append(options | self._others(group))
-        made = {"state": mapped(state, np.ndarray, to_tensor), "param_groups": groups}
+        for group, saved in zip(self.param_groups, groups, strict=True):
+            if type(self.inner).takes_decoupled_weight_decay:  # which torch's own would take for False
+                saved["decoupled_weight_decay"] = saved["decay"] == "decoupled"
+            saved.update(self._others(group), params=[int(name) for name in saved["params"]])
+        made: dict[str, Any] = {"state": state, "param_groups": groups, "fusedstep": ours}
         for hook in self._hooks("state_dict_post"):
             made = given_or(hook(self, made), made)
         return made
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned; the groups of parameters must be the same.
+        """Continue from what `state_dict` returned, or that of one of torch's own optimizers; the groups of parameters
+        must be the same.
 
-        Options are taken from its ``param_groups``; a schedule that was given to the constructor stays.
+        Options are taken from its ``param_groups``; a schedule that was given to the constructor stays. Numbers are
+        copied, and their types must be those that the options call for.
 
         Raises:
             TypeError, ValueError: the state is of other parameters or of another class. Nothing has changed then.
         """
-        where = f"{type(self.inner).__name__}: state_dict"
         state_dict = copy.copy(state_dict)  # a hook may write into it
         for hook in self._hooks("load_state_dict_pre"):
             state_dict = given_or(hook(self, state_dict), state_dict)
-        if isinstance(state_dict, dict):  # wrappers leave theirs beside them, which torch's optimizers pass over
-            state_dict = {name: state_dict[name] for name in state_dict.keys() & {"state", "param_groups"}}
-        same_keys(state_dict, ("state", "param_groups"), where)
-        state = state_dict["state"]
-        if isinstance(state, dict) and not any(isinstance(name, str) for name in state):
-            raise ValueError(
-                f"{where} must be one of fusedstep.torch.Optimizer's, got that of an optimizer of torch's own"
-            )
-        same_keys(state, KEYS, f"{where}['state']")
-        saved = self._listed(state_dict["param_groups"], f"{where}['param_groups']")
-        kept = self._listed(state["groups"], f"{where}['state']['groups']")
-        groups = [own | self._options(group) for own, group in zip(kept, saved, strict=True)]
-        others = [copy.deepcopy(self._others(group)) for group in saved]
-        arrays = mapped(state, torch.Tensor, to_array)
         self._tell()  # a schedule may have come since the last step
-        self.inner.load_state_dict({**arrays, "groups": groups})
-        for group, other in zip(self.param_groups, others, strict=True):
-            group.update(other)
+        self.inner.load_state_dict(ours_of(self.inner, state_dict, self._options))
+        for group, given in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            group.update(copy.deepcopy(self._others(given)))
         self._show(keep=False)
         for hook in self._hooks("load_state_dict_post"):
             hook(self)
@@ -225,16 +260,8 @@ class Optimizer(torch.optim.Optimizer):
         """Torch calls them in the methods that are replaced here; older versions have none."""
         return tuple(getattr(self, f"_optimizer_{when}_hooks", {}).values())
 
-    def _listed(self, groups: Any, where: str) -> list[dict[str, Any]]:
-        count = len(self.param_groups)
-        if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
-            raise TypeError(f"{where} must be a list of {count} dicts, got {groups!r:.80}")
-        if len(groups) != count:
-            raise ValueError(f"{type(self.inner).__name__}: state must have {count} groups, got {len(groups)}")
-        return groups
-
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "known": self.known, "inner": self.inner, "held": self.held}
+        return {name: getattr(self, name) for name in KEPT}
 
 
 def keywords(kind: Any) -> frozenset[str]:
@@ -256,38 +283,3 @@ def tell_autograd(params: list[torch.Tensor]) -> None:
 def given_or(result: Any, otherwise: Any) -> Any:
     """What a hook returns takes the place of what it was given, if it returns anything."""
     return otherwise if result is None else result
-
-
-def number(value: Any) -> Any:
-    """That of a tensor, as torch takes learning rates; everything else as it is."""
-    return value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
-
-
-def to_tensor(array: np.ndarray) -> torch.Tensor:
-    if is_bfloat16(array):
-        return torch.from_numpy(bits_of(array).view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
-
-
-def to_array(tensor: torch.Tensor) -> np.ndarray:
-    if tensor.requires_grad or tensor.layout != torch.strided or tensor.is_meta:
-        kind = "one that requires grad" if tensor.requires_grad else f"{tensor.layout} on {tensor.device}"
-        raise TypeError(f"state_dict must hold dense tensors with values and without gradients, got {kind}")
-    tensor = tensor.cpu()
-    if tensor.dtype == torch.bfloat16:
-        return as_bfloat16(tensor.view(torch.int16).numpy().view(np.uint16))
-    return tensor.numpy()
-
-
-def mapped(tree: Any, kind: type, make: Callable[[Any], Any]) -> Any:
-    """A structure with others in the places of what is of a kind."""
-    if isinstance(tree, kind):
-        return make(tree)
-    if isinstance(tree, dict):
-        return {key: mapped(value, kind, make) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(mapped(value, kind, make) for value in tree)
-    return tree
-
-
-__all__ = ["Optimizer"]

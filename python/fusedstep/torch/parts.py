@@ -1,0 +1,72 @@
+"""This process's parts of tensors that are distributed over several."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+
+def is_distributed(tensor: Any) -> bool:
+    """Whether it is a DTensor, whose module takes long to import where nobody has one."""
+    return isinstance(tensor, torch.Tensor) and hasattr(tensor, "to_local")
+
+
+def part_of(tensor: Any) -> torch.Tensor:
+    """What this process has of it: all of one that is not distributed."""
+    if not is_distributed(tensor):
+        return tensor
+    with torch.no_grad():  # with gradients it would be another tensor each time
+        return tensor.to_local()
+
+
+def part_of_grad(grad: torch.Tensor | None, param: torch.Tensor, where: str) -> torch.Tensor | None:
+    if grad is None or not is_distributed(param):
+        return grad
+    placed, expected = placement(grad), placement(param)
+    if placed != expected:
+        raise ValueError(
+            f"{where} must be placed as its parameter, {expected[1]}, got {placed[1]} on {placed[0]} "
+            "(grad.redistribute(placements=param.placements) is)"
+        )
+    return part_of(grad)
+
+
+def placement(tensor: Any) -> tuple[Any, Any]:
+    return (tensor.device_mesh, tuple(tensor.placements)) if is_distributed(tensor) else ("this process", "whole")
+
+
+def like(part: torch.Tensor, param: Any, lead: int = 0) -> torch.Tensor:
+    """The distributed tensor of which this is a part as that is of the parameter, behind so many axes of its own."""
+    from torch.distributed.tensor import DTensor, Shard
+
+    shape = (*part.shape[:lead], *param.shape)
+    whole = torch.empty(shape, device="meta").stride() if lead else param.stride()
+    places = [Shard(one.dim + lead) if lead and one.is_shard() else one for one in param.placements]
+    return DTensor.from_local(part, param.device_mesh, places, run_check=False, shape=torch.Size(shape), stride=whole)
+
+
+def of_all(optimizer: str, grads: Iterable[Iterable[torch.Tensor | None]], stages: Mapping[str, Any]) -> dict[str, Any]:
+    """The stages' ``norm`` where they need one, of the gradients that all processes have."""
+    if stages.get("max_norm_per_tensor") is not None:
+        raise ValueError(
+            f"{optimizer}: max_norm_per_tensor must be left out where tensors are distributed, "
+            f"got {stages['max_norm_per_tensor']!r}"
+        )
+    asked = stages.get("max_norm") is not None or stages.get("on_nonfinite", "propagate") != "propagate"
+    given = [grad for grad in itertools.chain(*grads) if grad is not None]
+    if not asked or not given or stages.get("norm") is not None:
+        return {}
+    norm = norm_of(given) / stages.get("grad_scale", 1.0)
+    return {"norm": norm if norm.is_cuda else norm.item()}
+
+
+def norm_of(grads: Iterable[torch.Tensor]) -> torch.Tensor:
+    """√Σg² over all processes."""
+    meshes: dict[Any, list[torch.Tensor]] = {}
+    for grad in grads:
+        meshes.setdefault(placement(grad)[0], []).append(grad)
+    norms: list[Any] = [torch.nn.utils.get_total_norm(some) for some in meshes.values()]
+    return torch.linalg.vector_norm(torch.stack([one.full_tensor() if is_distributed(one) else one for one in norms]))

@@ -1,0 +1,212 @@
+"""What two processes do together: each scenario's outcome in both of them, as JSON. Its argument is a new folder."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as checkpoint
+import torch.multiprocessing
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    get_state_dict,
+    set_optimizer_state_dict,
+    set_state_dict,
+)
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+import fusedstep as fs
+from fusedstep.torch import Optimizer
+
+
+def dense():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Tanh(), torch.nn.Linear(7, 1))
+
+
+def sharded():
+    """The last layer has one row, of which the second process has nothing."""
+    model, mesh = dense(), init_device_mesh("cpu", (2,))
+    for layer in (*model[::2], model):
+        fully_shard(layer, mesh=mesh)
+    return model
+
+
+def train(model, optimizer, steps, step=lambda model, optimizer: optimizer.step()):
+    for number in steps:
+        torch.manual_seed(10 * number + dist.get_rank())
+        optimizer.zero_grad()
+        (model(torch.randn(6, 5)) ** 2).sum().backward()
+        step(model, optimizer)
+
+
+def numbers(model):
+    """All parameters, one behind the other; of those that FullyShardedDataParallel has cut, this process's part."""
+    tensors = [param.detach() for param in model.parameters()]
+    return torch.cat([getattr(tensor, "full_tensor", lambda same=tensor: same)().flatten() for tensor in tensors])
+
+
+def distance(one, other):
+    difference = numbers(one) - numbers(other)
+    return max(difference.abs().tolist(), default=0.0)
+
+
+def clipped(model, optimizer):
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+    optimizer.step()
+
+
+def beside_torch():
+    ours, theirs = sharded(), sharded()
+    optimizer = Optimizer(ours.parameters(), fs.AdamW, lr=0.01)
+    train(ours, optimizer, range(6), lambda model, optimizer: optimizer.step(max_norm=0.5))
+    train(theirs, torch.optim.AdamW(theirs.parameters(), lr=0.01), range(6), clipped)
+    return [distance(ours, theirs), optimizer.inner.last.norm]
+
+
+def resumed(model, save, load, make=lambda params: Optimizer(params, fs.NAdam, lr=0.1)):
+    """How far a run that goes on from a state is from the run that was saved."""
+    first, second = model(), model()
+    one = make(first.parameters())
+    train(first, one, range(3))
+    state = copy.deepcopy(save(first, one))
+    second.load_state_dict(first.state_dict())
+    other = make(second.parameters())
+    load(second, other, state)
+    for model, optimizer in ((first, one), (second, other)):
+        train(model, optimizer, range(3, 6))
+    return distance(first, second)
+
+
+def gathered(**options):
+    options = StateDictOptions(**options)
+    return resumed(
+        sharded,
+        lambda model, optimizer: get_optimizer_state_dict(model, optimizer, options=options),
+        lambda model, optimizer, state: set_optimizer_state_dict(model, optimizer, state, options=options),
+    )
+
+
+def in_files(folder):
+    def load(model, optimizer, _):
+        states = dict(zip(("model", "optimizer"), get_state_dict(model, optimizer), strict=True))
+        checkpoint.load(states, checkpoint_id=folder)
+        set_state_dict(model, optimizer, model_state_dict=states["model"], optim_state_dict=states["optimizer"])
+
+    def save(model, optimizer):
+        states = dict(zip(("model", "optimizer"), get_state_dict(model, optimizer), strict=True))
+        checkpoint.save(states, checkpoint_id=folder)
+
+    return resumed(sharded, save, load, lambda params: Optimizer(params, fs.WindowedAdagrad, window=3, lr=0.1))
+
+
+def flat():
+    return resumed(
+        lambda: FullyShardedDataParallel(dense(), device_id=torch.device("cpu")),
+        FullyShardedDataParallel.optim_state_dict,
+        lambda model, optimizer, state: optimizer.load_state_dict(
+            FullyShardedDataParallel.optim_state_dict_to_load(model, optimizer, state)
+        ),
+    )
+
+
+def divided():
+    def save(_, optimizer):
+        optimizer.consolidate_state_dict(0)
+        box = [optimizer.state_dict() if dist.get_rank() == 0 else None]
+        dist.broadcast_object_list(box, 0)
+        return box[0]
+
+    return resumed(
+        lambda: torch.nn.parallel.DistributedDataParallel(dense()),
+        save,
+        lambda _, optimizer, state: optimizer.load_state_dict(state),
+        lambda params: ZeroRedundancyOptimizer(params, Optimizer, method=fs.NAdam, lr=0.1),
+    )
+
+
+def one_infinite():
+    """Both skip a step where one of them has an infinite gradient."""
+    model = sharded()
+    before = numbers(model)
+    optimizer = Optimizer(model.parameters(), fs.SGD, lr=0.1)
+
+    def step(model, optimizer):
+        if dist.get_rank() == 1:
+            next(model.parameters()).grad.to_local()[0, 0] = torch.inf
+        optimizer.step(on_nonfinite="skip", grad_scale=2.0)
+
+    train(model, optimizer, range(1), step)
+    return [optimizer.inner.skipped, torch.equal(before, numbers(model))]
+
+
+def moved():
+    """A model whose parameters are brought elsewhere: their state follows."""
+    ends = []
+    for other in (False, True):
+        model = sharded()
+        optimizer = Optimizer(model.parameters(), fs.AdamW, lr=0.1, state="bfloat16")
+        train(model, optimizer, range(3))
+        if other:
+            model.double().float()
+        train(model, optimizer, range(3, 6))
+        ends.append(numbers(model).tolist())
+    return ends[0] == ends[1]
+
+
+def refused():
+    mesh = init_device_mesh("cpu", (2,))
+    param = torch.nn.Parameter(distribute_tensor(torch.ones(600, 20), mesh, [Shard(0)]))
+    whole = torch.nn.Parameter(torch.ones(2))
+    optimizer = Optimizer([whole, param], fs.AdamW, lr=0.1, state="sq8")
+    whole.grad = torch.ones(2)
+    messages = []
+    for grad, stages in (
+        (distribute_tensor(torch.ones(600, 20), mesh, [Replicate()]), {}),
+        (distribute_tensor(torch.ones(600, 20), mesh, [Shard(0)]), {"max_norm_per_tensor": 1.0}),
+    ):
+        param.grad = grad
+        try:
+            optimizer.step(**stages)
+        except ValueError as error:
+            messages.append(str(error))
+    optimizer.step(max_norm=0.5)
+    try:
+        optimizer.state_dict()
+    except TypeError as error:
+        messages.append(str(error))
+    return [messages, optimizer.inner.last.norm, optimizer.inner.state_dict()["state"]["1"]["step"]]
+
+
+def work(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=2, init_method=f"file://{folder}/meeting")
+    scenarios = {
+        "beside torch": beside_torch,
+        "distributed": gathered,
+        "in one": lambda: gathered(full_state_dict=True, broadcast_from_rank0=True),
+        "by name": lambda: gathered(flatten_optimizer_state_dict=True),
+        "in files": lambda: in_files(f"{folder}/checkpoint"),
+        "flat": flat,
+        "divided": divided,
+        "one infinite": one_infinite,
+        "moved": moved,
+        "refused": refused,
+    }
+    for name, scenario in scenarios.items():
+        outcomes = [None, None]
+        dist.all_gather_object(outcomes, scenario())
+        if rank == 0:
+            print(json.dumps([name, outcomes]), flush=True)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    torch.multiprocessing.spawn(work, args=sys.argv[1:], nprocs=2)
