@@ -8,6 +8,7 @@
 
 #include "answer.hpp"
 #include "cuda.hpp"
+#include "exchange.hpp"
 
 namespace fusedstep::bindings {
 namespace {
@@ -18,7 +19,7 @@ struct Description {
     std::string dtype;
     bool writeable = true;
     Device device;
-    py::object capsule;
+    py::object keeper;
 };
 
 bool has(const py::object& object, const char* name) { return py::hasattr(py::type::handle_of(object), name); }
@@ -56,11 +57,7 @@ py::object capsule_of(const py::object& object, const Device& device) {
     return capsule;
 }
 
-Description by_dlpack(const py::object& object, const Device& device) {
-    const py::object capsule = capsule_of(object, device);
-    const auto* const managed = static_cast<dlpack::Managed*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
-    if (!managed) throw py::error_already_set();
-    const dlpack::Tensor& tensor = managed->tensor;
+Description by_dlpack(const dlpack::Tensor& tensor, const Device& device, py::object keeper) {
     Description made;
     made.data = static_cast<char*>(tensor.data) + tensor.byte_offset;
     made.shape.assign(tensor.shape, tensor.shape + tensor.ndim);
@@ -71,8 +68,15 @@ Description by_dlpack(const py::object& object, const Device& device) {
             made.strides[size_t(i)] = py::ssize_t(uint64_t(tensor.strides[i]) * uint64_t(itemsize));
     made.dtype = dtype_of(tensor.type);
     made.device = device;
-    made.capsule = capsule;
+    made.keeper = std::move(keeper);
     return made;
+}
+
+Description by_capsule(const py::object& object, const Device& device) {
+    const py::object capsule = capsule_of(object, device);
+    const auto* const managed = static_cast<dlpack::Managed*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
+    if (!managed) throw py::error_already_set();
+    return by_dlpack(managed->tensor, device, capsule);
 }
 
 Description by_interface(const py::object& object, const std::string& name) {
@@ -104,12 +108,15 @@ std::optional<Description> describe(py::object object, const std::string& name) 
     // Of torch: shares the memory, needs no gradient, and keeps that memory when the tensor itself is given another.
     if (has(object, "__dlpack__") && has(object, "detach")) object = object.attr("detach")();
     if (has(object, "__dlpack__") && has(object, "__dlpack_device__")) {
+        if (std::optional<Exchanged> exchanged = Producer::of(Py_TYPE(object.ptr())).exchange(object))
+            if (const std::optional<Device> device = device_of(exchanged->tensor.device))
+                return by_dlpack(exchanged->tensor, *device, std::move(exchanged->keeper));
         const auto [kind, index] = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
         const std::optional<Device> device = device_of(dlpack::Device{kind, index});
         if (!device)
             throw py::type_error(name + " must lie in the memory of the processor or of a CUDA device, got DLPack's " +
                                  "kind " + std::to_string(kind));
-        return by_dlpack(object, *device);
+        return by_capsule(object, *device);
     }
     if (attribute(object, "__cuda_array_interface__")) return by_interface(object, name);
     return {};
@@ -118,7 +125,7 @@ std::optional<Description> describe(py::object object, const std::string& name) 
 py::array array_of(const py::object& object, const Description& found) {
     const bool bits = found.dtype == "bfloat16";
     const bool movable = has(object, "data_ptr");
-    const py::object base = py::cast(Given{object, found.device, found.capsule, reinterpret_cast<uintptr_t>(found.data),
+    const py::object base = py::cast(Given{object, found.device, found.keeper, reinterpret_cast<uintptr_t>(found.data),
                                            movable, movable ? Handle::of(object) : std::nullopt});
     static const char nothing = 0;  // NumPy would allocate memory for an empty array
     py::array array(py::dtype(bits ? "uint16" : found.dtype), found.shape, found.strides,

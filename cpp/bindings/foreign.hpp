@@ -19,7 +19,7 @@ namespace py = pybind11;
 struct Given {
     py::object object;
     Device device;
-    py::object capsule;  ///< DLPack's, which keeps the memory: the object could get another
+    py::object keeper;  ///< of the memory: the object could get another
     uintptr_t address;
     bool movable;                  ///< the object could get other memory, and says where it is by data_ptr()
     std::optional<Handle> handle;  ///< or by this

@@ -1,62 +1,13 @@
 #include "look.hpp"
 
-#include <unordered_map>
-
 #include "cuda.hpp"
+#include "exchange.hpp"
 
 namespace fusedstep::bindings {
 namespace {
 
 /// A name that is compared by its address, and stays.
 py::handle interned(const char* text) { return PyUnicode_InternFromString(text); }
-
-/// Whether a class has a name; an error that says something else goes through.
-bool has(PyTypeObject* type, const char* name) {
-    const auto found =
-        py::reinterpret_steal<py::object>(PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), name));
-    if (found) return true;
-    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) throw py::error_already_set();
-    PyErr_Clear();
-    return false;
-}
-
-/// How a class's arrays are asked.
-struct Producer {
-    int (*describe)(void* object, dlpack::Tensor* described) = nullptr;  ///< null where they cannot be asked so
-    bool has_negatives = false;  ///< an array may be a view of the negatives of what its memory holds
-    bool has_interface = false;
-};
-
-/// The table of a class of which it is known what keeps an array's memory. One that inherits it may have its data
-/// elsewhere, in an array that it wraps.
-const dlpack::Exchange* table_of(PyTypeObject* type) {
-    static const py::handle name = interned("__dlpack_c_exchange_api__");
-    const py::object own = py::handle(reinterpret_cast<PyObject*>(type)).attr("__dict__");
-    if (!own.contains(name) || !has(type, "untyped_storage")) return nullptr;
-    const auto* table =
-        static_cast<const dlpack::Exchange*>(PyCapsule_GetPointer(py::object(own[name]).ptr(), "dlpack_exchange_api"));
-    if (!table) throw py::error_already_set();
-    while (table && table->major > dlpack::Exchange::known) table = table->older;
-    return table && table->major == dlpack::Exchange::known ? table : nullptr;
-}
-
-/// Asked once for each class that can be asked, which then stays as long as the process.
-Producer producer_of(PyTypeObject* type) {
-    static auto& known = *new std::unordered_map<PyTypeObject*, Producer>;
-    const auto place = known.find(type);
-    if (place != known.end()) return place->second;
-    const dlpack::Exchange* const table = table_of(type);
-    const Producer found{table ? table->describe : nullptr, has(type, "is_neg"), has(type, "__cuda_array_interface__")};
-    if (!found.describe && !found.has_interface) return found;
-    Py_INCREF(type);
-    return known.emplace(type, found).first->second;
-}
-
-py::object call(py::handle object, py::handle method) {
-    const auto result = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(object.ptr(), method.ptr()));
-    if (!result) throw py::error_already_set();
-    return result;
-}
 
 std::optional<Type> type_of(const dlpack::DataType& type) {
     if (type.lanes != 1) return {};
@@ -84,25 +35,16 @@ bool is_aligned(const void* data, Type type) {
     return reinterpret_cast<uintptr_t>(data) % uintptr_t(size_of(type)) == 0;
 }
 
-std::optional<Seen> by_table(const Producer& producer, py::handle object, const Layout& param) {
-    static const py::handle is_neg = interned("is_neg"), untyped_storage = interned("untyped_storage");
-    if (producer.has_negatives && call(object, is_neg).ptr() != Py_False) return {};
-    py::object keeper = call(object, untyped_storage);
-    // From here on nothing runs that could give the array other memory.
-    dlpack::Tensor tensor{};
-    if (producer.describe(object.ptr(), &tensor) != 0) {
-        if (PyErr_Occurred()) throw py::error_already_set();
-        return {};
-    }
+std::optional<Seen> by_table(Exchanged&& exchanged, const Layout& param) {
+    const dlpack::Tensor& tensor = exchanged.tensor;
     const std::optional<Type> type = type_of(tensor.type);
     const auto ndim = int32_t(param.shape.size());
-    if (!type || device_of(tensor.device) != param.device || !tensor.data || tensor.ndim != ndim) return {};
-    if (ndim && (!tensor.shape || !tensor.strides)) return {};
+    if (!type || device_of(tensor.device) != param.device || tensor.ndim != ndim) return {};
     const void* const data = static_cast<const char*>(tensor.data) + tensor.byte_offset;
     const auto size = [&](size_t i) { return tensor.shape[i]; };
     const auto stride = [&](size_t i) { return tensor.strides[i]; };
     if (!has_layout(param, 1, size, stride) || !is_aligned(data, *type)) return {};
-    return Seen{std::move(keeper), data, *type};
+    return Seen{std::move(exchanged.keeper), data, *type};
 }
 
 /// What a dict has under a name; null where that is None as well.
@@ -158,10 +100,10 @@ std::optional<Seen> by_interface(py::handle object, const Layout& param) {
 }
 
 std::optional<Seen> look(py::handle object, const Layout& param) {
-    const Producer producer = producer_of(Py_TYPE(object.ptr()));
-    if (producer.describe) return by_table(producer, object, param);
-    const bool on_device = param.device.kind == Device::cuda;
-    if (on_device && producer.has_interface && !producer.has_negatives) return by_interface(object, param);
+    const Producer producer = Producer::of(Py_TYPE(object.ptr()));
+    if (producer.is_negative(object)) return {};
+    if (std::optional<Exchanged> exchanged = producer.exchange(object)) return by_table(std::move(*exchanged), param);
+    if (param.device.kind == Device::cuda && producer.has_interface()) return by_interface(object, param);
     return {};
 }
 
