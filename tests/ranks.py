@@ -165,7 +165,8 @@ def refused():
     mesh = init_device_mesh("cpu", (2,))
     param = torch.nn.Parameter(distribute_tensor(torch.ones(600, 20), mesh, [Shard(0)]))
     whole = torch.nn.Parameter(torch.ones(2))
-    optimizer = Optimizer([whole, param], fs.AdamW, lr=0.1, state="sq8")
+    optimizer = Optimizer([param], fs.AdamW, lr=0.1, state="sq8")
+    optimizer.add_param_group({"params": [whole]})
     whole.grad = torch.ones(2)
     messages = []
     for grad, stages in (
@@ -182,7 +183,7 @@ def refused():
         optimizer.state_dict()
     except TypeError as error:
         messages.append(str(error))
-    return [messages, optimizer.inner.last.norm, optimizer.inner.state_dict()["state"]["1"]["step"]]
+    return [messages, optimizer.inner.last.norm, optimizer.inner.state_dict()["state"]["0"]["step"]]
 
 
 def work(rank, folder):

@@ -55,7 +55,7 @@ def test_what_is_refused(outcomes):
     assert [messages, norm, step] == outcomes["refused"][1]
     placed, per_tensor, codes = messages
     assert placed.startswith(
-        "AdamW: grads['1'] must be placed as its parameter, (Shard(dim=0),), got (Replicate(),) on "
+        "AdamW: grads['0'] must be placed as its parameter, (Shard(dim=0),), got (Replicate(),) on "
     )
     assert per_tensor == "AdamW: max_norm_per_tensor must be left out where tensors are distributed, got 1.0"
     assert codes.startswith("AdamW: state must be without codes to be put together from several processes ")

@@ -102,6 +102,10 @@ NO_STATES = {
         lambda run, state: {**state, "param_groups": [{}, {}]},
         r"^AdamW: state_dict\['param_groups'\]\[0\]\['params'\] must be a list of 1 numbers, got None$",
     ),
+    "more parameters": (
+        lambda run, state: {**state, "param_groups": [{"params": [0, 1]}, {"params": [2]}]},
+        r"\['param_groups'\]\[0\]\['params'\] must be a list of 1 numbers, got \[0, 1\]$",
+    ),
     "half of ours": (
         lambda run, state: {**state, "fusedstep": {"seed": 1}},
         r"^AdamW: state_dict\['fusedstep'\] must have exactly the keys ",
@@ -300,3 +304,24 @@ def test_a_state_without_what_is_ours_alone():
     other.b.data.copy_(run.b)
     other.optimizer.load_state_dict(state)
     other.train(3).equals(run.train(3))
+
+
+@pytest.mark.parametrize("name", ["NAdam", "SGD"])
+def test_a_state_of_torch_in_single_precision(name):
+    """Where a number that we count in double is one of float32, and older versions of torch leave None."""
+    w = torch.nn.Parameter(torch.ones(3))
+    empty = torch.nn.Parameter(torch.ones(0))
+    theirs = getattr(torch.optim, name)([w, empty], lr=0.1)
+    w.grad, empty.grad = torch.ones(3), torch.ones(0)
+    theirs.step()
+    state = copy.deepcopy(theirs.state_dict())
+    state["state"].setdefault(0, {})["momentum_buffer"] = None
+    ours = Optimizer([w, empty], getattr(fs, name))
+    ours.load_state_dict(state)
+    assert ours.state_dict()["state"].keys() == {0}  # torch's tools take apart what processes with empty parts have
+    before = w.detach().clone()
+    ours.step()
+    after = w.detach().clone()
+    w.data.copy_(before)
+    theirs.step()
+    assert torch.allclose(w, after, rtol=1e-6)
