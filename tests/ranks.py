@@ -107,6 +107,41 @@ def in_files(folder):
     return resumed(sharded, save, load, lambda params: Optimizer(params, fs.WindowedAdagrad, window=3, lr=0.1))
 
 
+def by_number(folder):
+    """The optimizer's own state, of which one file has what all processes share."""
+
+    def load(_, optimizer, __):
+        state = optimizer.state_dict()
+        checkpoint.load({"optimizer": state}, checkpoint_id=folder)
+        optimizer.load_state_dict(state)
+
+    return resumed(
+        sharded, lambda _, optimizer: checkpoint.save({"optimizer": optimizer.state_dict()}, checkpoint_id=folder), load
+    )
+
+
+def sharded_behind():
+    """As accelerate does: the optimizer is there before its parameters are sharded, and is given those."""
+    ours, theirs = dense(), sharded()
+    optimizer = Optimizer(ours.parameters(), fs.AdamW, lr=0.1, weight_average=0.5)
+    mesh = init_device_mesh("cpu", (2,))
+    for layer in (*ours[::2], ours):
+        fully_shard(layer, mesh=mesh)
+    optimizer.param_groups[0]["params"] = list(ours.parameters())
+    train(ours, optimizer, range(3))
+    train(theirs, Optimizer(theirs.parameters(), fs.AdamW, lr=0.1), range(3))
+    return distance(ours, theirs)
+
+
+def compiled():
+    """Dynamo goes through a step as far as it can."""
+    ours, theirs = sharded(), sharded()
+    optimizer = Optimizer(ours.parameters(), fs.AdamW, lr=0.1)
+    train(ours, optimizer, range(3), lambda _, optimizer: torch.compile(optimizer.step, backend="eager")())
+    train(theirs, Optimizer(theirs.parameters(), fs.AdamW, lr=0.1), range(3))
+    return distance(ours, theirs)
+
+
 def flat():
     return resumed(
         lambda: FullyShardedDataParallel(dense(), device_id=torch.device("cpu")),
@@ -178,12 +213,31 @@ def refused():
             optimizer.step(**stages)
         except ValueError as error:
             messages.append(str(error))
-    optimizer.step(max_norm=0.5)
+    optimizer.step(max_norm=0.5, grad_scale=2.0)
+    norms = [optimizer.inner.last.norm]
+    optimizer.step(max_norm=0.5, norm=3.0)
+    norms.append(optimizer.inner.last.norm)
     try:
         optimizer.state_dict()
     except TypeError as error:
         messages.append(str(error))
-    return [messages, optimizer.inner.last.norm, optimizer.inner.state_dict()["state"]["0"]["step"]]
+    optimizer.zero_grad()
+    optimizer.step(max_norm=0.5)
+    plain = Optimizer([param], fs.AdamW, lr=0.1)
+    for wrong in (Replicate(), Shard(1)):
+        other = distribute_tensor(torch.ones(600, 20), mesh, [wrong])
+        try:
+            plain.state[param] = {**plain.state[param], "exp_avg": other}
+        except ValueError as error:
+            messages.append(str(error))
+    try:
+        optimizer.state[whole] = {
+            **optimizer.state[whole],
+            "exp_avg": distribute_tensor(torch.ones(4), mesh, [Shard(0)]),
+        }
+    except ValueError as error:
+        messages.append(str(error))
+    return [messages, norms, optimizer.inner.state_dict()["state"]["0"]["step"]]
 
 
 def work(rank, folder):
@@ -195,6 +249,9 @@ def work(rank, folder):
         "in one": lambda: gathered(full_state_dict=True, broadcast_from_rank0=True),
         "by name": lambda: gathered(flatten_optimizer_state_dict=True),
         "in files": lambda: in_files(f"{folder}/checkpoint"),
+        "by number": lambda: by_number(f"{folder}/numbers"),
+        "sharded behind": sharded_behind,
+        "compiled": compiled,
         "flat": flat,
         "divided": divided,
         "one infinite": one_infinite,

@@ -36,10 +36,15 @@ def test_steps_are_torchs(outcomes):
         assert norm == outcomes["beside torch"][0][1] > 0.5
 
 
-@pytest.mark.parametrize("form", ["distributed", "in one", "by name", "in files", "flat", "divided"])
+@pytest.mark.parametrize("form", ["distributed", "in one", "by name", "in files", "by number", "flat", "divided"])
 def test_runs_go_on_bit_for_bit(outcomes, form):
     """From all forms of a state that torch puts together and takes apart."""
     assert outcomes[form] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("way", ["sharded behind", "compiled"])
+def test_steps_are_those_of_a_sharded_model(outcomes, way):
+    assert outcomes[way] == [0.0, 0.0]
 
 
 def test_one_process_has_a_gradient_that_is_infinite(outcomes):
@@ -51,16 +56,22 @@ def test_a_sharded_model_is_moved_behind_its_optimizer(outcomes):
 
 
 def test_what_is_refused(outcomes):
-    messages, norm, step = outcomes["refused"][0]
-    assert [messages, norm, step] == outcomes["refused"][1]
-    placed, per_tensor, codes = messages
+    messages, norms, step = outcomes["refused"][0]
+    assert [messages, norms, step] == outcomes["refused"][1]
+    placed, per_tensor, codes, replicated, columns, part = messages
     assert placed.startswith(
         "AdamW: grads['0'] must be placed as its parameter, (Shard(dim=0),), got (Replicate(),) on "
     )
     assert per_tensor == "AdamW: max_norm_per_tensor must be left out where tensors are distributed, got 1.0"
     assert codes.startswith("AdamW: state must be without codes to be put together from several processes ")
-    assert norm == pytest.approx(12002**0.5)  # of all 12,000 elements, and of two that each process has
-    assert step == 1
+    expected = "AdamW: state['0']['exp_avg'] must be distributed as its parameter, (Shard(dim=0),) of (600, 20), got "
+    assert replicated == f"{expected}(Replicate(),) of (600, 20)"
+    assert columns == f"{expected}(Shard(dim=1),) of (600, 20)"
+    assert part == (
+        "AdamW: state['1']['exp_avg'] must be distributed as its parameter, which is whole, got (Shard(dim=0),) of (4,)"
+    )
+    assert norms == [pytest.approx(12002**0.5 / 2), 3.0]  # of all 12,000 elements, and of two that each process has
+    assert step == 2
 
 
 def test_a_state_by_the_names_of_a_model():

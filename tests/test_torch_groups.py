@@ -91,8 +91,10 @@ def test_another_spelling_of_decay():
     optimizer.add_param_group({"params": [b], "decoupled_weight_decay": True})
     assert [group["decay"] for group in optimizer.param_groups] == ["decoupled", "decoupled"]
     group = optimizer.param_groups[0]
+    group["decoupled_weight_decay"] = True  # which ZeRO copies from a state of torch's
+    optimizer.step()
     for wrong, message in {
-        True: r"^NAdam: param_groups\[0\] must have options by their own names, got 'decoupled_weight_decay'$",
+        False: r"^NAdam: param_groups\[0\] must have options by their own names, got 'decoupled_weight_decay'$",
         "banana": r"^NAdam: decoupled_weight_decay must be True or False, got 'banana'$",
     }.items():
         group["decoupled_weight_decay"] = wrong
@@ -177,6 +179,9 @@ def test_tensors_of_a_group_that_have_become_others(copied, change):
     optimizer = copied(Optimizer([torch.nn.Parameter(torch.ones(2)) for _ in range(2)], fs.SGD, lr=0.5))
     params = optimizer.param_groups[0]["params"]
     before = list(params)
+    for one in before:
+        one.grad = torch.zeros(2)
+    optimizer.step()
     make, (count, new) = OTHER_TENSORS[change]
     make(params)
     for one in (*before, *params):
@@ -191,6 +196,22 @@ def test_tensors_of_a_group_that_have_become_others(copied, change):
     assert all((one == 1).all() for one in before)
     optimizer.step()
     assert all((one == 0.5).all() for one in before)
+
+
+@pytest.mark.parametrize("change", OTHER_TENSORS)
+def test_tensors_that_come_before_the_first_step(change):
+    """As accelerate shards a model behind its optimizer: the tensors that are there now are stepped."""
+    optimizer = Optimizer([torch.nn.Parameter(torch.ones(2)) for _ in range(2)], fs.SGD, lr=0.5, momentum=0.5)
+    before = list(optimizer.param_groups[0]["params"])
+    OTHER_TENSORS[change][0](optimizer.param_groups[0]["params"])
+    now = optimizer.param_groups[0]["params"]
+    for _ in range(2):
+        for one in now:
+            one.grad = torch.ones(2)
+        optimizer.step()
+    assert all((one == 1 - 0.5 * (1 + 1.5)).all() for one in now)
+    assert all((one == 1).all() for one in before if all(one is not other for other in now))
+    assert list(optimizer.state) == now
 
 
 @pytest.mark.parametrize("wrong", [{"lr": -1.0}, {"lr": "much"}])

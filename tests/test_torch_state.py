@@ -6,6 +6,7 @@ import collections
 import copy
 import functools
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -95,8 +96,8 @@ NO_STATES = {
         r"^AdamW: state_dict\['state'\]\['0'\]\['step'\] must be an integer in .*, got 1.5$",
     ),
     "another type": (
-        lambda run, state: with_tensor(state, torch.Tensor.float),
-        r"\['exp_avg'\] must have shape \(5, 1\) and dtype float64, got \(5, 1\) and float32$",
+        lambda run, state: with_tensor(state, torch.Tensor.long),
+        r"\['exp_avg'\] must have shape \(5, 1\) and dtype float64, got \(5, 1\) and int64$",
     ),
     "no parameters": (
         lambda run, state: {**state, "param_groups": [{}, {}]},
@@ -325,3 +326,115 @@ def test_a_state_of_torch_in_single_precision(name):
     w.data.copy_(before)
     theirs.step()
     assert torch.allclose(w, after, rtol=1e-6)
+
+
+def stepped(count=2, **options):
+    """An optimizer of so many parameters after three steps, each in another place."""
+    params = [torch.nn.Parameter(torch.full((3,), 1.0 + number)) for number in range(count)]
+    optimizer = Optimizer(params, fs.AdamW, lr=0.1, **options)
+    for step in range(3):
+        for number, param in enumerate(params):
+            param.grad = torch.full((3,), 1.0 + step + number)
+        optimizer.step()
+    return optimizer
+
+
+def told(optimizer):
+    return [{key: value.tolist() for key, value in entry.items()} for entry in optimizer.state.values()]
+
+
+def swap(state):
+    one, other = state
+    first = state.pop(one)
+    state[one] = state.pop(other)
+    state[other] = first
+
+
+def away_and_back(optimizer):
+    state = optimizer.state_dict()
+    optimizer.state.clear()
+    optimizer.load_state_dict(state)
+
+
+#: What leaves the state as it was, or exchanges its two entries.
+THERE_AND_BACK = {
+    "itself": lambda optimizer: setattr(optimizer, "state", optimizer.state),
+    "a dict": lambda optimizer: setattr(optimizer, "state", dict(optimizer.state)),
+    "an entry": lambda optimizer: [
+        optimizer.state.update({param: optimizer.state.pop(param)}) for param in list(optimizer.state)
+    ],
+    "none": lambda optimizer: optimizer.state.pop(torch.ones(1), None),
+    "cleared": away_and_back,
+    "exchanged": lambda optimizer: swap(optimizer.state),
+}
+
+
+@pytest.mark.parametrize("way", THERE_AND_BACK)
+def test_entries_that_go_and_come_back(way):
+    """What is taken out is not what begins anew in its place."""
+    optimizer = stepped()
+    before = told(optimizer)
+    assert before[0] != before[1]
+    THERE_AND_BACK[way](optimizer)
+    assert told(optimizer) == (before[::-1] if way == "exchanged" else before)
+
+
+def test_a_step_is_counted_from_where_it_is_set():
+    optimizer = stepped()
+    param, other = optimizer.state
+    entry = optimizer.state[param]
+    entry["step"] += 10
+    assert inner_step(optimizer, "0") == 13
+    optimizer.step()
+    entry["exp_avg"] = torch.zeros(3)  # of an entry that is older than the step
+    assert entry["step"] == inner_step(optimizer, "0") == 14
+    assert not optimizer.state[param]["exp_avg"].any()
+    state = optimizer.state
+    added = torch.nn.Parameter(torch.ones(2))
+    optimizer.add_param_group({"params": [added]})
+    assert list(state) == [param, other, added]
+
+
+def test_a_wrong_state_is_refused_as_a_whole():
+    optimizer = stepped()
+    before = told(optimizer)
+    first, second = (dict(entry) for entry in optimizer.state.values())
+    first["exp_avg"], second["exp_avg"] = torch.zeros(3), torch.zeros(7)
+    with pytest.raises(ValueError, match=r"^AdamW: state\['1'\]\['exp_avg'\] must have shape \(3,\)"):
+        optimizer.state = dict(zip(optimizer.state, (first, second), strict=True))
+    assert told(optimizer) == before
+    state = copy.deepcopy(optimizer.state_dict())
+    state["state"][0]["exp_avg"].zero_()
+    state["param_groups"][0]["lock"] = threading.Lock()  # which cannot be copied
+    with pytest.raises(TypeError, match="pickle"):
+        optimizer.load_state_dict(state)
+    assert told(optimizer) == before
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrow_states_of_torch_are_widened(dtype):
+    """They are those of narrow parameters, of which ours is float32; nothing is narrowed."""
+    w = torch.nn.Parameter(torch.ones(3, dtype=dtype))
+    theirs = torch.optim.AdamW([w], lr=0.1, betas=(torch.tensor(0.5), torch.tensor(0.75)))
+    w.grad = torch.tensor([0.1, 0.2, 0.3], dtype=dtype)
+    theirs.step()
+    ours = Optimizer([w], fs.AdamW)
+    ours.load_state_dict(theirs.state_dict())
+    assert ours.param_groups[0]["betas"] == (0.5, 0.75)
+    for key in ("exp_avg", "exp_avg_sq"):
+        assert ours.state[w][key].dtype == torch.float32
+        assert torch.equal(ours.state[w][key], theirs.state[w][key].float())
+        assert ours.state[w][key].any()
+    narrow = Optimizer([w], fs.AdamW, state="bfloat16")
+    with pytest.raises(ValueError, match=r"\['exp_avg.*'\] must have shape \(3,\) and dtype bfloat16, got .* float32$"):
+        narrow.load_state_dict({**ours.state_dict(), "fusedstep": None})
+
+
+def test_memory_of_the_callers():
+    w, m = torch.nn.Parameter(torch.ones(3)), torch.zeros(3, requires_grad=True)
+    optimizer = Optimizer([w], fs.AdamW, memory={"0": {"exp_avg": m}})
+    w.grad = torch.ones(3)
+    optimizer.step()
+    assert optimizer.state[w]["exp_avg"].data_ptr() == m.data_ptr()
+    optimizer.state[w]["exp_avg"] *= 0
+    assert not m.any()

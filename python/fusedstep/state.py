@@ -3,7 +3,7 @@ anything."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,9 +120,12 @@ def layouts(plan: _core.Plan) -> dict[str, dict[str, Any]]:
     made = {}
     for name in plan.names():
         shape, strides, dtype = _described(plan.param(name))
-        order = [axis for axis in order_of(strides) if shape[axis] != 1]
-        made[name] = {"shape": list(shape), "dtype": dtype, "order": order}
+        made[name] = {"shape": list(shape), "dtype": dtype, "order": order_in_memory(shape, strides)}
     return made
+
+
+def order_in_memory(shape: Sequence[int], strides: Sequence[int]) -> list[int]:
+    return [axis for axis in order_of(strides) if shape[axis] != 1]
 
 
 def check_layouts(plan: _core.Plan, saved: Mapping[str, Any], where: str) -> None:

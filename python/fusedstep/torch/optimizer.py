@@ -7,7 +7,7 @@ import functools
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,12 +16,20 @@ from ..optimizer import UNSET
 from ..optimizer import Optimizer as Inner
 from ..state import groups_of, header
 from .parts import is_distributed, of_all, part_of, part_of_grad
-from .saved import ours_of
+from .saved import ours_of, whole
 from .state import State
 from .tensors import number
 
 #: What a copy has; torch's copies have no hooks.
-KEPT = ("defaults", "param_groups", "known", "inner", "held", "parts", "distributed")
+KEPT = ("defaults", "param_groups", "known", "inner", "held", "parts", "names", "distributed")
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def uncompiled(function: Function) -> Function:
+    """One that torch.compile calls, where it would lose its way: as torch does for its own optimizers."""
+    made: Function = getattr(torch, "_disable_dynamo", lambda same: same)(function)
+    return made
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -49,12 +57,10 @@ class Optimizer(torch.optim.Optimizer):
             )
         super().__init__(params, {})
         self.known = keywords(kind)
-        self.held = [list(group["params"]) for group in self.param_groups]
-        self.parts = [list(map(part_of, held)) for held in self.held]
-        self.distributed = any(map(is_distributed, itertools.chain(*self.held)))
+        self._hold_none()
+        self._hold([group["params"] for group in self.param_groups])
         groups = [
-            {**self._options(group), "params": parts}
-            for group, parts in zip(self.param_groups, self.parts, strict=True)
+            {**self.options(group), "params": parts} for group, parts in zip(self.param_groups, self.parts, strict=True)
         ]
         self.inner = method(groups, **{name: number(value) for name, value in options.items()})
         # Torch gives them to groups that are added later, and schedulers ask for them.
@@ -71,7 +77,7 @@ class Optimizer(torch.optim.Optimizer):
             return
         self._tell()
         # Before torch adds the defaults, beside which another spelling would be a contradiction.
-        options = self._options(param_group) if isinstance(param_group, dict) else {}
+        options = self.options(param_group) if isinstance(param_group, dict) else {}
         super().add_param_group(param_group)
         try:
             self._join(self.param_groups[-1]["params"], options)
@@ -81,18 +87,40 @@ class Optimizer(torch.optim.Optimizer):
         self._show()
 
     def _join(self, params: list[torch.Tensor], options: dict[str, Any]) -> None:
-        parts = list(map(part_of, params))
-        self.inner.add(parts, **options)
-        self.held.append(list(params))
-        self.parts.append(parts)
-        self.distributed |= any(map(is_distributed, params))
+        self.inner.add(list(map(part_of, params)), **options)
+        self._hold([params])
+
+    def _hold(self, groups: list[list[torch.Tensor]]) -> None:
+        for params in groups:
+            self.held.append(list(params))
+            self.parts.append(list(map(part_of, params)))
+            self.distributed |= any(map(is_distributed, params))
+            for param in params:
+                self.names[param] = str(len(self.names))
+
+    def _begin(self, groups: list[list[torch.Tensor]]) -> None:
+        """Be as before the first step, with these parameters: accelerate shards a model behind its optimizer."""
+        self._become(self.inner._anew([list(map(part_of, params)) for params in groups]))
+        self._hold_none()
+        self._hold(groups)
+
+    def _hold_none(self) -> None:
+        self.held: list[list[torch.Tensor]] = []
+        #: what this process has of them
+        self.parts: list[list[torch.Tensor]] = []
+        #: those of the method
+        self.names: dict[torch.Tensor, str] = {}
+        self.distributed = False
 
     def _known(self, group: dict[str, Any]) -> frozenset[str]:
-        # OneCycleLR leaves the largest rate of its cycle under a name of ours, and these beside it.
-        cycles = {"initial_lr", "min_lr"} <= group.keys()
-        return self.known - {"max_lr"} if cycles else self.known
+        known = self.known
+        if {"initial_lr", "min_lr"} <= group.keys():
+            known -= {"max_lr"}  # OneCycleLR leaves the largest rate of its cycle under this name of ours
+        if "decay" in group and group.get("decoupled_weight_decay") is (group["decay"] == "decoupled"):
+            known -= {"decoupled_weight_decay"}  # ZeRO leaves what says the same in torch's words
+        return known
 
-    def _options(self, group: dict[str, Any]) -> dict[str, Any]:
+    def options(self, group: dict[str, Any]) -> dict[str, Any]:
         known = self._known(group)
         return {name: number(value) for name, value in group.items() if name in known}
 
@@ -109,6 +137,8 @@ class Optimizer(torch.optim.Optimizer):
                 f"{type(self.inner).__name__}: param_groups must keep its {len(kept)} groups "
                 f"(add_param_group() adds one), got {len(groups)}"
             )
+        if self._have_others_come() and not self.inner._plan.calls:
+            self._begin([group["params"] for group in groups[: len(kept)]])
         for index, (group, held) in enumerate(zip(groups, self.held, strict=False)):
             params = group["params"]
             if len(params) != len(held) or not all(map(operator.is_, params, held)):
@@ -126,8 +156,24 @@ class Optimizer(torch.optim.Optimizer):
                 if own.get(name, UNSET) is not value and name in known:
                     own[name] = number(value)
         for group in groups[len(kept) :]:  # trainers that resume put them there themselves
-            self._join(group["params"], self._options(group))
+            self._join(group["params"], self.options(group))
             self._show()
+
+    def _have_others_come(self) -> bool:
+        return any(
+            len(group["params"]) != len(held) or not all(map(operator.is_, group["params"], held))
+            for group, held in zip(self.param_groups, self.held, strict=False)
+        )
+
+    def forget(self) -> None:
+        """Have state as before the first step, in new memory; steps are counted on."""
+        plan = self.inner._plan
+        self._begin(self.held)
+        self.inner._plan.calls, self.inner._plan.skipped = plan.calls, plan.skipped
+
+    def _become(self, other: Inner) -> None:
+        self.inner._plan.invalidate()  # what was bound would step with the state of before
+        vars(self.inner).update(vars(other))
 
     def _show(self, keep: bool = True) -> None:
         """Let groups have what the method made of them; a tensor is kept, which its owner may change in place."""
@@ -171,12 +217,14 @@ class Optimizer(torch.optim.Optimizer):
         tell_autograd([param for param, grad in pairs if grad is not None])
         return loss
 
+    @uncompiled
     def _parts_of(self, grads: list[list[torch.Tensor | None]]) -> list[list[torch.Tensor | None]]:
         """This process's parts of gradients, where its parts of parameters are the same tensors as before."""
         parts = [list(map(part_of, held)) for held in self.held]
         pairs = zip(itertools.chain(*parts), itertools.chain(*self.parts), strict=True)
         if any(part is not last and part.data_ptr() != last.data_ptr() for part, last in pairs):
-            self._follow(parts)
+            self.parts = parts
+            self._follow()
         numbers = itertools.count()
         return [
             [
@@ -186,14 +234,13 @@ class Optimizer(torch.optim.Optimizer):
             for some, held in zip(grads, self.held, strict=True)
         ]
 
-    def _follow(self, parts: list[list[torch.Tensor]] | None = None) -> None:
+    def _follow(self) -> None:
         """Bring a copy of all state to where the tensors are now."""
-        self.parts = parts or self.parts
         saved = self.inner.__getstate__()
         options = [options for _, options in saved["groups"]]
         moved = object.__new__(type(self.inner))
         moved.__setstate__({**saved, "groups": list(zip(self.parts, options, strict=True))})
-        vars(self.inner).update(vars(moved))
+        self._become(moved)
 
     def _put_rates(self) -> None:
         self._tell()
@@ -206,15 +253,13 @@ class Optimizer(torch.optim.Optimizer):
 
         What is assigned is copied into them. A parameter whose entry is deleted begins anew; an empty one has none.
         """
-        numbered = enumerate(itertools.chain(*self.held))
-        return State(self.inner, {param: str(number) for number, param in numbered if param.numel()})
+        return State(self)
 
     @state.setter
     def state(self, entries: Mapping[torch.Tensor, Any]) -> None:
         if not hasattr(self, "inner"):  # torch's constructor and its copies bring one of theirs
             return
-        self.state.clear()
-        self.state.update(entries)
+        self.state.become(entries)
 
     def state_dict(self) -> dict[str, Any]:
         """The state in the form of torch's own optimizers, with the live tensors, and what else continues a run bit for
@@ -226,6 +271,7 @@ class Optimizer(torch.optim.Optimizer):
             self.inner._plan.take_changes(self.inner)
             state, groups, ours = self.state.numbered(), groups_of(self.inner), header(self.inner)
         self._show()
+        ours["layouts"] = whole(ours["layouts"], self.names)
         for group, saved in zip(self.param_groups, groups, strict=True):
             if type(self.inner).takes_decoupled_weight_decay:  # which torch's own would take for False
                 saved["decoupled_weight_decay"] = saved["decay"] == "decoupled"
@@ -249,9 +295,11 @@ class Optimizer(torch.optim.Optimizer):
         for hook in self._hooks("load_state_dict_pre"):
             state_dict = given_or(hook(self, state_dict), state_dict)
         self._tell()  # a schedule may have come since the last step
-        self.inner.load_state_dict(ours_of(self.inner, state_dict, self._options))
-        for group, given in zip(self.param_groups, state_dict["param_groups"], strict=True):
-            group.update(copy.deepcopy(self._others(given)))
+        ours = ours_of(self, state_dict)
+        others = [copy.deepcopy(self._others(group)) for group in state_dict["param_groups"]]
+        self.inner.load_state_dict(ours)
+        for group, other in zip(self.param_groups, others, strict=True):
+            group.update(other)
         self._show(keep=False)
         for hook in self._hooks("load_state_dict_post"):
             hook(self)

@@ -38,14 +38,33 @@ def placement(tensor: Any) -> tuple[Any, Any]:
     return (tensor.device_mesh, tuple(tensor.placements)) if is_distributed(tensor) else ("this process", "whole")
 
 
-def like(part: torch.Tensor, param: Any, lead: int = 0) -> torch.Tensor:
-    """The distributed tensor of which this is a part as that is of the parameter, behind so many axes of its own."""
-    from torch.distributed.tensor import DTensor, Shard
+def behind(param: Any, lead: int) -> tuple[Any, ...]:
+    """The placements of a parameter, behind so many axes that every process has as a whole."""
+    from torch.distributed.tensor import Shard
 
-    shape = (*part.shape[:lead], *param.shape)
-    whole = torch.empty(shape, device="meta").stride() if lead else param.stride()
-    places = [Shard(one.dim + lead) if lead and one.is_shard() else one for one in param.placements]
-    return DTensor.from_local(part, param.device_mesh, places, run_check=False, shape=torch.Size(shape), stride=whole)
+    return tuple(Shard(one.dim + lead) if lead and one.is_shard() else one for one in param.placements)
+
+
+def like(part: torch.Tensor, param: Any, lead: int) -> torch.Tensor:
+    """The distributed tensor of which this is a part as that is of the parameter, behind so many axes of its own."""
+    from torch.distributed.tensor import DTensor
+
+    shape = torch.Size((*part.shape[:lead], *param.shape))
+    stride = torch.empty(shape, device="meta").stride() if lead else param.stride()
+    places = behind(param, lead)
+    return DTensor.from_local(part, param.device_mesh, places, run_check=False, shape=shape, stride=stride)
+
+
+def check_part(tensor: Any, param: Any, lead: int, where: str) -> None:
+    """Of another distribution, a part may have the right shape and be of other elements."""
+    if not is_distributed(tensor):
+        return
+    own = (param.device_mesh, behind(param, lead), tuple(param.shape)) if is_distributed(param) else None
+    if own != (*placement(tensor), tuple(tensor.shape[lead:])):
+        raise ValueError(
+            f"{where} must be distributed as its parameter, "
+            f"{f'{own[1]} of {own[2]}' if own else 'which is whole'}, got {tensor.placements} of {tuple(tensor.shape)}"
+        )
 
 
 def of_all(optimizer: str, grads: Iterable[Iterable[torch.Tensor | None]], stages: Mapping[str, Any]) -> dict[str, Any]:

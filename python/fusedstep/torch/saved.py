@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from .. import _core
 from ..optimizer import Optimizer
-from ..state import HEADER, TOLERATED, checked_groups, first, header, same_keys
+from ..state import HEADER, TOLERATED, checked_groups, first, header, order_in_memory, same_keys
+from .parts import check_part, is_distributed
 from .tensors import number, to_array
 
 
-def ours_of(optimizer: Optimizer, given: Any, known: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    """`known` makes options of what a group has."""
+def ours_of(owner: Any, given: Any) -> dict[str, Any]:
+    """`owner` has an optimizer of ours, the names that it knows parameters by, and the way from a group to options."""
+    optimizer: Optimizer = owner.inner
     where = f"{optimizer._name}: state_dict"
     if isinstance(given, dict):  # wrappers leave theirs beside them, which torch's optimizers pass over
         given = {name: given[name] for name in given.keys() & {"state", "param_groups", "fusedstep"}}
@@ -23,18 +25,32 @@ def ours_of(optimizer: Optimizer, given: Any, known: Callable[[dict[str, Any]], 
     same_keys(given, ("state", "param_groups", "fusedstep"), where)
     listed = listed_groups(optimizer, given["param_groups"], f"{where}['param_groups']")
     groups = [
-        merged({name: live[name] for name in live.keys() - TOLERATED}, known(group)) | {"params": names}
+        {name: live[name] for name in live.keys() - TOLERATED} | options_of(owner, group) | {"params": names}
         for live, group, names in zip(optimizer.param_groups, listed, optimizer._names, strict=True)
     ]
-    state = entries(optimizer, given["state"], listed, groups, f"{where}['state']")
+    state = entries(owner, given["state"], listed, groups, f"{where}['state']")
     if given["fusedstep"] is None:  # it has been through somebody's hands, or is not ours
         steps = [entry["step"] for entry in state.values() if isinstance(entry, Mapping)]
         calls = max((step for step in steps if isinstance(step, int)), default=0)
-        ours = header(optimizer) | {"calls": calls, "skipped": 0}
-    else:
-        ours = given["fusedstep"]
-        same_keys(ours, HEADER, f"{where}['fusedstep']")
-    return {**ours, "groups": groups, "state": state}
+        return {**header(optimizer), "calls": calls, "skipped": 0, "groups": groups, "state": state}
+    ours = given["fusedstep"]
+    same_keys(ours, HEADER, f"{where}['fusedstep']")
+    own = header(optimizer)["layouts"]
+    as_whole = whole(own, owner.names)
+    same_keys(ours["layouts"], as_whole, f"{where}['fusedstep']['layouts']")
+    # Those of parts would be of this number of processes alone.
+    layouts = {name: own[name] if it == as_whole[name] else it for name, it in ours["layouts"].items()}
+    return {**ours, "layouts": layouts, "groups": groups, "state": state}
+
+
+def whole(layouts: dict[str, dict[str, Any]], names: Mapping[Any, str]) -> dict[str, dict[str, Any]]:
+    """Layouts of distributed parameters in the place of those of their parts."""
+    distributed = {
+        name: layouts[name] | {"shape": list(param.shape), "order": order_in_memory(param.shape, param.stride())}
+        for param, name in names.items()
+        if is_distributed(param)
+    }
+    return layouts | distributed
 
 
 def listed_groups(optimizer: Optimizer, given: Any, where: str) -> list[dict[str, Any]]:
@@ -50,50 +66,50 @@ def listed_groups(optimizer: Optimizer, given: Any, where: str) -> list[dict[str
     return given
 
 
-def merged(own: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Options that a group of another has, and its own for the rest."""
-    decoupled = given.get("decoupled_weight_decay")
-    if isinstance(decoupled, bool):  # in torch, AdamW is an Adam with this
-        decay = given.get("decay", "decoupled" if decoupled else "coupled")
-        if decoupled == (decay == "decoupled"):
-            given = {**given, "decay": decay}
-            del given["decoupled_weight_decay"]
-    return own | given
+def options_of(owner: Any, group: dict[str, Any]) -> dict[str, Any]:
+    options: dict[str, Any] = owner.options(group)
+    if "decay" not in group and isinstance(group.get("decoupled_weight_decay"), bool):
+        options["decay"] = "decoupled" if options.pop("decoupled_weight_decay") else "coupled"
+    return options
 
 
 def entries(
-    optimizer: Optimizer, given: Any, listed: list[dict[str, Any]], groups: list[dict[str, Any]], where: str
+    owner: Any, given: Any, listed: list[dict[str, Any]], groups: list[dict[str, Any]], where: str
 ) -> dict[str, Any]:
     """By our names; a parameter that has none begins anew."""
     if not isinstance(given, Mapping):
         raise TypeError(f"{where} must be a dict, got {type(given).__name__}")
-    plan, names = optimizer._plan, iter(optimizer._plan.names())
-    place = {param: name for group in listed for param, name in zip(group["params"], names, strict=False)}
-    for param in (param for param in given if param not in place):
-        raise ValueError(f"{where} must have entries of the parameters of its groups, got one of {param!r:.80}")
-    by_name = {place[param]: entry for param, entry in given.items()}
-    made = {}
+    optimizer: Optimizer = owner.inner
+    plan, made = optimizer._plan, {}
+    numbers = itertools.chain(*(group["params"] for group in listed))
+    numbered = dict(zip(numbers, owner.names.items(), strict=True))
+    for key in (key for key in given if key not in numbered):
+        raise ValueError(f"{where} must have entries of the parameters of its groups, got one of {key!r:.80}")
+    by_name = {numbered[key][1]: entry for key, entry in given.items()}
+    params = {name: param for param, name in owner.names.items()}
     for group, options in zip(groups, checked_groups(optimizer, groups), strict=True):
         for name in group["params"]:
-            specs = plan.companions_with(name, optimizer._method, options)
-            entry = by_name.get(name)
-            made[name] = entry_of(entry, specs) if entry else first(plan.param(name), specs)
+            specs, entry = plan.companions_with(name, optimizer._method, options), by_name.get(name)
+            if entry:
+                made[name] = entry_of(entry, specs, params[name], f"{where}[{name!r}]")
+            else:
+                made[name] = first(plan.param(name), specs)
     return made
 
 
-def entry_of(given: Any, specs: list[_core.Companion]) -> Any:
+def entry_of(given: Any, specs: list[_core.Companion], param: torch.Tensor, where: str) -> Any:
     """What stands beside a parameter, with arrays for tensors; what is no dict stays, to be refused."""
     if not isinstance(given, Mapping):
         return given
-    scalars = {spec.name for spec in specs if spec.kind == "scalar"}
-    made = {}
+    by_name, made = {spec.name: spec for spec in specs}, {}
     for key, value in given.items():
         if isinstance(value, torch.Tensor) and key != "step":
-            array = to_array(value)
-            made[key] = array.astype(np.float64) if key in scalars and array.dtype == np.float32 else array
-        elif value is not None:  # as torch's SGD has it beside its other state
+            spec = by_name.get(key)
+            check_part(value, param, int(spec is not None and spec.kind == "ring"), f"{where}[{key!r}]")
+            made[key] = to_array(value, spec.dtype if spec else "")
+        elif value is not None:  # as older SGDs of torch have it beside their other state
             made[key] = value
     # SGD of torch does not count; that there is a momentum says that it has begun.
     step = number(made.pop("step", int(bool(made))))
-    whole = isinstance(step, float) and step.is_integer()
-    return {"step": int(step) if whole else step, **made}
+    is_whole = isinstance(step, float) and step.is_integer()
+    return {"step": int(step) if is_whole else step, **made}

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from .. import _core
-from ..optimizer import Optimizer
 from ..state import Entry as Fixed
 from ..state import check_entry, fill_entry, first
 from .parts import is_distributed, like
@@ -19,12 +18,16 @@ from .tensors import to_tensor
 class State(MutableMapping[torch.Tensor, dict[str, Any]]):
     """A live view, by parameter. What is given to it is copied into our memory; what is deleted begins anew."""
 
-    def __init__(self, optimizer: Optimizer, names: Mapping[torch.Tensor, str]) -> None:
-        self._optimizer = optimizer
-        self._names = names
+    def __init__(self, owner: Any) -> None:
+        self._owner = owner
+
+    @property
+    def _plan(self) -> _core.Plan:
+        plan: _core.Plan = self._owner.inner._plan
+        return plan
 
     def __getitem__(self, param: torch.Tensor) -> dict[str, Any]:
-        plan, name = self._optimizer._plan, self._names[param]
+        plan, name = self._plan, self._owner.names[param]
         tensors = {key: to_tensor(array) for key, array in plan.arrays(name).items()}
         if is_distributed(param):
             for spec in plan.companions(name):
@@ -35,41 +38,59 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
     def _distributed(self, part: torch.Tensor, spec: _core.Companion, param: torch.Tensor) -> torch.Tensor:
         if spec.kind == "scales":
             raise TypeError(
-                f"{self._optimizer._name}: state must be without codes to be put together from several processes "
+                f"{self._owner.inner._name}: state must be without codes to be put together from several processes "
                 "(optimizer.inner.state_dict() is this one's), got 'sq8'"
             )
         return part if spec.kind == "scalar" else like(part, param, lead=int(spec.kind == "ring"))
 
     def __setitem__(self, param: torch.Tensor, entry: Mapping[str, Any]) -> None:
-        name, plan = self._names[param], self._optimizer._plan
-        specs = plan.companions(name)
-        self._put(name, specs, entry_of(entry, specs))
+        self._put({self._owner.names[param]: self._checked(param, entry)})
 
     def __delitem__(self, param: torch.Tensor) -> None:
-        name, plan = self._names[param], self._optimizer._plan
-        specs = plan.companions(name)
-        self._put(name, specs, first(plan.param(name), specs))
+        plan, name = self._plan, self._owner.names[param]
+        self._put({name: first(plan.param(name), plan.companions(name))})
 
-    def _put(self, name: str, specs: list[_core.Companion], entry: Mapping[str, Any]) -> None:
-        plan = self._optimizer._plan
+    def _checked(self, param: torch.Tensor, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """An entry as our own states have it, with arrays of its own."""
+        plan, name = self._plan, self._owner.names[param]
+        specs, where = plan.companions(name), f"{self._owner.inner._name}: state[{name!r}]"
+        made: dict[str, Any] = entry_of(entry, specs, param, where)
+        check_entry(plan.param(name), specs, made, where)
+        return made
+
+    def _put(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
+        plan = self._plan
         with _core.Alone(plan):
-            check_entry(plan.param(name), specs, entry, f"{self._optimizer._name}: state[{name!r}]")
-            fill_entry(plan, name, entry)
+            for name, entry in entries.items():
+                fill_entry(plan, name, entry)
             plan.invalidate()
+
+    def become(self, entries: Mapping[torch.Tensor, Mapping[str, Any]]) -> None:
+        """Have these entries and no others, in new memory; or refuse them, and have changed nothing."""
+        made = {self._owner.names[param]: self._checked(param, entry) for param, entry in entries.items()}
+        self._owner.forget()
+        self._put(made)
+
+    def clear(self) -> None:
+        self.become({})
+
+    def pop(self, param: torch.Tensor, *default: Any) -> Any:
+        """What stood there, which is not what stands there from now on."""
+        if param not in self._owner.names and default:
+            return default[0]
+        entry = {key: value.clone() for key, value in self[param].items()}
+        del self[param]
+        return entry
 
     def numbered(self) -> dict[int, dict[str, Any]]:
         """Plain dicts, by the number of the parameter."""
-        return {int(name): dict(self[param]) for param, name in self._names.items()}
-
-    def clear(self) -> None:
-        for param in self:
-            del self[param]
+        return {int(self._owner.names[param]): dict(entry) for param, entry in self.items()}
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        return iter(self._names)
+        return (param for param in self._owner.names if param.numel())
 
     def __len__(self) -> int:
-        return len(self._names)
+        return sum(1 for _ in self)
 
     def __repr__(self) -> str:
         return repr(dict(self))
@@ -86,10 +107,10 @@ class Entry(Fixed):
         self._param = param
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if self.get(key) is value:
+        if key != "step" and self.get(key) is value:  # it is where something like `entry[key] *= 0` has written into it
             return
         if self._state is None or self._param is None or key not in self:
             super().__setitem__(key, value)  # which refuses it
             return
-        self._state[self._param] = {**self, key: value}
+        self._state[self._param] = {**self._state[self._param], key: value}  # this one may be older than a step
         dict.update(self, self._state[self._param])

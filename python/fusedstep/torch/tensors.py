@@ -25,17 +25,22 @@ def to_tensor(array: Any) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
-def to_array(tensor: torch.Tensor) -> np.ndarray:
-    """The numbers of a tensor, in the processor's memory."""
+def to_array(tensor: torch.Tensor, dtype: str) -> np.ndarray:
+    """The numbers of a tensor, in the processor's memory, and in this type where it holds all of theirs."""
     if tensor.requires_grad or tensor.layout != torch.strided or tensor.is_meta:
         kind = "one that requires grad" if tensor.requires_grad else f"{tensor.layout} on {tensor.device}"
         raise TypeError(f"state must hold dense tensors with values and without gradients, got {kind}")
-    tensor = part_of(tensor).cpu()
+    tensor, wanted = part_of(tensor).cpu(), getattr(torch, dtype, tensor.dtype)
+    floating = tensor.is_floating_point() and wanted.is_floating_point
+    if floating and torch.promote_types(tensor.dtype, wanted) == wanted:
+        tensor = tensor.to(wanted)
     if tensor.dtype == torch.bfloat16:
         return as_bfloat16(tensor.view(torch.int16).numpy().view(np.uint16))
     return tensor.numpy()
 
 
 def number(value: Any) -> Any:
-    """That of a tensor, as torch takes learning rates; everything else as it is."""
+    """That of a tensor, as torch takes learning rates, or those of some; everything else as it is."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(number, value))
     return value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
