@@ -379,6 +379,13 @@ def test_entries_that_go_and_come_back(way):
     assert told(optimizer) == (before[::-1] if way == "exchanged" else before)
 
 
+def test_a_shard_stays_one_when_its_state_is_cleared():
+    w = torch.nn.Parameter(torch.ones(3))
+    optimizer = Optimizer([w], fs.AdamW, rounding="stochastic", extents={"0": (128, 1000)})
+    optimizer.state.clear()
+    assert optimizer.inner.__getstate__()["extents"] == {"0": (128, 1000)}
+
+
 def test_a_step_is_counted_from_where_it_is_set():
     optimizer = stepped()
     param, other = optimizer.state

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -370,13 +369,13 @@ class Optimizer(Configured):
 
     # Copies
 
-    def _anew(self, trees: list[Any]) -> Optimizer:
+    def _anew(self, trees: list[Any], extents: Mapping[str, Any] | None) -> Optimizer:
         """One with the same options that has not stepped, with these parameters in the places of its groups."""
         made: Optimizer = object.__new__(type(self))
         made._seed, made._storage, made._defaults = self._seed, self._storage, self._defaults
         made._start(self._entry_per_group)
-        entries = zip(itertools.count(), trees, self.param_groups, strict=False)
-        made._extend([(f"[{index}]", tree, dict(group)) for index, tree, group in entries], None, None)
+        pairs = enumerate(zip(trees, self.param_groups, strict=True))
+        made._extend([(f"[{index}]", tree, dict(group)) for index, (tree, group) in pairs], None, extents)
         return made
 
     def __getstate__(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -15,13 +14,14 @@ from .. import _core
 from ..optimizer import UNSET
 from ..optimizer import Optimizer as Inner
 from ..state import groups_of, header
-from .parts import is_distributed, of_all, part_of, part_of_grad
+from .parameters import Grads, Parameters
+from .parts import of_all, part_of
 from .saved import ours_of, whole
 from .state import State
 from .tensors import number
 
 #: What a copy has; torch's copies have no hooks.
-KEPT = ("defaults", "param_groups", "known", "inner", "held", "parts", "names", "distributed")
+KEPT = ("defaults", "param_groups", "known", "inner", "held")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -57,10 +57,10 @@ class Optimizer(torch.optim.Optimizer):
             )
         super().__init__(params, {})
         self.known = keywords(kind)
-        self._hold_none()
-        self._hold([group["params"] for group in self.param_groups])
+        self.held = Parameters(group["params"] for group in self.param_groups)
         groups = [
-            {**self.options(group), "params": parts} for group, parts in zip(self.param_groups, self.parts, strict=True)
+            {**self.options(group), "params": parts}
+            for group, parts in zip(self.param_groups, self.held.parts, strict=True)
         ]
         self.inner = method(groups, **{name: number(value) for name, value in options.items()})
         # Torch gives them to groups that are added later, and schedulers ask for them.
@@ -88,29 +88,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def _join(self, params: list[torch.Tensor], options: dict[str, Any]) -> None:
         self.inner.add(list(map(part_of, params)), **options)
-        self._hold([params])
-
-    def _hold(self, groups: list[list[torch.Tensor]]) -> None:
-        for params in groups:
-            self.held.append(list(params))
-            self.parts.append(list(map(part_of, params)))
-            self.distributed |= any(map(is_distributed, params))
-            for param in params:
-                self.names[param] = str(len(self.names))
-
-    def _begin(self, groups: list[list[torch.Tensor]]) -> None:
-        """Be as before the first step, with these parameters: accelerate shards a model behind its optimizer."""
-        self._become(self.inner._anew([list(map(part_of, params)) for params in groups]))
-        self._hold_none()
-        self._hold(groups)
-
-    def _hold_none(self) -> None:
-        self.held: list[list[torch.Tensor]] = []
-        #: what this process has of them
-        self.parts: list[list[torch.Tensor]] = []
-        #: those of the method
-        self.names: dict[torch.Tensor, str] = {}
-        self.distributed = False
+        self.held.add(params)
 
     def _known(self, group: dict[str, Any]) -> frozenset[str]:
         known = self.known
@@ -137,17 +115,18 @@ class Optimizer(torch.optim.Optimizer):
                 f"{type(self.inner).__name__}: param_groups must keep its {len(kept)} groups "
                 f"(add_param_group() adds one), got {len(groups)}"
             )
-        if self._have_others_come() and not self.inner._plan.calls:
-            self._begin([group["params"] for group in groups[: len(kept)]])
-        for index, (group, held) in enumerate(zip(groups, self.held, strict=False)):
+        for index, (group, held) in enumerate(zip(groups, self.held.groups, strict=False)):
             params = group["params"]
-            if len(params) != len(held) or not all(map(operator.is_, params, held)):
-                new = sum(all(param is not one for one in held) for param in params)
-                where = f"{type(self.inner).__name__}: param_groups[{index}]['params']"
-                raise ValueError(
-                    f"{where} must stay the {len(held)} tensors that were given, in their order "
-                    f"(a new optimizer takes others), got {len(params)}, {new} of them new"
-                )
+            if self.held.are(index, params):
+                continue
+            if not self.inner._plan.calls:
+                self._begin(Parameters(group["params"] for group in groups[: len(kept)]))
+                break
+            new = sum(all(param is not one for one in held) for param in params)
+            raise ValueError(
+                f"{type(self.inner).__name__}: param_groups[{index}]['params'] must stay the {len(held)} tensors that "
+                f"were given, in their order (a new optimizer takes others), got {len(params)}, {new} of them new"
+            )
         for group, own in zip(groups, kept, strict=False):
             for name in own.keys() - group.keys():
                 del own[name]
@@ -159,16 +138,15 @@ class Optimizer(torch.optim.Optimizer):
             self._join(group["params"], self.options(group))
             self._show()
 
-    def _have_others_come(self) -> bool:
-        return any(
-            len(group["params"]) != len(held) or not all(map(operator.is_, group["params"], held))
-            for group, held in zip(self.param_groups, self.held, strict=False)
-        )
+    def _begin(self, held: Parameters, extents: Mapping[str, Any] | None = None) -> None:
+        """Be as before the first step, with these parameters: accelerate shards a model behind its optimizer."""
+        self._become(self.inner._anew(held.parts, extents))
+        self.held = held
 
     def forget(self) -> None:
         """Have state as before the first step, in new memory; steps are counted on."""
         plan = self.inner._plan
-        self._begin(self.held)
+        self._begin(self.held, {name: plan.get_extent(name) for name in plan.names()})
         self.inner._plan.calls, self.inner._plan.skipped = plan.calls, plan.skipped
 
     def _become(self, other: Inner) -> None:
@@ -201,8 +179,8 @@ class Optimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         self._tell()
-        grads = [[param.grad for param in held] for held in self.held]
-        if self.distributed:
+        grads = self.held.grads()
+        if self.held.distributed:
             stages |= of_all(self.inner._name, grads, stages)
             grads = self._parts_of(grads)
         try:
@@ -213,33 +191,22 @@ class Optimizer(torch.optim.Optimizer):
             self._follow()
             self.inner.step(grads, **stages)
         self._show()
-        pairs = zip(itertools.chain(*self.held), itertools.chain(*grads), strict=True)
+        pairs = zip(self.held, itertools.chain(*grads), strict=True)
         tell_autograd([param for param, grad in pairs if grad is not None])
         return loss
 
     @uncompiled
-    def _parts_of(self, grads: list[list[torch.Tensor | None]]) -> list[list[torch.Tensor | None]]:
-        """This process's parts of gradients, where its parts of parameters are the same tensors as before."""
-        parts = [list(map(part_of, held)) for held in self.held]
-        pairs = zip(itertools.chain(*parts), itertools.chain(*self.parts), strict=True)
-        if any(part is not last and part.data_ptr() != last.data_ptr() for part, last in pairs):
-            self.parts = parts
+    def _parts_of(self, grads: Grads) -> Grads:
+        if self.held.find_parts():
             self._follow()
-        numbers = itertools.count()
-        return [
-            [
-                part_of_grad(grad, param, f"{self.inner._name}: grads['{next(numbers)}']")
-                for grad, param in zip(some, held, strict=True)
-            ]
-            for some, held in zip(grads, self.held, strict=True)
-        ]
+        return self.held.parts_of(grads, self.inner._name)
 
     def _follow(self) -> None:
         """Bring a copy of all state to where the tensors are now."""
         saved = self.inner.__getstate__()
         options = [options for _, options in saved["groups"]]
         moved = object.__new__(type(self.inner))
-        moved.__setstate__({**saved, "groups": list(zip(self.parts, options, strict=True))})
+        moved.__setstate__({**saved, "groups": list(zip(self.held.parts, options, strict=True))})
         self._become(moved)
 
     def _put_rates(self) -> None:
@@ -271,7 +238,7 @@ class Optimizer(torch.optim.Optimizer):
             self.inner._plan.take_changes(self.inner)
             state, groups, ours = self.state.numbered(), groups_of(self.inner), header(self.inner)
         self._show()
-        ours["layouts"] = whole(ours["layouts"], self.names)
+        ours["layouts"] = whole(ours["layouts"], self.held.names)
         for group, saved in zip(self.param_groups, groups, strict=True):
             if type(self.inner).takes_decoupled_weight_decay:  # which torch's own would take for False
                 saved["decoupled_weight_decay"] = saved["decay"] == "decoupled"

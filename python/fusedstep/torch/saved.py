@@ -16,7 +16,7 @@ from .tensors import number, to_array
 
 
 def ours_of(owner: Any, given: Any) -> dict[str, Any]:
-    """`owner` has an optimizer of ours, the names that it knows parameters by, and the way from a group to options."""
+    """`owner` has an optimizer of ours, the parameters that it holds, and the way from a group to options."""
     optimizer: Optimizer = owner.inner
     where = f"{optimizer._name}: state_dict"
     if isinstance(given, dict):  # wrappers leave theirs beside them, which torch's optimizers pass over
@@ -36,7 +36,7 @@ def ours_of(owner: Any, given: Any) -> dict[str, Any]:
     ours = given["fusedstep"]
     same_keys(ours, HEADER, f"{where}['fusedstep']")
     own = header(optimizer)["layouts"]
-    as_whole = whole(own, owner.names)
+    as_whole = whole(own, owner.held.names)
     same_keys(ours["layouts"], as_whole, f"{where}['fusedstep']['layouts']")
     # Those of parts would be of this number of processes alone.
     layouts = {name: own[name] if it == as_whole[name] else it for name, it in ours["layouts"].items()}
@@ -82,11 +82,11 @@ def entries(
     optimizer: Optimizer = owner.inner
     plan, made = optimizer._plan, {}
     numbers = itertools.chain(*(group["params"] for group in listed))
-    numbered = dict(zip(numbers, owner.names.items(), strict=True))
+    numbered = dict(zip(numbers, owner.held.names.items(), strict=True))
     for key in (key for key in given if key not in numbered):
         raise ValueError(f"{where} must have entries of the parameters of its groups, got one of {key!r:.80}")
     by_name = {numbered[key][1]: entry for key, entry in given.items()}
-    params = {name: param for param, name in owner.names.items()}
+    params = {name: param for param, name in owner.held.names.items()}
     for group, options in zip(groups, checked_groups(optimizer, groups), strict=True):
         for name in group["params"]:
             specs, entry = plan.companions_with(name, optimizer._method, options), by_name.get(name)

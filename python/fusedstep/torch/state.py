@@ -27,7 +27,7 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
         return plan
 
     def __getitem__(self, param: torch.Tensor) -> dict[str, Any]:
-        plan, name = self._plan, self._owner.names[param]
+        plan, name = self._plan, self._owner.held.names[param]
         tensors = {key: to_tensor(array) for key, array in plan.arrays(name).items()}
         if is_distributed(param):
             for spec in plan.companions(name):
@@ -44,15 +44,15 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
         return part if spec.kind == "scalar" else like(part, param, lead=int(spec.kind == "ring"))
 
     def __setitem__(self, param: torch.Tensor, entry: Mapping[str, Any]) -> None:
-        self._put({self._owner.names[param]: self._checked(param, entry)})
+        self._put({self._owner.held.names[param]: self._checked(param, entry)})
 
     def __delitem__(self, param: torch.Tensor) -> None:
-        plan, name = self._plan, self._owner.names[param]
+        plan, name = self._plan, self._owner.held.names[param]
         self._put({name: first(plan.param(name), plan.companions(name))})
 
     def _checked(self, param: torch.Tensor, entry: Mapping[str, Any]) -> dict[str, Any]:
         """An entry as our own states have it, with arrays of its own."""
-        plan, name = self._plan, self._owner.names[param]
+        plan, name = self._plan, self._owner.held.names[param]
         specs, where = plan.companions(name), f"{self._owner.inner._name}: state[{name!r}]"
         made: dict[str, Any] = entry_of(entry, specs, param, where)
         check_entry(plan.param(name), specs, made, where)
@@ -67,7 +67,7 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
 
     def become(self, entries: Mapping[torch.Tensor, Mapping[str, Any]]) -> None:
         """Have these entries and no others, in new memory; or refuse them, and have changed nothing."""
-        made = {self._owner.names[param]: self._checked(param, entry) for param, entry in entries.items()}
+        made = {self._owner.held.names[param]: self._checked(param, entry) for param, entry in entries.items()}
         self._owner.forget()
         self._put(made)
 
@@ -76,7 +76,7 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
 
     def pop(self, param: torch.Tensor, *default: Any) -> Any:
         """What stood there, which is not what stands there from now on."""
-        if param not in self._owner.names and default:
+        if param not in self._owner.held.names and default:
             return default[0]
         entry = {key: value.clone() for key, value in self[param].items()}
         del self[param]
@@ -84,10 +84,10 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
 
     def numbered(self) -> dict[int, dict[str, Any]]:
         """Plain dicts, by the number of the parameter."""
-        return {int(self._owner.names[param]): dict(entry) for param, entry in self.items()}
+        return {int(self._owner.held.names[param]): dict(entry) for param, entry in self.items()}
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        return (param for param in self._owner.names if param.numel())
+        return (param for param in self._owner.held.names if param.numel())
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
