@@ -21,6 +21,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 import fusedstep as fs
 from fusedstep.torch import Optimizer
@@ -167,8 +168,41 @@ def divided():
     )
 
 
+def parallel():
+    """A model of which each process has half of the columns, then half of the rows, and all of the last bias."""
+
+    def made():
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Linear(8, 2))
+        plan = {"0": ColwiseParallel(), "1": RowwiseParallel()}
+        return parallelize_module(model, init_device_mesh("cpu", (2,)), plan)
+
+    def whole_step(model, optimizer):
+        optimizer.step(max_norm=0.5)
+        norms.append(optimizer.inner.last.norm)
+
+    def theirs_step(model, optimizer):
+        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5).full_tensor().item())
+        optimizer.step()
+
+    ends, norms = [], []
+    for make, step in (
+        (lambda params: Optimizer(params, fs.AdamW, lr=0.01), whole_step),
+        (lambda params: torch.optim.AdamW(params, lr=0.01), theirs_step),
+    ):
+        model = made()
+        optimizer = make(model.parameters())
+        for number in range(4):
+            torch.manual_seed(number)
+            optimizer.zero_grad()
+            (model(torch.randn(6, 6)) ** 2).sum().backward()
+            step(model, optimizer)
+        ends.append(model)
+    return [distance(*ends), max(abs(one / other - 1) for one, other in zip(norms[:4], norms[4:], strict=True))]
+
+
 def one_infinite():
-    """Both skip a step where one of them has an infinite gradient."""
+    """Both skip a step where one of them has an infinite gradient, and not where a sum of squares is one in half."""
     model = sharded()
     before = numbers(model)
     optimizer = Optimizer(model.parameters(), fs.SGD, lr=0.1)
@@ -179,7 +213,12 @@ def one_infinite():
         optimizer.step(on_nonfinite="skip", grad_scale=2.0)
 
     train(model, optimizer, range(1), step)
-    return [optimizer.inner.skipped, torch.equal(before, numbers(model))]
+    same = torch.equal(before, numbers(model))
+    half = torch.nn.Parameter(distribute_tensor(torch.ones(4).half(), init_device_mesh("cpu", (2,)), [Shard(0)]))
+    half.grad = torch.full_like(half, 40000.0)
+    wide = Optimizer([half], fs.SGD, lr=0.1)
+    wide.step(on_nonfinite="skip")
+    return [optimizer.inner.skipped, same, wide.inner.skipped, wide.inner.last.norm]
 
 
 def moved():
@@ -223,9 +262,14 @@ def refused():
         messages.append(str(error))
     optimizer.zero_grad()
     optimizer.step(max_norm=0.5)
+    try:
+        param.grad = torch.ones_like(param)
+        optimizer.step(max_norm=0.5, grad_scale=None)
+    except TypeError as error:
+        messages.append(str(error))
     plain = Optimizer([param], fs.AdamW, lr=0.1)
-    for wrong in (Replicate(), Shard(1)):
-        other = distribute_tensor(torch.ones(600, 20), mesh, [wrong])
+    for rows, wrong in ((600, Replicate()), (600, Shard(1)), (599, Shard(0))):
+        other = distribute_tensor(torch.ones(rows, 20), mesh, [wrong])
         try:
             plain.state[param] = {**plain.state[param], "exp_avg": other}
         except ValueError as error:
@@ -237,6 +281,23 @@ def refused():
         }
     except ValueError as error:
         messages.append(str(error))
+    double = torch.nn.Linear(4, 4)
+    fully_shard(double, mesh=mesh)
+    moving = Optimizer(double.parameters(), fs.SGD, lr=0.1, weight_average=0.5)
+    double.double()
+    for param in double.parameters():
+        param.grad = torch.ones_like(param)
+    for _ in range(2):
+        try:
+            moving.step()
+        except ValueError as error:
+            messages.append(str(error))
+    double.float()
+    with torch.no_grad():
+        for param in double.parameters():
+            param.fill_(100.0)
+    moving.state.clear()
+    norms.append(moving.state[param]["average"].to_local().max().item())
     return [messages, norms, optimizer.inner.state_dict()["state"]["0"]["step"]]
 
 
@@ -253,6 +314,7 @@ def work(rank, folder):
         "sharded behind": sharded_behind,
         "compiled": compiled,
         "flat": flat,
+        "parallel": parallel,
         "divided": divided,
         "one infinite": one_infinite,
         "moved": moved,

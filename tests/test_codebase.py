@@ -34,6 +34,7 @@ ROOMS = {
 PYTHON_ROOMS = {
     "in_numpy": {"in_numpy"},
     "methods": {"in_numpy", "methods"},
+    "torch": {"torch"},
     "rivals": {"methods", "measurement", "rivals"},
     "measurement": {"measurement"},
     "lab": {"in_numpy", "methods", "measurement", "lab"},

@@ -125,6 +125,17 @@ def test_bits_of_bfloat16():
     assert (stepped(grad) == 0.5).all()
 
 
+def of_numpy(self, **options):
+    return self.values.__dlpack__(**options)
+
+
+def on_the_processor(self):
+    return 1, 0
+
+
+IN_PYTHON = {"__dlpack__": of_numpy, "__dlpack_device__": on_the_processor}
+
+
 UNKNOWN = {
     "of a version to come": Table(2, 0, None, describe=describe),
     "of a version long ago": Table(0, 9, None, describe=describe),
@@ -138,6 +149,8 @@ def test_tables_that_cannot_be_used(why):
     grad = with_table(UNKNOWN.get(why, TABLE), name)(VALUES)
     with pytest.raises(TypeError, match=r"grads\['w'\] must be a numpy.ndarray, or an array that DLPack"):
         stepped(grad)
+    grad = with_table(UNKNOWN.get(why, TABLE), name, **IN_PYTHON)(VALUES)
+    assert (stepped(grad) == 1 - 0.5 * VALUES).all()
     assert grad.asked == 0
 
 
@@ -163,17 +176,6 @@ def test_arrays_that_need_a_longer_look(what):
     with pytest.raises(TypeError, match=r"grads\['w'\] must be a numpy.ndarray, or an array that DLPack"):
         stepped(grad)
     assert grad.asked == 1
-
-
-def of_numpy(self, **options):
-    return self.values.__dlpack__(**options)
-
-
-def on_the_processor(self):
-    return 1, 0
-
-
-IN_PYTHON = {"__dlpack__": of_numpy, "__dlpack_device__": on_the_processor}
 
 
 def test_an_error_of_the_library_leads_to_a_longer_look():

@@ -47,8 +47,14 @@ def test_steps_are_those_of_a_sharded_model(outcomes, way):
     assert outcomes[way] == [0.0, 0.0]
 
 
+def test_a_model_in_parallel(outcomes):
+    for difference, norm in outcomes["parallel"]:
+        assert difference <= 1e-6
+        assert norm <= 1e-6
+
+
 def test_one_process_has_a_gradient_that_is_infinite(outcomes):
-    assert outcomes["one infinite"] == [[1, True], [1, True]]
+    assert outcomes["one infinite"] == [[1, True, 0, 80000.0]] * 2
 
 
 def test_a_sharded_model_is_moved_behind_its_optimizer(outcomes):
@@ -58,7 +64,7 @@ def test_a_sharded_model_is_moved_behind_its_optimizer(outcomes):
 def test_what_is_refused(outcomes):
     messages, norms, step = outcomes["refused"][0]
     assert [messages, norms, step] == outcomes["refused"][1]
-    placed, per_tensor, codes, replicated, columns, part = messages
+    placed, per_tensor, codes, scale, replicated, columns, less, part, *types = messages
     assert placed.startswith(
         "AdamW: grads['0'] must be placed as its parameter, (Shard(dim=0),), got (Replicate(),) on "
     )
@@ -67,10 +73,17 @@ def test_what_is_refused(outcomes):
     expected = "AdamW: state['0']['exp_avg'] must be distributed as its parameter, (Shard(dim=0),) of (600, 20), got "
     assert replicated == f"{expected}(Replicate(),) of (600, 20)"
     assert columns == f"{expected}(Shard(dim=1),) of (600, 20)"
+    assert less == f"{expected}(Shard(dim=0),) of (599, 20)"  # of which the first process has as much
     assert part == (
         "AdamW: state['1']['exp_avg'] must be distributed as its parameter, which is whole, got (Shard(dim=0),) of (4,)"
     )
-    assert norms == [pytest.approx(12002**0.5 / 2), 3.0]  # of all 12,000 elements, and of two that each process has
+    assert scale.startswith("AdamW: grad_scale must be ")
+    message = (
+        "SGD: params['0'] must stay float32, which its state was made for (a new optimizer takes others), got float64"
+    )
+    assert types == [message] * 2
+    # Of all 12,000 elements, and of two that each process has; given; the average of a model that was moved and filled.
+    assert norms == [pytest.approx(12002**0.5 / 2), 3.0, 100.0]
     assert step == 2
 
 

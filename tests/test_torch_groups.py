@@ -214,6 +214,22 @@ def test_tensors_that_come_before_the_first_step(change):
     assert list(optimizer.state) == now
 
 
+def test_options_that_come_with_other_tensors():
+    """As a schedule does that is made before a model is sharded."""
+    optimizer = Optimizer([torch.nn.Parameter(torch.ones(2))], fs.SGD, lr=0.5)
+    schedule = SCHEDULERS.LinearLR(optimizer, 0.5, 1.0, total_iters=1)
+    now = torch.nn.Parameter(torch.ones(2))
+    optimizer.param_groups[0]["params"] = [now]
+    rates = []
+    for _ in range(2):
+        now.grad = torch.ones(2)
+        optimizer.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+        schedule.step()
+    assert rates == [0.25, 0.5]
+    assert now.tolist() == [0.25] * 2
+
+
 @pytest.mark.parametrize("wrong", [{"lr": -1.0}, {"lr": "much"}])
 def test_groups_that_are_refused(wrong):
     w, added = (torch.ones(2, requires_grad=True) for _ in range(2))

@@ -101,11 +101,19 @@ NO_STATES = {
     ),
     "no parameters": (
         lambda run, state: {**state, "param_groups": [{}, {}]},
-        r"^AdamW: state_dict\['param_groups'\]\[0\]\['params'\] must be a list of 1 numbers, got None$",
+        r"^AdamW: state_dict\['param_groups'\]\[0\]\['params'\] must be a list of 1 numbers or names .*, got None$",
     ),
     "more parameters": (
         lambda run, state: {**state, "param_groups": [{"params": [0, 1]}, {"params": [2]}]},
-        r"\['param_groups'\]\[0\]\['params'\] must be a list of 1 numbers, got \[0, 1\]$",
+        r"\['param_groups'\]\[0\]\['params'\] must be a list of 1 numbers or names .*, got \[0, 1\]$",
+    ),
+    "one parameter twice": (
+        lambda run, state: {**state, "param_groups": [{"params": [0]}, {"params": [0]}]},
+        r"^AdamW: state_dict\['param_groups'\]\[1\]\['params'\] must be .* that no other parameter has, got \[0\]$",
+    ),
+    "a list for a parameter": (
+        lambda run, state: {**state, "param_groups": [{"params": [[0]]}, {"params": [1]}]},
+        r"^AdamW: state_dict\['param_groups'\]\[0\]\['params'\] must be .*, got \[\[0\]\]$",
     ),
     "half of ours": (
         lambda run, state: {**state, "fusedstep": {"seed": 1}},
@@ -285,6 +293,7 @@ def test_state_that_is_cleared_begins_anew(forget, method):
     bound = optimizer.inner.bind([[w.grad]])
     FORGET[forget](optimizer)
     assert len(optimizer.state) == 1
+    assert optimizer.state_dict()["fusedstep"]["calls"] == 3
     with pytest.raises(RuntimeError, match="bound"):
         bound.step()
     other = torch.nn.Parameter(w.detach().clone())
@@ -366,6 +375,9 @@ THERE_AND_BACK = {
     "none": lambda optimizer: optimizer.state.pop(torch.ones(1), None),
     "cleared": away_and_back,
     "exchanged": lambda optimizer: swap(optimizer.state),
+    "exchanged in a state": lambda optimizer: optimizer.load_state_dict(
+        {**(state := optimizer.state_dict()), "state": {0: state["state"][1], 1: state["state"][0]}}
+    ),
 }
 
 
@@ -376,7 +388,7 @@ def test_entries_that_go_and_come_back(way):
     before = told(optimizer)
     assert before[0] != before[1]
     THERE_AND_BACK[way](optimizer)
-    assert told(optimizer) == (before[::-1] if way == "exchanged" else before)
+    assert told(optimizer) == (before[::-1] if way.startswith("exchanged") else before)
 
 
 def test_a_shard_stays_one_when_its_state_is_cleared():
@@ -384,6 +396,27 @@ def test_a_shard_stays_one_when_its_state_is_cleared():
     optimizer = Optimizer([w], fs.AdamW, rounding="stochastic", extents={"0": (128, 1000)})
     optimizer.state.clear()
     assert optimizer.inner.__getstate__()["extents"] == {"0": (128, 1000)}
+
+
+def test_two_tensors_of_an_entry_change_places():
+    optimizer = stepped(1)
+    (param,), before = optimizer.state, told(optimizer)[0]
+    entry = optimizer.state[param]
+    optimizer.state[param] = {**entry, "exp_avg": entry["exp_avg_sq"], "exp_avg_sq": entry["exp_avg"]}
+    after = told(optimizer)[0]
+    assert (after["exp_avg"], after["exp_avg_sq"]) == (before["exp_avg_sq"], before["exp_avg"])
+    optimizer.state[param]["exp_avg"] = torch._neg_view(torch.ones(3))
+    assert told(optimizer)[0]["exp_avg"] == [-1.0] * 3
+
+
+def test_a_state_of_ours_leaves_no_words_of_torch_behind():
+    w = torch.nn.Parameter(torch.ones(3))
+    optimizer = Optimizer([w], fs.Adam, lr=0.5)
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.param_groups[0].update(decay="decoupled", weight_decay=0.5)
+    w.grad = torch.zeros(3)
+    optimizer.step()
+    assert w.tolist() == [0.75] * 3
 
 
 def test_a_step_is_counted_from_where_it_is_set():

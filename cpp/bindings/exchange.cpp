@@ -8,25 +8,15 @@
 namespace fusedstep::bindings {
 namespace {
 
-/// Whether a class has a name; an error that says something else goes through.
-bool has(PyTypeObject* type, const char* name) {
-    const auto found =
-        py::reinterpret_steal<py::object>(PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), name));
-    if (found) return true;
-    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) throw py::error_already_set();
-    PyErr_Clear();
-    return false;
-}
-
 /// The table of a class of which it is known what keeps an array's memory. One that inherits it may have its data
 /// elsewhere, in an array that it wraps.
-const dlpack::Exchange* table_of(PyTypeObject* type) {
+const dlpack::Exchange* table_of(py::handle type) {
     static const py::handle name = PyUnicode_InternFromString("__dlpack_c_exchange_api__");
-    const py::object own = py::handle(reinterpret_cast<PyObject*>(type)).attr("__dict__");
-    if (!own.contains(name) || !has(type, "untyped_storage")) return nullptr;
+    const py::object own = type.attr("__dict__");
+    if (!own.contains(name) || !attribute(type, "untyped_storage")) return nullptr;
     const auto* table =
         static_cast<const dlpack::Exchange*>(PyCapsule_GetPointer(py::object(own[name]).ptr(), "dlpack_exchange_api"));
-    if (!table) throw py::error_already_set();
+    forget_error();
     while (table && table->major > dlpack::Exchange::known) table = table->older;
     return table && table->major == dlpack::Exchange::known ? table : nullptr;
 }
@@ -42,10 +32,11 @@ Producer Producer::of(PyTypeObject* type) {
     static auto& known = *new std::unordered_map<PyTypeObject*, Producer>;
     const auto place = known.find(type);
     if (place != known.end()) return place->second;
+    const py::handle object(reinterpret_cast<PyObject*>(type));
     Producer found;
-    if (const dlpack::Exchange* const table = table_of(type)) found.describe_ = table->describe;
-    found.has_negatives_ = has(type, "is_neg");
-    found.has_interface_ = has(type, "__cuda_array_interface__");
+    if (const dlpack::Exchange* const table = table_of(object)) found.describe_ = table->describe;
+    found.has_negatives_ = bool(attribute(object, "is_neg"));
+    found.has_interface_ = bool(attribute(object, "__cuda_array_interface__"));
     if (!found.describe_ && !found.has_interface_) return found;
     Py_INCREF(type);
     return known.emplace(type, found).first->second;

@@ -192,9 +192,12 @@ def fill(plan: _core.Plan, saved: Mapping[str, Any]) -> None:
 
 
 def fill_entry(plan: _core.Plan, name: str, entry: Mapping[str, Any]) -> None:
-    plan.set_step(name, int(entry["step"]))
-    for key, array in plan.arrays(name).items():
-        assign(array, entry[key])
+    arrays = plan.arrays(name)
+    for key, value in entry.items():
+        if key == "step":
+            plan.set_step(name, int(value))
+        else:
+            assign(arrays[key], value)
 
 
 def checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:

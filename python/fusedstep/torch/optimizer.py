@@ -13,8 +13,9 @@ import torch
 from .. import _core
 from ..optimizer import UNSET
 from ..optimizer import Optimizer as Inner
+from ..stages import resolve
 from ..state import groups_of, header
-from .parameters import Grads, Parameters
+from .parameters import Grads, Groups, Parameters
 from .parts import of_all, part_of
 from .saved import ours_of, whole
 from .state import State
@@ -59,7 +60,7 @@ class Optimizer(torch.optim.Optimizer):
         self.known = keywords(kind)
         self.held = Parameters(group["params"] for group in self.param_groups)
         groups = [
-            {**self.options(group), "params": parts}
+            {**self._options(group), "params": parts}
             for group, parts in zip(self.param_groups, self.held.parts, strict=True)
         ]
         self.inner = method(groups, **{name: number(value) for name, value in options.items()})
@@ -77,7 +78,7 @@ class Optimizer(torch.optim.Optimizer):
             return
         self._tell()
         # Before torch adds the defaults, beside which another spelling would be a contradiction.
-        options = self.options(param_group) if isinstance(param_group, dict) else {}
+        options = self._options(param_group) if isinstance(param_group, dict) else {}
         super().add_param_group(param_group)
         try:
             self._join(self.param_groups[-1]["params"], options)
@@ -98,14 +99,14 @@ class Optimizer(torch.optim.Optimizer):
             known -= {"decoupled_weight_decay"}  # ZeRO leaves what says the same in torch's words
         return known
 
-    def options(self, group: dict[str, Any]) -> dict[str, Any]:
+    def _options(self, group: dict[str, Any]) -> dict[str, Any]:
         known = self._known(group)
         return {name: number(value) for name, value in group.items() if name in known}
 
     def _others(self, group: dict[str, Any]) -> dict[str, Any]:
         """What is nobody's option."""
-        known = self._known(group)
-        return {name: value for name, value in group.items() if name not in known and name != "params"}
+        ours = self._known(group) | {"params", "decoupled_weight_decay"}
+        return {name: value for name, value in group.items() if name not in ours}
 
     def _tell(self) -> None:
         """Let the method find what was changed here, as if it were changed there: it checks that in its next step."""
@@ -127,6 +128,7 @@ class Optimizer(torch.optim.Optimizer):
                 f"{type(self.inner).__name__}: param_groups[{index}]['params'] must stay the {len(held)} tensors that "
                 f"were given, in their order (a new optimizer takes others), got {len(params)}, {new} of them new"
             )
+        kept = self.inner.param_groups  # others, where it has begun anew
         for group, own in zip(groups, kept, strict=False):
             for name in own.keys() - group.keys():
                 del own[name]
@@ -135,7 +137,7 @@ class Optimizer(torch.optim.Optimizer):
                 if own.get(name, UNSET) is not value and name in known:
                     own[name] = number(value)
         for group in groups[len(kept) :]:  # trainers that resume put them there themselves
-            self._join(group["params"], self.options(group))
+            self._join(group["params"], self._options(group))
             self._show()
 
     def _begin(self, held: Parameters, extents: Mapping[str, Any] | None = None) -> None:
@@ -143,10 +145,10 @@ class Optimizer(torch.optim.Optimizer):
         self._become(self.inner._anew(held.parts, extents))
         self.held = held
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """Have state as before the first step, in new memory; steps are counted on."""
         plan = self.inner._plan
-        self._begin(self.held, {name: plan.get_extent(name) for name in plan.names()})
+        self._begin(Parameters(self.held.groups), {name: plan.get_extent(name) for name in plan.names()})
         self.inner._plan.calls, self.inner._plan.skipped = plan.calls, plan.skipped
 
     def _become(self, other: Inner) -> None:
@@ -181,14 +183,16 @@ class Optimizer(torch.optim.Optimizer):
         self._tell()
         grads = self.held.grads()
         if self.held.distributed:
-            stages |= of_all(self.inner._name, grads, stages)
+            checked = resolve(self.inner._name, stages, self.inner._plan.on_device)
+            if checked:
+                stages |= of_all(grads, checked, self.inner._name)
             grads = self._parts_of(grads)
         try:
             self.inner.step(grads, **stages)
         except (TypeError, ValueError):
             if not self.inner._plan.has_moved():  # as where a trainer brings a model elsewhere
                 raise
-            self._follow()
+            self._follow(self.held.parts)
             self.inner.step(grads, **stages)
         self._show()
         pairs = zip(self.held, itertools.chain(*grads), strict=True)
@@ -197,16 +201,24 @@ class Optimizer(torch.optim.Optimizer):
 
     @uncompiled
     def _parts_of(self, grads: Grads) -> Grads:
-        if self.held.find_parts():
-            self._follow()
+        parts = self.held.other_parts()
+        if parts:
+            self._follow(parts)
+            self.held.parts = parts
         return self.held.parts_of(grads, self.inner._name)
 
-    def _follow(self) -> None:
+    def _follow(self, parts: Groups) -> None:
         """Bring a copy of all state to where the tensors are now."""
         saved = self.inner.__getstate__()
+        for (name, layout), part in zip(saved["layouts"].items(), itertools.chain(*parts), strict=True):
+            if (dtype := str(part.dtype).removeprefix("torch.")) != layout["dtype"]:
+                raise ValueError(
+                    f"{self.inner._name}: params['{name}'] must stay {layout['dtype']}, which its state was made for "
+                    f"(a new optimizer takes others), got {dtype}"
+                )
         options = [options for _, options in saved["groups"]]
         moved = object.__new__(type(self.inner))
-        moved.__setstate__({**saved, "groups": list(zip(self.held.parts, options, strict=True))})
+        moved.__setstate__({**saved, "groups": list(zip(parts, options, strict=True))})
         self._become(moved)
 
     def _put_rates(self) -> None:

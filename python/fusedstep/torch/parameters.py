@@ -39,14 +39,12 @@ class Parameters:
         held = self.groups[index]
         return len(params) == len(held) and all(map(operator.is_, params, held))
 
-    def find_parts(self) -> bool:
-        """Whether parts have come that lie elsewhere than those of before."""
+    def other_parts(self) -> Groups | None:
+        """Those of now, where they lie elsewhere than those of before."""
         parts = [list(map(part_of, params)) for params in self.groups]
         pairs = zip(itertools.chain(*parts), itertools.chain(*self.parts), strict=True)
-        if all(part is last or part.data_ptr() == last.data_ptr() for part, last in pairs):
-            return False
-        self.parts = parts
-        return True
+        same = all(part is last or part.data_ptr() == last.data_ptr() for part, last in pairs)
+        return None if same else parts
 
     def grads(self) -> Grads:
         return [[param.grad for param in params] for params in self.groups]

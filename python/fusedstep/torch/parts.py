@@ -40,9 +40,13 @@ def placement(tensor: Any) -> tuple[Any, Any]:
 
 def behind(param: Any, lead: int) -> tuple[Any, ...]:
     """The placements of a parameter, behind so many axes that every process has as a whole."""
-    from torch.distributed.tensor import Shard
+    return tuple(moved(place, lead) if lead and hasattr(place, "dim") else place for place in param.placements)
 
-    return tuple(Shard(one.dim + lead) if lead and one.is_shard() else one for one in param.placements)
+
+def moved(shard: Any, lead: int) -> Any:
+    """Tensor parallelism makes shards of shards, which have a factor."""
+    factor = {"split_factor": shard.split_factor} if hasattr(shard, "split_factor") else {}
+    return type(shard)(shard.dim + lead, **factor)
 
 
 def like(part: torch.Tensor, param: Any, lead: int) -> torch.Tensor:
@@ -67,25 +71,25 @@ def check_part(tensor: Any, param: Any, lead: int, where: str) -> None:
         )
 
 
-def of_all(optimizer: str, grads: Iterable[Iterable[torch.Tensor | None]], stages: Mapping[str, Any]) -> dict[str, Any]:
+def of_all(grads: Iterable[Iterable[torch.Tensor | None]], stages: Mapping[str, Any], optimizer: str) -> dict[str, Any]:
     """The stages' ``norm`` where they need one, of the gradients that all processes have."""
-    if stages.get("max_norm_per_tensor") is not None:
+    if stages["max_norm_per_tensor"] is not None:
         raise ValueError(
             f"{optimizer}: max_norm_per_tensor must be left out where tensors are distributed, "
             f"got {stages['max_norm_per_tensor']!r}"
         )
-    asked = stages.get("max_norm") is not None or stages.get("on_nonfinite", "propagate") != "propagate"
+    asked = stages["max_norm"] is not None or stages["on_nonfinite"] != "propagate"
     given = [grad for grad in itertools.chain(*grads) if grad is not None]
-    if not asked or not given or stages.get("norm") is not None:
+    if not asked or not given or stages["norm"] is not None:
         return {}
-    norm = norm_of(given) / stages.get("grad_scale", 1.0)
+    norm = norm_of(given) / stages["grad_scale"]
     return {"norm": norm if norm.is_cuda else norm.item()}
 
 
 def norm_of(grads: Iterable[torch.Tensor]) -> torch.Tensor:
-    """√Σg² over all processes."""
+    """√Σg² over all processes, in double."""
     meshes: dict[Any, list[torch.Tensor]] = {}
     for grad in grads:
-        meshes.setdefault(placement(grad)[0], []).append(grad)
-    norms: list[Any] = [torch.nn.utils.get_total_norm(some) for some in meshes.values()]
+        meshes.setdefault(placement(grad)[0], []).append(torch.linalg.vector_norm(grad, dtype=torch.float64))
+    norms: list[Any] = [torch.linalg.vector_norm(torch.stack(some)) for some in meshes.values()]
     return torch.linalg.vector_norm(torch.stack([one.full_tensor() if is_distributed(one) else one for one in norms]))

@@ -59,15 +59,21 @@ def listed_groups(optimizer: Optimizer, given: Any, where: str) -> list[dict[str
         raise TypeError(f"{where} must be a list of {count} dicts, got {given!r:.80}")
     if len(given) != count:
         raise ValueError(f"{optimizer._name}: state must have {count} groups, got {len(given)}")
+    seen: set[Any] = set()
     for index, (group, names) in enumerate(zip(given, optimizer._names, strict=True)):
         params = group.get("params")
-        if not isinstance(params, list) or len(params) != len(names):
-            raise ValueError(f"{where}[{index}]['params'] must be a list of {len(names)} numbers, got {params!r:.80}")
+        fits = isinstance(params, list) and all(isinstance(param, (int, str)) for param in params)
+        if not fits or len(set(params)) != len(names) or len(params) != len(names) or seen.intersection(params):
+            raise ValueError(
+                f"{where}[{index}]['params'] must be a list of {len(names)} numbers or names that no other parameter "
+                f"has, got {params!r:.80}"
+            )
+        seen.update(params)
     return given
 
 
 def options_of(owner: Any, group: dict[str, Any]) -> dict[str, Any]:
-    options: dict[str, Any] = owner.options(group)
+    options: dict[str, Any] = owner._options(group)
     if "decay" not in group and isinstance(group.get("decoupled_weight_decay"), bool):
         options["decay"] = "decoupled" if options.pop("decoupled_weight_decay") else "coupled"
     return options

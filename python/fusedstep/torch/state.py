@@ -46,14 +46,24 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
     def __setitem__(self, param: torch.Tensor, entry: Mapping[str, Any]) -> None:
         self._put({self._owner.held.names[param]: self._checked(param, entry)})
 
+    def put(self, param: torch.Tensor, key: str, value: Any) -> None:
+        """Have another step or another array in an entry."""
+        plan, name = self._plan, self._owner.held.names[param]
+        specs = [spec for spec in plan.companions(name) if spec.name == key]
+        made = self._checked(param, {"step": plan.get_step(name), key: value}, specs)
+        self._put({name: {key: made[key]}})
+
     def __delitem__(self, param: torch.Tensor) -> None:
         plan, name = self._plan, self._owner.held.names[param]
         self._put({name: first(plan.param(name), plan.companions(name))})
 
-    def _checked(self, param: torch.Tensor, entry: Mapping[str, Any]) -> dict[str, Any]:
+    def _checked(
+        self, param: torch.Tensor, entry: Mapping[str, Any], specs: list[_core.Companion] | None = None
+    ) -> dict[str, Any]:
         """An entry as our own states have it, with arrays of its own."""
         plan, name = self._plan, self._owner.held.names[param]
-        specs, where = plan.companions(name), f"{self._owner.inner._name}: state[{name!r}]"
+        where = f"{self._owner.inner._name}: state[{name!r}]"
+        specs = plan.companions(name) if specs is None else specs
         made: dict[str, Any] = entry_of(entry, specs, param, where)
         check_entry(plan.param(name), specs, made, where)
         return made
@@ -68,7 +78,7 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
     def become(self, entries: Mapping[torch.Tensor, Mapping[str, Any]]) -> None:
         """Have these entries and no others, in new memory; or refuse them, and have changed nothing."""
         made = {self._owner.held.names[param]: self._checked(param, entry) for param, entry in entries.items()}
-        self._owner.forget()
+        self._owner._forget()
         self._put(made)
 
     def clear(self) -> None:
@@ -112,5 +122,5 @@ class Entry(Fixed):
         if self._state is None or self._param is None or key not in self:
             super().__setitem__(key, value)  # which refuses it
             return
-        self._state[self._param] = {**self._state[self._param], key: value}  # this one may be older than a step
-        dict.update(self, self._state[self._param])
+        self._state.put(self._param, key, value)
+        dict.update(self, self._state[self._param])  # which may be of an older step, and of memory that is left

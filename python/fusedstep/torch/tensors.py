@@ -30,7 +30,8 @@ def to_array(tensor: torch.Tensor, dtype: str) -> np.ndarray:
     if tensor.requires_grad or tensor.layout != torch.strided or tensor.is_meta:
         kind = "one that requires grad" if tensor.requires_grad else f"{tensor.layout} on {tensor.device}"
         raise TypeError(f"state must hold dense tensors with values and without gradients, got {kind}")
-    tensor, wanted = part_of(tensor).cpu(), getattr(torch, dtype, tensor.dtype)
+    # A copy, as it may be one of ours, which others are about to be written into.
+    tensor, wanted = part_of(tensor).to("cpu", copy=True).resolve_neg(), getattr(torch, dtype, tensor.dtype)
     floating = tensor.is_floating_point() and wanted.is_floating_point
     if floating and torch.promote_types(tensor.dtype, wanted) == wanted:
         tensor = tensor.to(wanted)
