@@ -54,6 +54,11 @@ def with_tensor(state, change):
     return state
 
 
+def with_layout(state, **facts):
+    state["fusedstep"]["layouts"]["0"].update(facts)
+    return state
+
+
 def with_step(state, step):
     state["state"][0]["step"] = torch.tensor(step)
     return state
@@ -114,6 +119,14 @@ NO_STATES = {
     "a list for a parameter": (
         lambda run, state: {**state, "param_groups": [{"params": [[0]]}, {"params": [1]}]},
         r"^AdamW: state_dict\['param_groups'\]\[0\]\['params'\] must be .*, got \[\[0\]\]$",
+    ),
+    "another layout": (
+        lambda run, state: with_layout(state, shape=[1, 5]),
+        r"^AdamW: state_dict\['layouts'\]\['0'\]\['shape'\] must be \[5, 1\], got \[1, 5\]$",
+    ),
+    "no layouts": (
+        lambda run, state: {**state, "fusedstep": {**state["fusedstep"], "layouts": {}}},
+        r"^AdamW: state_dict\['fusedstep'\]\['layouts'\] must have exactly the keys \['0', '1'\], got none for ",
     ),
     "half of ours": (
         lambda run, state: {**state, "fusedstep": {"seed": 1}},
