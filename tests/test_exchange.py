@@ -178,6 +178,22 @@ def test_arrays_that_need_a_longer_look(what):
     assert grad.asked == 1
 
 
+@pytest.mark.parametrize("table", [TABLE, Table(1, 3, None)], ids=["a table", "methods"])
+def test_arrays_on_a_device_that_cannot_be_used(monkeypatch, table):
+    def load():
+        raise RuntimeError("this build has no part for it")
+
+    if fs.cuda._loaded:
+        pytest.skip("it can be used already")
+    monkeypatch.setattr(fs.cuda, "load", load)
+    array = with_table(table, **IN_PYTHON | {"__dlpack_device__": lambda self: (2, 1)})(VALUES, kind=2, index=1)
+    message = (
+        r"^AdamW: params\['w'\] must be in the processor's memory, got an array on cuda:1 \(this build has no part"
+    )
+    with pytest.raises(TypeError, match=message):
+        fs.AdamW({"w": array})
+
+
 def test_an_error_of_the_library_leads_to_a_longer_look():
     table = Table(1, 3, None, describe=fail)
     grad = with_table(table, **IN_PYTHON)(VALUES)

@@ -48,6 +48,18 @@ std::string dtype_of(const dlpack::DataType& type) {
     }
 }
 
+/// What keeps the part for CUDA from being there is told with the array that would need it.
+void check_reach(const Device& device, const std::string& name) {
+    if (device.kind == Device::cpu) return;
+    try {
+        cuda_backend();
+    } catch (const py::error_already_set& error) {
+        if (!error.matches(PyExc_Exception)) throw;  // an interruption
+        throw py::type_error(name + " must be in the processor's memory, got an array on " + name_of(device) + " (" +
+                             py::str(error.value()).cast<std::string>() + ")");
+    }
+}
+
 py::object capsule_of(const py::object& object, const Device& device) {
     if (device.kind == Device::cpu) return object.attr("__dlpack__")();
     // The caller's stream is the step's: there is nothing to wait for, which −1 says. And torch wants to be asked while
@@ -109,13 +121,16 @@ std::optional<Description> describe(py::object object, const std::string& name) 
     if (has(object, "__dlpack__") && has(object, "detach")) object = object.attr("detach")();
     if (has(object, "__dlpack__") && has(object, "__dlpack_device__")) {
         if (std::optional<Exchanged> exchanged = Producer::of(Py_TYPE(object.ptr())).exchange(object))
-            if (const std::optional<Device> device = device_of(exchanged->tensor.device))
+            if (const std::optional<Device> device = device_of(exchanged->tensor.device)) {
+                check_reach(*device, name);
                 return by_dlpack(exchanged->tensor, *device, std::move(exchanged->keeper));
+            }
         const auto [kind, index] = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
         const std::optional<Device> device = device_of(dlpack::Device{kind, index});
         if (!device)
             throw py::type_error(name + " must lie in the memory of the processor or of a CUDA device, got DLPack's " +
                                  "kind " + std::to_string(kind));
+        check_reach(*device, name);
         return by_capsule(object, *device);
     }
     if (attribute(object, "__cuda_array_interface__")) return by_interface(object, name);
