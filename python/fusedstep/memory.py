@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from . import _core, cuda
 from .bfloat16 import BFloat16, as_bfloat16, bits_of, is_bfloat16
 from .in_numpy.code8 import encode
 from .in_numpy.encodings import narrow, widen
-from .in_numpy.layout import flat, order_of
+from .in_numpy.layout import flat
 
 LINE = 64
 PAGE = 4096
@@ -23,13 +24,12 @@ SMALL = range(1 << 11, 1 << 13)
 LARGE = 1 << 16
 
 
-def zeros(size: int, dtype: np.dtype[Any], start: int) -> np.ndarray:
-    """A flat array of zeros at `start` of a page where its size gains by that; the step is the first to touch it."""
-    nbytes = size * dtype.itemsize
+def zeros(shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any], start: int) -> np.ndarray:
+    """A dense array of zeros at `start` of a page where its size gains by that; the step is the first to touch it."""
+    nbytes = math.prod(shape) * dtype.itemsize
     step = PAGE if nbytes in SMALL or nbytes >= LARGE else LINE
     raw = np.zeros(nbytes + step, np.uint8)
-    first = (start // LINE * LINE - raw.ctypes.data) % step
-    return raw[first : first + nbytes].view(dtype)
+    return np.ndarray(shape, dtype, raw, (start // LINE * LINE - raw.ctypes.data) % step, strides)
 
 
 def like(param: np.ndarray, dtype: Any, planes: int | None = None, place: int = 0) -> np.ndarray:
@@ -37,13 +37,11 @@ def like(param: np.ndarray, dtype: Any, planes: int | None = None, place: int = 
 
     The arrays of one parameter, each with a place of its own, begin a quarter of a page apart.
     """
-    axes = order_of(param.strides)
-    lead = () if planes is None else (planes,)
-    start = param.ctypes.data + (place + 1) * PAGE // 4
-    flat = zeros((planes or 1) * param.size, np.dtype(dtype), start)
-    dense = flat.reshape(lead + tuple(param.shape[axis] for axis in axes))
-    order = [axes.index(axis) + len(lead) for axis in range(param.ndim)]
-    return dense.transpose(list(range(len(lead))) + order)
+    dtype, old = np.dtype(dtype), param.itemsize
+    shape, strides = param.shape, tuple(stride // old * dtype.itemsize for stride in param.strides)
+    if planes is not None:
+        shape, strides = (planes, *shape), (param.size * dtype.itemsize, *strides)
+    return zeros(shape, strides, dtype, param.ctypes.data + (place + 1) * PAGE // 4)
 
 
 def like_itself(param: Any, place: int = 0) -> Any:
@@ -61,7 +59,7 @@ def for_companion(param: Any, spec: _core.Companion) -> Any:
     if spec.kind == "scalar":
         return np.zeros((), np.float64)
     if spec.kind == "scales":
-        return zeros(spec.planes, np.dtype(np.float32), 0)
+        return zeros((spec.planes,), (4,), np.dtype(np.float32), 0)
     if spec.dtype == "bfloat16":
         if is_bfloat16(param):
             return like_itself(param, spec.place)

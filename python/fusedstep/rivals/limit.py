@@ -67,7 +67,7 @@ PLACES = count()
 
 def aligned(array: np.ndarray) -> np.ndarray:
     """Memory of the same size that begins on a cache line, a quarter of a page behind the one before, like state."""
-    copy = memory.zeros(array.size, array.dtype, next(PLACES) * memory.PAGE // 4)
+    copy = memory.zeros((array.size,), (array.itemsize,), array.dtype, next(PLACES) * memory.PAGE // 4)
     copy[:] = 1
     return copy
 
