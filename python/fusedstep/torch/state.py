@@ -50,8 +50,7 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
         """Have another step or another array in an entry."""
         plan, name = self._plan, self._owner.held.names[param]
         specs = [spec for spec in plan.companions(name) if spec.name == key]
-        made = self._checked(param, {"step": plan.get_step(name), key: value}, specs)
-        self._put({name: {key: made[key]}})
+        self._put({name: self._checked(param, {"step": plan.get_step(name), key: value}, specs)})
 
     def __delitem__(self, param: torch.Tensor) -> None:
         plan, name = self._plan, self._owner.held.names[param]
