@@ -179,7 +179,7 @@ def test_options_stay_where_there_is_no_memory_for_state(monkeypatch, error):
     for opt, call in calls:
         groups, state = [dict(group) for group in opt.param_groups], frozen(dict(opt.state))
         with monkeypatch.context() as patch:
-            patch.setattr("fusedstep.optimizer.for_companion", nothing_left)
+            patch.setattr("fusedstep.optimizer.begun", nothing_left)
             with pytest.raises(error):
                 call()
         assert opt.param_groups == groups
