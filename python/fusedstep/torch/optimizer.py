@@ -265,7 +265,7 @@ class Optimizer(torch.optim.Optimizer):
         must be the same.
 
         Options are taken from its ``param_groups``; a schedule that was given to the constructor stays. Numbers are
-        copied, and their types must be those that the options call for.
+        copied, into types that hold all of them.
 
         Raises:
             TypeError, ValueError: the state is of other parameters or of another class. Nothing has changed then.
