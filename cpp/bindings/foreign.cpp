@@ -60,6 +60,11 @@ void check_reach(const Device& device, const std::string& name) {
     }
 }
 
+dlpack::Device asked_for_device(const py::object& object) {
+    const auto [kind, index] = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
+    return {kind, index};
+}
+
 py::object capsule_of(const py::object& object, const Device& device) {
     if (device.kind == Device::cpu) return object.attr("__dlpack__")();
     // The caller's stream is the step's: there is nothing to wait for, which −1 says. And torch wants to be asked while
@@ -120,18 +125,15 @@ std::optional<Description> describe(py::object object, const std::string& name) 
     // Of torch: shares the memory, needs no gradient, and keeps that memory when the tensor itself is given another.
     if (has(object, "__dlpack__") && has(object, "detach")) object = object.attr("detach")();
     if (has(object, "__dlpack__") && has(object, "__dlpack_device__")) {
-        if (std::optional<Exchanged> exchanged = Producer::of(Py_TYPE(object.ptr())).exchange(object))
-            if (const std::optional<Device> device = device_of(exchanged->tensor.device)) {
-                check_reach(*device, name);
-                return by_dlpack(exchanged->tensor, *device, std::move(exchanged->keeper));
-            }
-        const auto [kind, index] = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
-        const std::optional<Device> device = device_of(dlpack::Device{kind, index});
+        std::optional<Exchanged> exchanged = Producer::of(Py_TYPE(object.ptr())).exchange(object);
+        const dlpack::Device place = exchanged ? exchanged->tensor.device : asked_for_device(object);
+        const std::optional<Device> device = device_of(place);
         if (!device)
             throw py::type_error(name + " must lie in the memory of the processor or of a CUDA device, got DLPack's " +
-                                 "kind " + std::to_string(kind));
+                                 "kind " + std::to_string(place.kind));
         check_reach(*device, name);
-        return by_capsule(object, *device);
+        return exchanged ? by_dlpack(exchanged->tensor, *device, std::move(exchanged->keeper))
+                         : by_capsule(object, *device);
     }
     if (attribute(object, "__cuda_array_interface__")) return by_interface(object, name);
     return {};
