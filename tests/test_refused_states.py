@@ -267,10 +267,10 @@ def test_codes_of_another_order_are_refused(layout, order):
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_codes_whose_order_a_pickle_has_lost(protocol):
-    _, opt = coded("permuted")
+    w, opt = coded("permuted")
     opt.step({"w": laid_out(np.ones(CODED["w"], np.float32), "permuted")})
     dumped = pickle.dumps(opt, protocol)
-    if protocol >= 5:
+    if pickle.loads(pickle.dumps(w, protocol)).strides == w.strides:
         assert frozen(pickle.loads(dumped).state_dict()) == frozen(opt.state_dict())
         return
     with pytest.raises(ValueError, match="pickle's protocol 5 keeps the order"):

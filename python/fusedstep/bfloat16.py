@@ -90,12 +90,13 @@ def refused(name: str) -> Callable[..., Any]:
     return refuse
 
 
-#: What an array has that calculates with integers, compares them, or writes them; some of it only before NumPy 2
+#: What an array has that calculates with integers, compares them, or writes them; some of it only before NumPy 2, and
+#: what is equal was False before 1.25 where the comparison was refused
 METHODS = (
     *("all", "any", "argmax", "argmin", "argpartition", "argsort", "byteswap", "choose", "clip", "conj", "conjugate"),
     *("cumprod", "cumsum", "dot", "item", "itemset", "max", "mean", "min", "newbyteorder", "nonzero", "partition"),
     *("prod", "ptp", "put", "round", "searchsorted", "setfield", "sort", "std", "sum", "trace", "var"),
-    *("__bool__", "__complex__", "__float__", "__index__", "__int__"),
+    *("__bool__", "__complex__", "__contains__", "__eq__", "__float__", "__index__", "__int__", "__ne__"),
 )
 ATTRIBUTES = ("flat", "imag", "real")
 

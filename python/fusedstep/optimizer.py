@@ -405,6 +405,6 @@ class Optimizer(Configured):
             # Arrays that joblib or Ray hand to another process are read-only there, and models that hold an
             # optimizer must get there all the same.
             self._add("", tree, group, {}, saved["extents"], of_copy=True)
-        where = f"{self._name}: a copy (pickle's protocol 5 keeps the order): layouts"
+        where = f"{self._name}: a copy (pickle's protocol 5 keeps the order, with NumPy 2.3): layouts"
         check_layouts(self._plan, saved["layouts"], where)
         fill(self._plan, saved)
