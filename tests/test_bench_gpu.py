@@ -8,8 +8,10 @@ import importlib
 import json
 import sys
 import time
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -188,6 +190,43 @@ def test_a_captured_step_that_does_nothing_is_not_timed(small, replace, monkeypa
     row = rows_of(tmp_path)[small.MANY]
     assert row["failed"] == {f"{FUSED}, captured": "ArithmeticError: parameters of tensor 0 differ from element 0 on"}
     assert row["seconds"].keys() == {FUSED, f"{FUSED}, gradients given"}
+
+
+def test_a_capture_that_fails_leaves_no_stream_behind(part, monkeypatch):
+    """Torch's context ends the capture first, and where that raises, it does not put the stream of before back."""
+    current = [0]
+
+    @contextmanager
+    def stream(chosen):
+        before, current[0] = current[0], chosen.cuda_stream
+        try:
+            yield
+        finally:
+            current[0] = before
+
+    class Graph:
+        def __init__(self, graph):
+            pass
+
+        def __enter__(self):
+            current[0] = 7
+
+        def __exit__(self, *error):
+            raise RuntimeError("the capture was invalidated")
+
+    cuda = SimpleNamespace(
+        CUDAGraph=lambda: None,
+        graph=Graph,
+        stream=stream,
+        current_stream=lambda: SimpleNamespace(cuda_stream=current[0]),
+    )
+    capture = part("capture")
+    monkeypatch.setattr(capture, "package", lambda name: SimpleNamespace(cuda=cuda))
+    seen = []
+    with pytest.raises(RuntimeError, match=r"^the capture was invalidated$"):
+        capture.capture(lambda: seen.append(fs.cuda.current_stream(None)))
+    assert seen == [7]
+    assert current == [0]
 
 
 @pytest.fixture

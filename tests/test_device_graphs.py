@@ -22,7 +22,12 @@ def captured(device):
 
         def capture(step):
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph), fs.cuda.use_stream(torch.cuda.current_stream().cuda_stream):
+            # A capture that fails leaves its stream the current one.
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),
+                torch.cuda.graph(graph),
+                fs.cuda.use_stream(torch.cuda.current_stream().cuda_stream),
+            ):
                 step()
             return graph.replay
 

@@ -13,7 +13,12 @@ def capture(step: Step) -> Step:
     """What launches a graph of the step, by torch."""
     torch = package("torch")
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph), fs.cuda.use_stream(torch.cuda.current_stream().cuda_stream):
+    # A capture that fails leaves its stream the current one, where no event of the default one would see what is timed.
+    with (
+        torch.cuda.stream(torch.cuda.current_stream()),
+        torch.cuda.graph(graph),
+        fs.cuda.use_stream(torch.cuda.current_stream().cuda_stream),
+    ):
         step()
     return graph.replay
 
