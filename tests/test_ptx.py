@@ -90,6 +90,32 @@ def test_what_raises_waits_for_its_own_stream(library, tmp_path):
     assert process.output(tmp_path, program) == f"{said}\n[True, True] True 0 2 200"
 
 
+def test_a_schedule_waits_for_its_own_stream(library, tmp_path):
+    """To be told how many steps were skipped."""
+    program = f"""
+        from pathlib import Path
+        import numpy as np, fusedstep as fs
+        device = fs.cuda.load(Path({str(library)!r}))
+        grad, wrong = fs.cuda.Array.of(np.ones(3)), fs.cuda.Array.of(np.full(3, np.nan))
+        seen = []
+        one = fs.SGD(fs.cuda.Array.of(np.ones(3)), lr=lambda step: seen.append(step) or 0.5)
+        other = fs.SGD(fs.cuda.Array.of(np.ones(3)), lr=0.5)
+        left = []
+        for given in (grad, wrong, grad):
+            with fs.cuda.use_stream(77):
+                one.step(given, on_nonfinite="skip")
+            with fs.cuda.use_stream(78):
+                for _ in range(100):
+                    other.step(grad)
+            left.append(device.fusedstep_waiting() > 100)
+        with fs.cuda.use_stream(77):
+            one.step(grad, on_nonfinite="skip")
+        left.append(device.fusedstep_waiting() > 100)
+        print(left, seen, one.skipped)
+    """
+    assert process.output(tmp_path, program) == "[True, True, True, True] [0, 1, 1, 2] 1"
+
+
 def test_what_an_element_takes(library, tmp_path):
     """Counted for each step; what anything goes through takes more than what is made for one type."""
     script = HERE.parent / "bench" / "instructions.py"

@@ -68,7 +68,7 @@ void Plan::call_schedules() {
                                     [](const Options& group) { return bool(group.watch.schedule()); });
     if (called && stepper_ && is_captured(entries_.front().param))
         throw std::runtime_error(optimizer_ + ": lr must be a number in a step that is captured, got a schedule");
-    if (called) get_calls();
+    if (called && stepper_ && stepper_->uncertain()) fetch(own_stream());  // which is behind the step before
     for (size_t i = 0; i < options_.size(); ++i)
         if (options_[i].watch.schedule()) plan_.groups[i].lr = rate(i, calls_);
 }
