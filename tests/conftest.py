@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +43,15 @@ def device(tmp_path_factory):
 
 
 def pytest_runtest_setup() -> None:
-    """A test that reads where nothing is loses its process the device: xdist puts another process in its place."""
+    """A test that reads where nothing is loses its process the device: xdist puts another process in its place. So does
+    one whose capture fails lose it torch's graphs: before 2.12 torch takes it to go on for ever, and refuses this."""
     probe = PLACES["device"].probe
     if probe is None or "PYTEST_XDIST_WORKER" not in os.environ:
         return
     try:
         fs.cuda.to_host(probe)
+        if torch := sys.modules.get("torch"):
+            torch.cuda.empty_cache()
     except RuntimeError:
         os._exit(1)
 

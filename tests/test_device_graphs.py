@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import conftest
 import fusedstep as fs
 
 from cases import random, same_bytes
@@ -346,3 +350,18 @@ def test_training_with_a_loss_scale_in_one_graph(twins, captured):
         pair.check()
         scale *= 0.5 if pair.kernel.skipped > skipped else 2.0 if t % 4 == 3 else 1.0
     assert 3 < pair.other.skipped < 15
+
+
+def test_a_process_whose_graphs_are_lost_is_replaced(device, monkeypatch):
+    """By one failed capture, all that follow in it would fail too, and say nothing."""
+    ended = []
+
+    def refuse():
+        raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    monkeypatch.setattr(os, "_exit", ended.append)
+    for empty_cache, expected in ((lambda: None, []), (refuse, [1])):
+        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(empty_cache=empty_cache)))
+        conftest.pytest_runtest_setup()
+        assert ended == expected
