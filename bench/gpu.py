@@ -58,12 +58,18 @@ class Bench:
             print(f"{row}: {race.compared:,} numbers have the reference's bits", flush=True)
             self.compared += race.compared
             if not self.arguments.check:
-                race.run(self.arguments.rounds, self.deadline)
-                self.calls |= race.calls
+                self.race(race)  # alone first, and written: whoever enters may be the end of the device, or of the run
+                self.keep()
+                if race.invite(self.among, self.deadline):
+                    self.race(race)
                 print(in_words(race.contest), flush=True)
         except Exception as error:
             self.contests.setdefault(row, Contest(row, 0, 0)).failed[FUSED] = reason(error)
             print(f"{row}: FAILED: {reason(error)}", flush=True)
+
+    def race(self, race: Race) -> None:
+        race.run(self.arguments.rounds, self.deadline)
+        self.calls |= race.calls
 
     def keep(self) -> list[Table]:
         """Write what is there, as a run may be cut off: the tables."""

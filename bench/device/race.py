@@ -42,17 +42,22 @@ class Race:
         self.calls: dict[str, list[float]] = {}  #: seconds that a step takes the processor, for every round
 
     def enter(self, among: Collection[str], deadline: Deadline) -> None:
-        """Who is there and does the work. Ours must."""
+        """Ours, which must do the work, and the copy."""
         for name, (rows, make) in OWN.items():
             if self.row in rows and name in among:
                 self._try(name, partial(self._own, make), deadline.limit(math.inf))
-        for name, (rows, make) in RIVALS.items():
-            if self.row in rows and name in among:
-                self._try(name, partial(self._rival, make), deadline.limit(min(PATIENCE, SHARE * deadline.left())))
         if self.row != MANY:
             grad = self.grads[0]
             to = fs.cuda.Array(grad.shape, grad.strides, grad.dtype, 0)
             self.steps[COPY] = partial(self._copy, to)
+
+    def invite(self, among: Collection[str], deadline: Deadline) -> int:
+        """Others who are there and do the work; how many."""
+        before = len(self.steps)
+        for name, (rows, make) in RIVALS.items():
+            if self.row in rows and name in among:
+                self._try(name, partial(self._rival, make), deadline.limit(min(PATIENCE, SHARE * deadline.left())))
+        return len(self.steps) - before
 
     def _try(self, name: str, make: Callable[[], Step], limit: AbstractContextManager[None]) -> None:
         try:
