@@ -43,10 +43,13 @@ def test_what_stands_beside_parameters_is_live(options):
     for wrong, message in (
         ({"exp_avg": other["exp_avg"][:7]}, r"^AdamW: state\['0'\]\['exp_avg'\] must have shape \(300,\) and dtype "),
         ({"step": -1}, r"^AdamW: state\['0'\]\['step'\] must be an integer in \[0, 2\*\*62\), got -1$"),
+        ({"step": None}, r"^AdamW: state\['0'\]\['step'\] must be an integer in \[0, 2\*\*62\), got None$"),
         ({"more": 1}, r"^AdamW: state\['0'\] must have exactly the keys .* unknown \['more'\]$"),
     ):
         with pytest.raises(ValueError, match=message):
             optimizer.state[w] = {**other, **wrong}
+    with pytest.raises(ValueError, match=r"^AdamW: state\['0'\]\['step'\] must be an integer .*, got None$"):
+        entry["step"] = None
     with pytest.raises(TypeError, match=r"^state: what stands beside a parameter must be changed by "):
         entry.clear()
     with pytest.raises(TypeError, match=r"^state: 'more' must be changed by "):

@@ -50,6 +50,12 @@ def with_tensor(state, change):
     return state
 
 
+def without_step(state):
+    """Only torch's SGD does not count."""
+    del state["state"][0]["step"]
+    return {**state, "fusedstep": None}
+
+
 def with_layout(state, **facts):
     state["fusedstep"]["layouts"]["0"].update(facts)
     return state
@@ -115,6 +121,10 @@ NO_STATES = {
     "a list for a parameter": (
         lambda run, state: {**state, "param_groups": [{"params": [[0]]}, {"params": [1]}]},
         r"^AdamW: state_dict\['param_groups'\]\[0\]\['params'\] must be .*, got \[\[0\]\]$",
+    ),
+    "no step": (
+        lambda run, state: without_step(state),
+        r"^AdamW: state_dict\['state'\]\['0'\] must have exactly the keys .*, got none for \['step'\] and unknown",
     ),
     "another layout": (
         lambda run, state: with_layout(state, shape=[1, 5]),

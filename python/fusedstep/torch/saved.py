@@ -30,7 +30,7 @@ def ours_of(owner: Any, given: Any) -> dict[str, Any]:
     ]
     state = entries(owner, given["state"], listed, groups, f"{where}['state']")
     if given["fusedstep"] is None:  # it has been through somebody's hands, or is not ours
-        steps = [entry["step"] for entry in state.values() if isinstance(entry, Mapping)]
+        steps = [entry.get("step") for entry in state.values() if isinstance(entry, Mapping)]
         calls = max((step for step in steps if isinstance(step, int)), default=0)
         return {**header(optimizer), "calls": calls, "skipped": 0, "groups": groups, "state": state}
     ours = given["fusedstep"]
@@ -107,15 +107,17 @@ def entry_of(given: Any, specs: list[_core.Companion], param: torch.Tensor, wher
     """What stands beside a parameter, with arrays for tensors; what is no dict stays, to be refused."""
     if not isinstance(given, Mapping):
         return given
-    by_name, made = {spec.name: spec for spec in specs}, {}
+    by_name, made = {spec.name: spec for spec in specs}, dict[str, Any]()
     for key, value in given.items():
         if isinstance(value, torch.Tensor) and key != "step":
             spec = by_name.get(key)
             check_part(value, param, int(spec is not None and spec.kind == "ring"), f"{where}[{key!r}]")
             made[key] = to_array(value, spec.dtype if spec else "")
-        elif value is not None:  # as older SGDs of torch have it beside their other state
+        elif value is not None or key == "step":  # older SGDs of torch have a momentum of None
             made[key] = value
-    # SGD of torch does not count; that there is a momentum says that it has begun.
-    step = number(made.pop("step", int(bool(made))))
-    is_whole = isinstance(step, float) and step.is_integer()
-    return {"step": int(step) if is_whole else step, **made}
+    if made.keys() <= {"momentum_buffer"}:  # SGD of torch does not count; that there is one says that it has begun
+        made["step"] = int(bool(made))
+    if "step" in made:
+        step = number(made["step"])
+        made["step"] = int(step) if isinstance(step, float) and step.is_integer() else step
+    return made
