@@ -122,10 +122,15 @@ def test_what_is_refused_for_another_reason_than_a_move():
     with pytest.raises(ValueError, match=r"^SGD: max_norm must be"):
         optimizer.step(max_norm=-1.0)
     assert optimizer.inner._plan is plan
-    w.data = w.data.double()  # the state would have to be of another type
-    with pytest.raises(ValueError, match=r"^SGD: params\['0'\] must stay float32, .* got float64$"):
-        optimizer.step()
-    assert optimizer.inner._plan is plan
+    for other, message in (
+        (torch.ones(3, dtype=torch.float64), r"^SGD: params\['0'\] must stay float32, .* got float64$"),
+        (torch.ones(5), r"^SGD: params\['0'\] must stay \[3\], .* got \[5\]$"),
+    ):
+        w.grad, w.data = None, other  # the state would have to be another
+        w.grad = torch.ones_like(w)
+        with pytest.raises(ValueError, match=message):
+            optimizer.step()
+        assert optimizer.inner._plan is plan
 
 
 def test_autograd_notices_a_step_between_its_passes():

@@ -211,11 +211,12 @@ class Optimizer(torch.optim.Optimizer):
         """Bring a copy of all state to where the tensors are now."""
         saved = self.inner.__getstate__()
         for (name, layout), part in zip(saved["layouts"].items(), itertools.chain(*parts), strict=True):
-            if (dtype := str(part.dtype).removeprefix("torch.")) != layout["dtype"]:
-                raise ValueError(
-                    f"{self.inner._name}: params['{name}'] must stay {layout['dtype']}, which its state was made for "
-                    f"(a new optimizer takes others), got {dtype}"
-                )
+            for key, now in {"dtype": str(part.dtype).removeprefix("torch."), "shape": list(part.shape)}.items():
+                if now != layout[key]:
+                    raise ValueError(
+                        f"{self.inner._name}: params['{name}'] must stay {layout[key]}, which its state was made for "
+                        f"(a new optimizer takes others), got {now}"
+                    )
         options = [options for _, options in saved["groups"]]
         moved = object.__new__(type(self.inner))
         moved.__setstate__({**saved, "groups": list(zip(parts, options, strict=True))})
