@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import pickle
 import threading
 
 import numpy as np
@@ -62,6 +64,30 @@ def test_groups_that_are_added_have_the_constructors_options():
     keras.add_param_group({"params": [d], "momentum": 0.5})
     assert [keras.param_groups[1][name] for name in ("lr", "decay", "momentum")] == [0.01, "decoupled", 0.5]
     assert (keras.defaults["lr"], keras.defaults["momentum"]) == (0.01, 0.0)
+
+
+def test_defaults_that_have_become_others():
+    """As torch's own: what is there when a group is added, and a tensor that all groups share."""
+    weights = [torch.zeros(1, requires_grad=True) for _ in range(4)]
+    rate = torch.tensor(0.5)
+    for make in (functools.partial(Optimizer, method=fs.SGD), torch.optim.SGD):
+        optimizer = make(weights[:1], lr=rate.fill_(0.5))
+        optimizer.add_param_group({"params": weights[1:2]})
+        rate.fill_(0.25)
+        optimizer.add_param_group({"params": weights[2:3]})
+        optimizer.defaults["weight_decay"] = 0.125
+        optimizer.add_param_group({"params": weights[3:], "lr": 0.75})
+        told = [(float(group["lr"]), group["weight_decay"]) for group in optimizer.param_groups]
+        assert told == [(0.25, 0), (0.25, 0), (0.25, 0), (0.75, 0.125)]
+        for weight in weights:
+            weight.data.fill_(1.0)
+            weight.grad = torch.ones(1)
+        rate.fill_(0.5)
+        optimizer.step()
+        assert [weight.item() for weight in weights] == [0.5, 0.5, 0.5, 1 - 0.75 * 1.125]
+    copied = pickle.loads(pickle.dumps(Optimizer(weights[:1], fs.NAdam)))
+    copied.add_param_group({"params": weights[1:2], "decoupled_weight_decay": True})
+    assert copied.param_groups[1]["decay"] == "decoupled"
 
 
 def test_the_largest_rate_may_be_changed():

@@ -64,24 +64,26 @@ class Optimizer(torch.optim.Optimizer):
             for group, parts in zip(self.param_groups, self.held.parts, strict=True)
         ]
         self.inner = method(groups, **{name: number(value) for name, value in options.items()})
+        tensors = {name: value for name, value in options.items() if isinstance(value, torch.Tensor)}
         # Torch gives them to groups that are added later, and schedulers ask for them.
-        self.defaults.update(self.inner._defaults)
-        for name in (name for name, value in options.items() if isinstance(value, torch.Tensor)):
-            for group in self.param_groups:
-                group.setdefault(name, options[name])
+        self.defaults.update(self.inner._defaults | tensors)
+        for group in self.param_groups:
+            group.update(tensors | group)
         self._show()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, a dict with ``params``; options that are not given are those of the constructor."""
+        """Add a group, a dict with ``params``; options that are not given are those in ``defaults``."""
         if not hasattr(self, "inner"):  # torch's constructor adds its groups
             super().add_param_group(param_group)
             return
         self._tell()
         # Before torch adds the defaults, beside which another spelling would be a contradiction.
         options = self._options(param_group) if isinstance(param_group, dict) else {}
+        kept = self.inner._defaults
+        changed = {name: value for name, value in self._options(self.defaults).items() if value != kept.get(name)}
         super().add_param_group(param_group)
         try:
-            self._join(self.param_groups[-1]["params"], options)
+            self._join(self.param_groups[-1]["params"], changed | options)
         except BaseException:
             self.param_groups.pop()
             raise
