@@ -90,6 +90,28 @@ def test_defaults_that_have_become_others():
     assert copied.param_groups[1]["decay"] == "decoupled"
 
 
+def test_options_that_are_repaired():
+    """What was refused is not what the state begins with."""
+    for change in ("clear", "copy", "others"):
+        w = torch.nn.Parameter(torch.ones(2))
+        optimizer = Optimizer([w], fs.SGD, lr=0.5)
+        w.grad = torch.ones(2)
+        optimizer.param_groups[0]["lr"] = -1.0
+        with pytest.raises(ValueError, match=r"^SGD: lr must be"):
+            optimizer.step()
+        optimizer.param_groups[0]["lr"] = 0.25
+        if change == "clear":
+            optimizer.state.clear()
+        elif change == "copy":
+            w, optimizer = copy.deepcopy((w, optimizer))
+        else:
+            w = torch.nn.Parameter(torch.ones(2))
+            optimizer.param_groups[0]["params"] = [w]
+        w.grad = torch.ones(2)
+        optimizer.step()
+        assert w.tolist() == [0.75] * 2
+
+
 def test_the_largest_rate_may_be_changed():
     """As in the method's own class, which makes of None the rate of that moment."""
     w = torch.ones(1, dtype=torch.float64, requires_grad=True)

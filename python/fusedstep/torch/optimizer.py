@@ -118,29 +118,32 @@ class Optimizer(torch.optim.Optimizer):
                 f"{type(self.inner).__name__}: param_groups must keep its {len(kept)} groups "
                 f"(add_param_group() adds one), got {len(groups)}"
             )
+        self._tell_options()
         for index, (group, held) in enumerate(zip(groups, self.held.groups, strict=False)):
             params = group["params"]
             if self.held.are(index, params):
                 continue
             if not self.inner._plan.calls:
                 self._begin(Parameters(group["params"] for group in groups[: len(kept)]))
+                self._tell_options()
                 break
             new = sum(all(param is not one for one in held) for param in params)
             raise ValueError(
                 f"{type(self.inner).__name__}: param_groups[{index}]['params'] must stay the {len(held)} tensors that "
                 f"were given, in their order (a new optimizer takes others), got {len(params)}, {new} of them new"
             )
-        kept = self.inner.param_groups  # others, where it has begun anew
-        for group, own in zip(groups, kept, strict=False):
+        for group in groups[len(self.inner.param_groups) :]:  # trainers that resume put them there themselves
+            self._join(group["params"], self._options(group))
+            self._show()
+
+    def _tell_options(self) -> None:
+        for group, own in zip(self.param_groups, self.inner.param_groups, strict=False):
             for name in own.keys() - group.keys():
                 del own[name]
             known = self._known(group)
             for name, value in group.items():
                 if own.get(name, UNSET) is not value and name in known:
                     own[name] = number(value)
-        for group in groups[len(kept) :]:  # trainers that resume put them there themselves
-            self._join(group["params"], self._options(group))
-            self._show()
 
     def _begin(self, held: Parameters, extents: Mapping[str, Any] | None = None) -> None:
         """Be as before the first step, with these parameters: accelerate shards a model behind its optimizer."""
@@ -291,6 +294,7 @@ class Optimizer(torch.optim.Optimizer):
         return tuple(getattr(self, f"_optimizer_{when}_hooks", {}).values())
 
     def __getstate__(self) -> dict[str, Any]:
+        self._tell()
         return {name: getattr(self, name) for name in KEPT}
 
 

@@ -76,6 +76,7 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
 
     def become(self, entries: Mapping[torch.Tensor, Mapping[str, Any]]) -> None:
         """Have these entries and no others, in new memory; or refuse them, and have changed nothing."""
+        self._owner._tell()  # options of before may have been refused, and be repaired by now
         made = {self._owner.held.names[param]: self._checked(param, entry) for param, entry in entries.items()}
         self._owner._forget()
         self._put(made)
