@@ -114,6 +114,22 @@ def test_a_model_that_is_moved_behind_its_optimizer(move, options):
     assert ends[0] == ends[1]
 
 
+def test_a_weight_that_is_turned_in_place():
+    """Its state is that of the same elements, which lie elsewhere now."""
+    grad, turned = torch.arange(9.0).view(3, 3), []
+    for make in (functools.partial(Optimizer, method=fs.SGD), torch.optim.SGD):
+        w = torch.nn.Parameter(torch.arange(9.0).view(3, 3) ** 2)
+        optimizer = make([w], lr=0.5, momentum=0.5)
+        w.grad = grad
+        optimizer.step()
+        with torch.no_grad():
+            w.t_()
+        w.grad = grad.t()
+        optimizer.step()
+        turned.append((w.tolist(), optimizer.state[w]["momentum_buffer"].tolist()))
+    assert turned[0] == turned[1]
+
+
 def test_what_is_refused_for_another_reason_than_a_move():
     w = torch.nn.Parameter(torch.ones(3))
     optimizer = Optimizer([w], fs.SGD, lr=0.5)

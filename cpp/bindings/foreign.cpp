@@ -142,11 +142,14 @@ std::optional<Description> describe(py::object object, const std::string& name) 
 py::array array_of(const py::object& object, const Description& found) {
     const bool bits = found.dtype == "bfloat16";
     const bool movable = has(object, "data_ptr");
+    const py::dtype dtype(bits ? "uint16" : found.dtype);
+    std::vector<int64_t> strides;
+    for (size_t axis = 0; axis < found.shape.size(); ++axis)
+        strides.push_back(found.shape[axis] == 1 ? Given::any : int64_t(found.strides[axis] / dtype.itemsize()));
     const py::object base = py::cast(Given{object, found.device, found.keeper, reinterpret_cast<uintptr_t>(found.data),
-                                           movable, movable ? Handle::of(object) : std::nullopt});
+                                           strides, movable, movable ? Handle::of(object) : std::nullopt});
     static const char nothing = 0;  // NumPy would allocate memory for an empty array
-    py::array array(py::dtype(bits ? "uint16" : found.dtype), found.shape, found.strides,
-                    found.data ? found.data : &nothing, base);
+    py::array array(dtype, found.shape, found.strides, found.data ? found.data : &nothing, base);
     if (!found.writeable) array.attr("setflags")(py::arg("write") = false);
     if (bits) array = py::module_::import("fusedstep.bfloat16").attr("as_bfloat16")(array);
     return array;
@@ -189,7 +192,10 @@ std::optional<Movable> Movable::of(const py::array& array) {
 
 bool Movable::has_moved() const {
     if (handle_)
-        if (const std::optional<uintptr_t> address = handle_->address(object_)) return *address != address_;
+        if (const std::optional<Handle::Place> place = handle_->place(object_))
+            return place->address != address_ || place->ndim != int64_t(strides_.size()) ||
+                   !std::equal(strides_.begin(), strides_.end(), place->strides,
+                               [](int64_t given, int64_t now) { return given == now || given == Given::any; });
     static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
     const auto address = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(object_.ptr(), data_ptr));
     if (!address) throw py::error_already_set();
@@ -198,8 +204,8 @@ bool Movable::has_moved() const {
 
 void refuse_move(const std::string& name) {
     throw py::value_error(name +
-                          " must stay in the memory that it was given in, got other data (a new optimizer "
-                          "takes that, and goes on from this one's state_dict())");
+                          " must stay in the memory that it was given in, got other data or strides (a new "
+                          "optimizer takes that, and goes on from this one's state_dict())");
 }
 
 std::optional<Device> device_of(const dlpack::Device& device) {

@@ -6,6 +6,7 @@
 #include <pybind11/numpy.h>
 
 #include <optional>
+#include <vector>
 
 #include "../kernel/buffers.hpp"
 #include "dlpack.hpp"
@@ -17,12 +18,15 @@ namespace py = pybind11;
 
 /// What such an array stands for: its base.
 struct Given {
+    static constexpr int64_t any = -1;
+
     py::object object;
     Device device;
     py::object keeper;  ///< of the memory: the object could get another
     uintptr_t address;
+    std::vector<int64_t> strides;  ///< in elements; `any` where an axis has a single one
     bool movable;                  ///< the object could get other memory, and says where it is by data_ptr()
-    std::optional<Handle> handle;  ///< or by this
+    std::optional<Handle> handle;  ///< or by this, which knows strides as well
 };
 
 /// The description of another library's array, or nothing. `name` begins a message.
@@ -31,7 +35,8 @@ std::optional<py::array> described(const py::object& object, const std::string& 
 /// Whose memory an array describes; null for one of NumPy's own.
 const Given* given_of(const py::array& array);
 
-/// Whose memory could become another: a step on what was described would be lost.
+/// Whose memory could become another, or have its axes in another order: a step on what was described would be lost, or
+/// be one of other elements.
 class Movable {
 public:
     /// Nothing where an array's memory stays.
@@ -40,10 +45,12 @@ public:
     bool has_moved() const;
 
 private:
-    explicit Movable(const Given& given) : object_(given.object), address_(given.address), handle_(given.handle) {}
+    explicit Movable(const Given& given)
+        : object_(given.object), address_(given.address), strides_(given.strides), handle_(given.handle) {}
 
     py::object object_;
     uintptr_t address_;
+    std::vector<int64_t> strides_;
     std::optional<Handle> handle_;
 };
 [[noreturn]] void refuse_move(const std::string& name);

@@ -9,6 +9,8 @@ namespace fusedstep::bindings {
 struct Handle::Torch {
     py::object make;
     Address address;
+    Dimensions dimensions;
+    Strides strides;
     Release release;
     py::object tensor, parameter;  ///< classes; others may have their data elsewhere, and say so in Python
 };
@@ -22,6 +24,8 @@ std::unique_ptr<Handle::Torch> Handle::open() try {
     };
     return std::make_unique<Torch>(Torch{core.attr("_aoti").attr("unsafe_alloc_void_ptr_from_tensor"),
                                          reinterpret_cast<Address>(symbol("aoti_torch_get_data_ptr")),
+                                         reinterpret_cast<Dimensions>(symbol("aoti_torch_get_dim")),
+                                         reinterpret_cast<Strides>(symbol("aoti_torch_get_strides")),
                                          reinterpret_cast<Release>(symbol("aoti_torch_delete_tensor_object")),
                                          torch.attr("Tensor"), torch.attr("nn").attr("Parameter")});
 } catch (const py::cast_error&) {
@@ -44,7 +48,7 @@ const Handle::Torch* Handle::torch() {
 }
 
 Handle::Handle(void* tensor, py::handle type, const Torch& torch)
-    : tensor_(tensor, torch.release), type_(reinterpret_cast<PyTypeObject*>(type.ptr())), address_(torch.address) {}
+    : tensor_(tensor, torch.release), type_(reinterpret_cast<PyTypeObject*>(type.ptr())), torch_(&torch) {}
 
 std::optional<Handle> Handle::of(const py::object& object) {
     const Torch* const known = torch();
@@ -57,10 +61,13 @@ std::optional<Handle> Handle::of(const py::object& object) {
     return Handle(PyCapsule_GetPointer(made.ptr(), nullptr), type, *known);
 }
 
-std::optional<uintptr_t> Handle::address(const py::object& object) const {
-    void* data = nullptr;
-    if (Py_TYPE(object.ptr()) != type_ || address_(tensor_.get(), &data) != 0) return {};
-    return reinterpret_cast<uintptr_t>(data);
+std::optional<Handle::Place> Handle::place(const py::object& object) const {
+    void *data = nullptr, *const tensor = tensor_.get();
+    int64_t ndim = 0, *strides = nullptr;
+    if (Py_TYPE(object.ptr()) != type_ || torch_->address(tensor, &data) != 0 ||
+        torch_->dimensions(tensor, &ndim) != 0 || torch_->strides(tensor, &strides) != 0)
+        return {};
+    return Place{reinterpret_cast<uintptr_t>(data), ndim, strides};
 }
 
 }  // namespace fusedstep::bindings

@@ -17,12 +17,21 @@ public:
     /// Nothing where an object is no tensor of torch's own classes, or this torch has no such interface.
     static std::optional<Handle> of(const py::object& object);
 
-    /// Where the data of the object that it was made of lies now; nothing where torch does not say, or the object has
+    /// Where the data of a tensor lies, and how, in elements; the strides are the tensor's own.
+    struct Place {
+        uintptr_t address;
+        int64_t ndim;
+        const int64_t* strides;
+    };
+
+    /// That of the object that it was made of, as it is now; nothing where torch does not say, or the object has
     /// another class by now.
-    std::optional<uintptr_t> address(const py::object& object) const;
+    std::optional<Place> place(const py::object& object) const;
 
 private:
     using Address = int (*)(void* tensor, void** data);
+    using Dimensions = int (*)(void* tensor, int64_t* ndim);
+    using Strides = int (*)(void* tensor, int64_t** strides);
     using Release = int (*)(void* tensor);
     struct Torch;
 
@@ -33,7 +42,7 @@ private:
 
     std::shared_ptr<void> tensor_;
     PyTypeObject* type_;
-    Address address_;
+    const Torch* torch_;
 };
 
 }  // namespace fusedstep::bindings
