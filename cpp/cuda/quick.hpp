@@ -59,23 +59,33 @@ struct Quick {
     friend RULE bool operator>(Quick x, Quick y) { return x.value > y.value; }
     friend RULE bool operator>=(Quick x, Quick y) { return x.value >= y.value; }
 
-    /// The steps that nvcc takes for `/` on all devices from 7.5 to 12.0 where nothing is odd: Newton's for the
-    /// inverse, and one for the quotient. They hold where nothing is subnormal: the divisor from 2^-46 to 2^68, the
-    /// quotient from 2^-54 to 2^60, so that the dividend is not below 2^-100 and what is left of it is exact.
+    /// The steps that nvcc takes for `/` on all devices from 7.5 to 12.0 where nothing is odd. They hold where nothing
+    /// is subnormal: the divisor from 2^-46 to 2^68, the quotient from 2^-54 to 2^60, so that the dividend is not below
+    /// 2^-100 and what is left of it is exact.
     friend RULE Quick operator/(Quick x, Quick y) {
-        const float about = about_inverse(y.value);
-        const float inverse = fused(about, fused(-y.value, about, 1), about);
-        const float nearly = x.value * inverse, left = fused(-y.value, nearly, x.value);
-        const float quotient = fused(inverse, left, nearly);
+        const float quotient = divided(x.value, y.value, about_inverse(y.value));
         const uint32_t odd = worse(behind(as<uint32_t>(y.value) << 1, (127 - 46) << 24),
                                    behind(as<uint32_t>(quotient) << 1, (127 - 54) << 24));
         return {quotient, worse(odd, worse(x.odd, y.odd))};
     }
     /// Likewise, for finite numbers from 2^-101 on.
     friend RULE Quick square_root(Quick x) {
-        const float about = about_inverse_root(x.value), nearly = x.value * about, half = about * 0.5f;
-        const float root = fused(fused(-nearly, nearly, x.value), half, nearly);
+        const float root = root_of(x.value, about_inverse_root(x.value));
         return {root, worse(x.odd, behind(as<uint32_t>(x.value), (127 - 101) << 23))};
+    }
+
+    // An approximation may be off by one in the last place, a root's by 2^-22.9 of itself. Of these one for a divisor,
+    // whose significand is the largest, and two for radicands would lead astray: no device makes them, as rcp.rn and
+    // sqrt.rn, for which nvcc takes the same steps, would be wrong with them.
+    /// Newton's step for the inverse, and one for the quotient
+    static RULE float divided(float x, float y, float about) {
+        const float inverse = fused(about, fused(-y, about, 1), about);
+        const float nearly = x * inverse, left = fused(-y, nearly, x);
+        return fused(inverse, left, nearly);
+    }
+    static RULE float root_of(float x, float about) {
+        const float nearly = x * about, half = about * 0.5f;
+        return fused(fused(-nearly, nearly, x), half, nearly);
     }
 
     static RULE uint32_t worse(uint32_t a, uint32_t b) { return a > b ? a : b; }

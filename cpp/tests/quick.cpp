@@ -77,6 +77,69 @@ void quotients() {
     CHECK(is_odd(less));
 }
 
+/// What a device may take for a number: off by less than one in the last place, or by a part of itself.
+template <class Take>
+void each_near(double truth, double most, Take take) {
+    const auto nearest = as<uint32_t>(float(truth));
+    for (uint32_t bits = nearest - 2; bits <= nearest + 2; ++bits)
+        if (std::fabs(double(as<float>(bits)) - truth) <= most) take(as<float>(bits));
+}
+
+/// Of all that the approximation of a root may be, two are of no use.
+void near_roots() {
+    const double most = std::exp2(-22.9);
+    long tried = 0, wrong = 0;
+    for (uint32_t bits = as<uint32_t>(1.f); bits < as<uint32_t>(4.f); ++bits) {
+        const auto x = as<float>(bits);
+        const double truth = 1 / std::sqrt(double(x));
+        each_near(truth, most * truth, [&](float about) {
+            ++tried;
+            wrong += !same(Quick::root_of(x, about), std::sqrt(x));
+        });
+    }
+    CHECK(tried > 30'000'000);
+    CHECK(wrong == 2);
+}
+
+/// n with n·a = 1 in the whole numbers below an odd one
+uint64_t inverse_below(uint64_t odd, uint64_t a) {
+    int64_t before = 0, now = 1;
+    for (uint64_t rest = odd, next = a % odd; next;) {
+        const uint64_t times = rest / next;
+        before = std::exchange(now, before - int64_t(times) * now);
+        rest = std::exchange(next, rest - times * next);
+    }
+    return uint64_t(before < 0 ? before + int64_t(odd) : before);
+}
+
+/// Quotients that lie as close as they can to the middle of two floats: in whole numbers, x·2^s is y·(2m + 1) + d for a
+/// small d. Those further away are right with any inverse.
+void near_quotients() {
+    constexpr uint32_t one = 1 << 23;
+    const auto float_of = [](uint64_t number) { return float(number) / one; };
+    long tried = 0, wrong = 0;
+    const auto look = [&](uint64_t dividend, uint64_t divisor) {
+        const float x = float_of(dividend), y = float_of(divisor);
+        each_near(1 / double(y), 0x1p-24, [&](float about) {
+            ++tried;
+            wrong += !same(Quick::divided(x, y, about), x / y);
+        });
+    };
+    for (uint64_t y = one + 1; y < 2 * one; y += 10)
+        for (const uint64_t power : {uint64_t(1) << 24, uint64_t(1) << 25}) {
+            // The quotient of 24 bits is below 1 where x is below y, and of the next power then.
+            const uint64_t begin = power == 1 << 24 ? y : one, end = power == 1 << 24 ? 2 * one : y;
+            const uint64_t step = inverse_below(y, power);
+            for (const uint64_t d : {uint64_t(1), uint64_t(3), y - 1, y - 3})
+                for (uint64_t x = step * d % y; x < end; x += y)
+                    if (x >= begin) look(x, y);
+        }
+    CHECK(tried > 2'000'000);
+    CHECK(wrong == 0);
+    look(one, 2 * one - 1);
+    CHECK(wrong == 1);
+}
+
 /// A step of one element, from bits of every kind.
 template <class Rule, size_t... i>
 void agree(Random& random, std::index_sequence<i...>) {
@@ -112,6 +175,8 @@ void rules(List<Rule...>) {
 int main() {
     roots();
     quotients();
+    near_roots();
+    near_quotients();
     rules(Rules());
     return result();
 }
