@@ -184,6 +184,15 @@ struct Rows {
         return raw;
     }
 
+    /// Asks for a row that is read later: each thread for a sector of the cache, or less.
+    template <Kinds kinds>
+    static RULE void ask(const Array& array, const Place& place, Team team) {
+        const int64_t at = place.at + team.lane() * (held - piece);
+        Team::ask(static_cast<const char*>(array.data) + at * bytes_of<kinds>(array.format));
+        if (kinds.are(Type::code8, array.format))
+            Team::ask(static_cast<const uint32_t*>(array.format.rest) + uint64_t(place.at) / row);
+    }
+
     template <class Widen>
     RULE void widen(Widen widen) {
         // From the last on: a GPU widens four halves where they lie, in the first two of four registers.

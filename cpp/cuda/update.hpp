@@ -212,6 +212,11 @@ struct Updater {
         return here;
     }
 
+    template <Path path>
+    RULE void ask(const Arrays& here, const Place& place) const {
+        each<2 + states>([&](auto i) { Own::template ask<kinds_of<Rule, Real>(path, i)>(here.array[i], place, team); });
+    }
+
     /// Whether the rows are done: they are not where one is odd in numbers of this kind.
     template <Path path, class Number, int rows>
     RULE bool few(const Arrays& here, const Place (&places)[rows]) const {
@@ -353,8 +358,14 @@ RULE void update(const Task& task, const Turn& turn, int64_t begin, int64_t end,
         constexpr int side = Team::rows * row;
         const auto fits = [&](int rows) { return aligned && from + (rows - 1) * stride + side <= size; };
         if constexpr (is_quick(path)) {
+            const auto quick = [&] {
+                // Of codes there are too few rows at a time for enough to be on its way from memory.
+                if constexpr (path == Path::codes)
+                    if (fits(2)) updater.template ask<path>(here, all(from + stride));
+                return updater.template few<path, Quick, 1>(here, {all(from)});
+            };
             while (from < size) {
-                while (fits(1) && updater.template few<path, Quick, 1>(here, {all(from)})) from += stride;
+                while (fits(1) && quick()) from += stride;
                 if (from < size) updater.template few<path, Real, 1>(here, {place(from)});
                 from += stride;
             }

@@ -48,6 +48,9 @@ struct WarpOf {
         return in_device_memory(address);
     }
 
+    /// Has the second cache bring what is about to be read.
+    static __device__ void ask(const void* address) { asm volatile("prefetch.global.L2 [%0];" : : "l"(address)); }
+
     __device__ int lane() const { return int(threadIdx.x) % lanes; }
     /// Which of its rows
     __device__ int row() const { return int(threadIdx.x) % 32 / lanes; }

@@ -37,6 +37,7 @@ struct LaneOf {
 
     static void* in_device_memory(void* address) { return address; }
     static void* kept(void* address) { return address; }
+    static void ask(const void*) {}
 
     int lane() const { return own % lanes; }
     int row() const { return own / lanes; }

@@ -82,6 +82,12 @@ void unpack(Warp& warp, const Instruction& in) {
     }
 }
 
+/// Where nothing is, hardware may not mind.
+void ask(Warp& warp, const Instruction& in) {
+    std::byte* at[lanes];
+    warp.locate(in, 0, in.space, 1, Touch::reads, at);
+}
+
 void nothing(Warp&, const Instruction&) {}
 
 struct Named {
@@ -136,6 +142,7 @@ void add_transfers(Forms& forms) {
         forms["cvta" + std::string(name) + ".u64"] = {shift<1>, "88", 0, space};
         forms["cvta.to" + std::string(name) + ".u64"] = {shift<-1>, "88", 0, space};
     }
+    forms["prefetch.global.L2"] = {ask, "a", 0, Space::global};
     forms["mov.b64 pack"] = {pack<2>, "8v", 4, Space::generic, 2};
     forms["mov.b64 unpack"] = {unpack<2>, "v8", 4, Space::generic, 2};
     forms["mov.b32 pack"] = {pack<2>, "4v", 2, Space::generic, 2};
