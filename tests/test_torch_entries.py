@@ -198,6 +198,27 @@ def test_a_wrong_state_is_refused_as_a_whole():
     assert told(optimizer) == before
 
 
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda state, other: state[other], KeyError, "state's keys must be .* got another, of shape \\[7\\]"),
+        (lambda state, other: state.pop(other), KeyError, "state's keys must be .* got another, of shape \\[7\\]"),
+        (lambda state, other: state.__delitem__("w"), KeyError, "state's keys must be .* got 'w'"),
+        (lambda state, other: state.__setitem__(other, {}), KeyError, "state's keys must be .* got another"),
+        (lambda state, other: state.become({other: {}}), KeyError, "state's keys must be .* got another"),
+        (lambda state, other: state.become(None), TypeError, "state must be a dict by parameter, got NoneType"),
+    ],
+)
+def test_what_is_no_state_of_the_parameters(change, error, message):
+    optimizer, other = stepped(), torch.ones(7)
+    before = told(optimizer)
+    with pytest.raises(error, match=rf"^[\"']?AdamW: {message}"):
+        change(optimizer.state, other)
+    assert other not in optimizer.state
+    assert optimizer.state.pop(other, 3) == 3
+    assert told(optimizer) == before
+
+
 def test_memory_of_the_callers():
     w, m = torch.nn.Parameter(torch.ones(3)), torch.zeros(3, requires_grad=True)
     optimizer = Optimizer([w], fs.AdamW, memory={"0": {"exp_avg": m}})

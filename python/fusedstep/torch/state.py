@@ -26,8 +26,15 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
         plan: _core.Plan = self._owner.inner._plan
         return plan
 
+    def _name(self, param: Any) -> str:
+        names: dict[torch.Tensor, str] = self._owner.held.names
+        if isinstance(param, torch.Tensor) and param in names:
+            return names[param]
+        came = f"another, of shape {list(param.shape)}" if isinstance(param, torch.Tensor) else f"{param!r:.80}"
+        raise KeyError(f"{self._owner.inner._name}: state's keys must be the optimizer's parameters, got {came}")
+
     def __getitem__(self, param: torch.Tensor) -> dict[str, Any]:
-        plan, name = self._plan, self._owner.held.names[param]
+        plan, name = self._plan, self._name(param)
         tensors = {key: to_tensor(array) for key, array in plan.arrays(name).items()}
         if is_distributed(param):
             for spec in plan.companions(name):
@@ -44,23 +51,23 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
         return part if spec.kind == "scalar" else like(part, param, lead=int(spec.kind == "ring"))
 
     def __setitem__(self, param: torch.Tensor, entry: Mapping[str, Any]) -> None:
-        self._put({self._owner.held.names[param]: self._checked(param, entry)})
+        self._put({self._name(param): self._checked(param, entry)})
 
     def put(self, param: torch.Tensor, key: str, value: Any) -> None:
         """Have another step or another array in an entry."""
-        plan, name = self._plan, self._owner.held.names[param]
+        plan, name = self._plan, self._name(param)
         specs = [spec for spec in plan.companions(name) if spec.name == key]
         self._put({name: self._checked(param, {"step": plan.get_step(name), key: value}, specs)})
 
     def __delitem__(self, param: torch.Tensor) -> None:
-        plan, name = self._plan, self._owner.held.names[param]
+        plan, name = self._plan, self._name(param)
         self._put({name: first(plan.param(name), plan.companions(name))})
 
     def _checked(
         self, param: torch.Tensor, entry: Mapping[str, Any], specs: list[_core.Companion] | None = None
     ) -> dict[str, Any]:
         """An entry as our own states have it, with arrays of its own."""
-        plan, name = self._plan, self._owner.held.names[param]
+        plan, name = self._plan, self._name(param)
         where = f"{self._owner.inner._name}: state[{name!r}]"
         specs = plan.companions(name) if specs is None else specs
         made: dict[str, Any] = entry_of(entry, specs, param, where)
@@ -76,8 +83,12 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
 
     def become(self, entries: Mapping[torch.Tensor, Mapping[str, Any]]) -> None:
         """Have these entries and no others, in new memory; or refuse them, and have changed nothing."""
+        if not isinstance(entries, Mapping):
+            raise TypeError(
+                f"{self._owner.inner._name}: state must be a dict by parameter, got {type(entries).__name__}"
+            )
         self._owner._tell()  # options of before may have been refused, and be repaired by now
-        made = {self._owner.held.names[param]: self._checked(param, entry) for param, entry in entries.items()}
+        made = {self._name(param): self._checked(param, entry) for param, entry in entries.items()}
         self._owner._forget()
         self._put(made)
 
@@ -86,7 +97,7 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
 
     def pop(self, param: torch.Tensor, *default: Any) -> Any:
         """What stood there, which is not what stands there from now on."""
-        if param not in self._owner.held.names and default:
+        if param not in self and default:
             return default[0]
         entry = {key: value.clone() for key, value in self[param].items()}
         del self[param]
@@ -94,7 +105,7 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
 
     def numbered(self) -> dict[int, dict[str, Any]]:
         """Plain dicts, by the number of the parameter."""
-        return {int(self._owner.held.names[param]): dict(entry) for param, entry in self.items()}
+        return {int(self._name(param)): dict(entry) for param, entry in self.items()}
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         return (param for param in self._owner.held.names if param.numel())
