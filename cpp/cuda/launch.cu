@@ -155,8 +155,8 @@ void update(const Table& table, int rule, Type type, Path path, Stream stream) {
     if (table.chunk_count == 0) return;
     const Kernel kernel = kernel_of(rule, type, path);
     const int64_t blocks = std::min(table.chunk_count, resident_blocks(kernel));
-    // To find out about a task takes a block about two hundred instructions a thread, and it waits twice for memory:
-    // less often where there are so many chunks that all blocks end at nearly the same time all the same.
+    // To find out about a task takes a block about two hundred instructions a thread, and it waits for memory three or
+    // four times: less often where there are so many chunks that all blocks end at nearly the same time all the same.
     Table own = table;
     own.run_bits = 0;
     while (own.run_bits < 3 && table.chunk_count / blocks >= 128 << own.run_bits) ++own.run_bits;
