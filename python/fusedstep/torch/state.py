@@ -26,10 +26,13 @@ class State(MutableMapping[torch.Tensor, dict[str, Any]]):
         plan: _core.Plan = self._owner.inner._plan
         return plan
 
+    def __contains__(self, param: object) -> bool:
+        return isinstance(param, torch.Tensor) and param in self._owner.held.names
+
     def _name(self, param: Any) -> str:
-        names: dict[torch.Tensor, str] = self._owner.held.names
-        if isinstance(param, torch.Tensor) and param in names:
-            return names[param]
+        if param in self:
+            name: str = self._owner.held.names[param]
+            return name
         came = f"another, of shape {list(param.shape)}" if isinstance(param, torch.Tensor) else f"{param!r:.80}"
         raise KeyError(f"{self._owner.inner._name}: state's keys must be the optimizer's parameters, got {came}")
 
