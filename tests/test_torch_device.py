@@ -114,7 +114,8 @@ def test_a_graph(device):
     w.grad = torch.ones_like(w)
     optimizer, graph = Optimizer([w], fs.SGD, lr=0.5), torch.cuda.CUDAGraph()
     optimizer.step()
-    with torch.cuda.graph(graph):
+    # A capture that fails leaves its stream the current one.
+    with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
         optimizer.step()
     for rate, left in ((0.5, 7.0), (0.25, 6.75)):
         optimizer.param_groups[0]["lr"] = rate
