@@ -160,6 +160,11 @@ struct Rows {
         }
     };
 
+    /// Where the one scale of a row of codes lies.
+    static RULE uint32_t* scale_of(const Array& array, const Place& place) {
+        return static_cast<uint32_t*>(array.format.rest) + uint64_t(place.at) / row;
+    }
+
     template <Kinds kinds>
     static RULE Raw look(const Array& array, const Place& place) {
         Raw raw;
@@ -173,8 +178,7 @@ struct Rows {
             if constexpr (sizeof(Real) == sizeof(double)) raw.keep(fetched(double()));
         } else if (kinds.are(Type::code8, array.format)) {
             raw.keep(fetched(uint8_t()));
-            raw.scale() =
-                place.left > 0 ? static_cast<const uint32_t*>(array.format.rest)[uint64_t(place.at) / row] : 0;
+            raw.scale() = place.left > 0 ? *scale_of(array, place) : 0;
         } else {
             raw.keep(fetched(uint16_t()));
         }
@@ -189,8 +193,7 @@ struct Rows {
     static RULE void ask(const Array& array, const Place& place, Team team) {
         const int64_t at = place.at + team.lane() * (held - piece);
         Team::ask(static_cast<const char*>(array.data) + at * bytes_of<kinds>(array.format));
-        if (kinds.are(Type::code8, array.format))
-            Team::ask(static_cast<const uint32_t*>(array.format.rest) + uint64_t(place.at) / row);
+        if (kinds.are(Type::code8, array.format)) Team::ask(scale_of(array, place));
     }
 
     template <class Widen>
@@ -380,8 +383,7 @@ struct Rows {
         } else if (kinds.are(Type::code8, format)) {
             put(uint8_t(), raw.template as<uint8_t>());
             // All lanes have read the old one: what they have exchanged since is made of it.
-            if (team.lane() == 0 && place.left > 0)
-                static_cast<uint32_t*>(format.rest)[uint64_t(place.at) / row] = raw.scale();
+            if (team.lane() == 0 && place.left > 0) *scale_of(array, place) = raw.scale();
         } else {
             put(uint16_t(), raw.template as<uint16_t>());
         }
