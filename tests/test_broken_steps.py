@@ -226,6 +226,30 @@ def test_steps_while_a_group_is_added(monkeypatch):
     assert (opt.state["late"]["sum"] == 2).all()
 
 
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_adding_that_breaks_off(monkeypatch, error):
+    """A group without its first state would be stepped all the same."""
+    early, late = np.ones(3), np.ones(2)
+    opt = fs.Adagrad({"early": early}, initial_accumulator_value=1)
+    bound, before = opt.bind({"early": np.ones(3)}), (repr(opt), repr(opt.state_dict()))
+
+    def broken(*arguments):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optimizer, "initialize", broken)
+        with pytest.raises(error):
+            opt.add({"late": late}, lr=0.5)
+    assert (repr(opt), repr(opt.state_dict())) == before
+    with pytest.raises(RuntimeError, match="must be bound again"):
+        bound.step()
+    opt.step({"early": np.ones(3)})
+    opt.add({"late": late}, lr=0.5)
+    opt.step([{"early": None}, {"late": np.ones(2)}])
+    assert [entry["step"] for entry in opt.state.values()] == [1, 1]
+    assert (late == 1 - 0.5 / (np.sqrt(2) + 1e-10)).all()
+
+
 def test_options_that_another_thread_brings_while_a_step_takes_over_its_own():
     w, grad, opt = small_steps()
     opt.step(grad)

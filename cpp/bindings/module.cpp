@@ -96,6 +96,7 @@ PYBIND11_MODULE(_core, module) {
              py::arg("optimizer"), py::arg("groups"), py::arg("storage"), py::arg("seed"),
              py::arg("entry_per_group") = false, py::arg("arguments") = py::none())
         .def("add", &Plan::add)
+        .def("shorten", &Plan::shorten)
         .def("refresh", &Plan::refresh)
         .def("step", &Plan::step)
         .def("call", &Plan::call)

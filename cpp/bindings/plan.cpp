@@ -19,6 +19,15 @@ py::object visible(const py::array& array) {
     return device_of(array).kind == Device::cpu ? py::object(array) : as_given(array);
 }
 
+/// Leaves so many, at most.
+template <class Item>
+void cut(std::vector<Item>& all, size_t count) {
+    while (all.size() > count) {
+        const Item last = std::move(all.back());  // whose end may run anything
+        all.pop_back();
+    }
+}
+
 }  // namespace
 
 Plan::Plan(std::string optimizer, py::list groups, const py::dict& storage, uint64_t seed, bool entry_per_group,
@@ -107,20 +116,42 @@ std::vector<std::string> Plan::add(const py::object& params, const std::string& 
     Structure structure = Structure::of(params, entries_.size(), {optimizer_, params_, place}, leaves);
     Group group = read_group(method, options);
     std::vector<Entry> added = checked(leaves, place, extents, of_copy);
-    furnish(added, place, group, [&](const Entry& entry, const std::vector<Companion>& companions) {
-        return py::list(provide(entry.name, visible(entry.param), companions));
-    });
-
     std::vector<std::string> names;
     for (const Entry& entry : added) names.push_back(entry.name);
-    const std::lock_guard lock(stepping_);
-    const std::string own_place = "[" + std::to_string(options_.size()) + "]";
-    options_.push_back({method, Watch(options), std::move(structure), entries_.size(), own_place});
-    plan_.groups.push_back(std::move(group));
-    groups_.append(options);
-    enroll(std::move(added));
+    const size_t count = options_.size();
+    try {
+        furnish(added, place, group, [&](const Entry& entry, const std::vector<Companion>& companions) {
+            return py::list(provide(entry.name, visible(entry.param), companions));
+        });
+        const std::lock_guard lock(stepping_);
+        const std::string own_place = "[" + std::to_string(count) + "]";
+        options_.push_back({method, Watch(options), std::move(structure), entries_.size(), own_place});
+        plan_.groups.push_back(std::move(group));
+        enroll(std::move(added));
+        groups_.append(options);
+    } catch (...) {
+        shorten(count);
+        throw;
+    }
     of_copy_ |= of_copy;
     return names;
+}
+
+/// Nothing is allocated here: there may be no memory.
+void Plan::shorten(size_t groups) {
+    {
+        const std::lock_guard lock(stepping_);
+        const size_t first = groups < options_.size() ? options_[groups].first : entries_.size();
+        territory_.leave(first);
+        std::erase_if(places_, [&](const auto& place) { return place.second >= first; });
+        cut(plan_.tensors, first);
+        cut(plan_.groups, groups);
+        cut(entries_, first);
+        cut(options_, groups);
+        ++plan_.version;
+        if (stepper_ && !entries_.empty()) stepper_->set_counters(plan_);
+    }
+    if (entries_.empty()) leave_device();
 }
 
 Extent Plan::read_extent(const std::string& name, int64_t size, const py::dict& extents) const {

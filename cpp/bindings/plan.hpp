@@ -41,6 +41,9 @@ public:
                                  const py::dict& options, const py::function& provide, const py::dict& extents,
                                  bool of_copy);
 
+    /// Takes back the groups that were added behind so many, but for their dicts in the list.
+    void shorten(size_t groups);
+
     /// Takes the options of groups from their dicts anew, of all or none. States that they call for are added, others
     /// are dropped.
     void refresh(const std::vector<size_t>& groups, const py::function& provide);

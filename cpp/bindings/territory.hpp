@@ -34,6 +34,11 @@ public:
     /// Adds stretches, all or none.
     void claim(std::vector<Span> spans, const std::string& optimizer, const Names& names);
 
+    /// Takes away those of this tensor and of the ones behind it.
+    void leave(size_t tensor) {
+        std::erase_if(spans_, [&](const Span& span) { return span.tensor >= tensor; });
+    }
+
     /// Throws if something that is only read lies in it.
     void keep_out(const void* data, int64_t bytes, const Where& where, const Names& names) const;
 

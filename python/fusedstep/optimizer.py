@@ -164,11 +164,17 @@ class Optimizer(Configured):
             for name in (name for name in named if name not in new):
                 raise ValueError(f"{self._name}: {argument} must name the parameters that are added, got {name!r}")
         with _core.Alone(self._plan):
-            fresh = [name for place, tree, options in groups for name in self._add(place, tree, options, owned, parts)]
-            # The caller's memory is written to only when nothing can be refused any more.
-            for name in fresh:
-                arrays = self._plan.arrays(name).values()
-                initialize(self._plan.param(name), self._plan.companions(name), list(arrays))
+            count, listed = len(self._names), len(self.param_groups)
+            try:
+                fresh = [name for place, tree, own in groups for name in self._add(place, tree, own, owned, parts)]
+                # The caller's memory is written to only when nothing can be refused any more.
+                for name in fresh:
+                    arrays = self._plan.arrays(name).values()
+                    initialize(self._plan.param(name), self._plan.companions(name), list(arrays))
+            except BaseException:  # an interruption as well: a group without its first state would be stepped
+                self._plan.shorten(count)
+                del self._names[count:], self.param_groups[listed:]
+                raise
 
     def _named(self, argument: str, given: Any) -> Mapping[str, Any]:
         if given is None:
