@@ -250,6 +250,20 @@ def test_adding_that_breaks_off(monkeypatch, error):
     assert (late == 1 - 0.5 / (np.sqrt(2) + 1e-10)).all()
 
 
+@pytest.mark.parametrize("call", ["lookahead", "adaptive_rate"])
+def test_steps_while_what_they_change_is_read(monkeypatch, call):
+    """Numbers of before and after a step would be mixed."""
+    w = np.ones(3)
+    opt = fs.Adaptive(w, lr=0.5, phi="heavy_ball", psi="one")
+    opt.step(np.ones(3))
+    before = frozen(w)
+    for module in ("momentum", "adaptive"):
+        monkeypatch.setattr(f"fusedstep.methods.{module}.numbers", lambda *arguments: opt.step(np.ones(3)))
+    with pytest.raises(RuntimeError, match=BUSY.replace("SGD", "Adaptive")):
+        getattr(opt, call)()
+    assert frozen(w) == before
+
+
 def test_options_that_another_thread_brings_while_a_step_takes_over_its_own():
     w, grad, opt = small_steps()
     opt.step(grad)
@@ -280,7 +294,7 @@ def test_options_that_end_while_others_are_taken_over():
 
     class Last:
         def __del__(self):
-            taken.append(opt.lookahead())
+            taken.append(opt._plan.take_changes(opt))
 
     taken, refreshed = [], []
     opt = fs.SGD(small(), lr=LR, momentum=0.5)

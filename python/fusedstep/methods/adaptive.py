@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import memory
+from .. import _core, memory
 from ..cuda import on_host
 from ..in_numpy.formulas import adaptive_rate
 from ..in_numpy.layout import flat
@@ -123,6 +123,7 @@ class Adaptive(Displaced):
 
         Raises:
             TypeError: no group has a momentum buffer, or one that has it has another ψ than ``"one"``.
+            RuntimeError: another thread is stepping this optimizer, adding a group, or copying or loading its state.
         """
         groups = map(self._changed, range(len(self.param_groups)))
         if {group["psi"] for group in groups if "momentum" in group} != {"one"}:
@@ -137,6 +138,7 @@ class Adaptive(Displaced):
 
         Raises:
             ValueError: there was no step yet.
+            RuntimeError: another thread is stepping this optimizer, adding a group, or copying or loading its state.
 
         >>> import numpy as np, fusedstep as fs
         >>> opt = fs.Adaptive(np.ones(2), lr=1.0, psi="sum", eps=0.0)
@@ -144,7 +146,11 @@ class Adaptive(Displaced):
         >>> opt.adaptive_rate()
         array([0.25, 2.  ])
         """
-        self._plan.take_changes(self)
+        with _core.Alone(self._plan):
+            self._plan.take_changes(self)
+            return self._adaptive_rate()
+
+    def _adaptive_rate(self) -> Any:
         if self._plan.calls == 0:
             raise ValueError(f"{self._name}: adaptive_rate needs a step, got none so far")
         rates: dict[str, np.ndarray] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import memory
+from .. import _core, memory
 from ..in_numpy.encodings import narrow
 from ..in_numpy.step import numbers
 from ..optimizer import Optimizer
@@ -22,6 +22,9 @@ class Displaced(Optimizer):
         θ − μv with ``buffer="lr_inside"``, otherwise θ − ημv with the η of the next step, in the structure of the
         parameters. The arrays are the optimizer's own: each call overwrites them.
 
+        Raises:
+            RuntimeError: another thread is stepping this optimizer, adding a group, or copying or loading its state.
+
         >>> import numpy as np, fusedstep as fs
         >>> w = np.ones(2)
         >>> opt = fs.SGD(w, lr=0.1, momentum=0.5)
@@ -29,8 +32,13 @@ class Displaced(Optimizer):
         >>> opt.lookahead()
         array([0.85, 0.85])
         """
-        if not self._plan.on_device:  # there, displace() takes them
+        if self._plan.on_device:  # displace() keeps others away, and takes over what was changed
+            return self._lookahead()
+        with _core.Alone(self._plan):
             self._plan.take_changes(self)
+            return self._lookahead()
+
+    def _lookahead(self) -> Any:
         ahead: dict[str, Any] = vars(self).setdefault("_ahead", {})
         for name in (name for names in self._names for name in names if name not in ahead):
             ahead[name] = memory.like_itself(self._plan.param(name))
