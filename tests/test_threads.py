@@ -284,6 +284,45 @@ def test_a_daemon_thread_in_a_kernel_does_not_hold_up_the_end(tmp_path, call):
     assert process.output(tmp_path, program) == "well"
 
 
+@pytest.mark.parametrize(
+    ("before", "given"),
+    [
+        ("optimizer.param_groups[0]['amsgrad'] ^= True", "grad"),
+        ("optimizer.param_groups[0]['lr'] = lambda step: sum(range(40)) * 1e-3", "grad"),
+        ("pass", "Described()"),
+    ],
+    ids=["options", "schedule", "array"],
+)
+def test_a_daemon_thread_in_python_does_not_break_the_end(tmp_path, before, given):
+    """The interpreter goes down while the thread is in the part of a step that is Python, and unwinds that."""
+    program = f"""
+        import sys, threading, time
+        import numpy as np
+        import fusedstep as fs
+        sys.setswitchinterval(1e-5)
+        steps = [0] * 3
+        grad = np.ones(3)
+        class Described:
+            def __dlpack__(self):
+                return sum(range(40)) and grad.__dlpack__()
+            def __dlpack_device__(self):
+                return sum(range(40)) and grad.__dlpack_device__()
+        def work(index):
+            optimizer = fs.Adam(np.ones(3))
+            while True:
+                {before}
+                optimizer.step({given})
+                steps[index] += 1
+        for index in range(3):
+            threading.Thread(target=work, args=(index,), daemon=True).start()
+        while min(steps) < 3:
+            time.sleep(0.01)
+        print("well")
+    """
+    for _ in range(4):
+        assert process.output(tmp_path, program) == "well"
+
+
 @linux
 def test_signals_are_left_to_the_program(tmp_path):
     """A signal that the program blocks, to fetch it itself, must not end it by way of a parked thread."""

@@ -9,6 +9,7 @@
 #include "answer.hpp"
 #include "cuda.hpp"
 #include "exchange.hpp"
+#include "released.hpp"
 
 namespace fusedstep::bindings {
 namespace {
@@ -61,12 +62,12 @@ void check_reach(const Device& device, const std::string& name) {
 }
 
 dlpack::Device asked_for_device(const py::object& object) {
-    const auto [kind, index] = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
+    const auto [kind, index] = call_python(object.attr("__dlpack_device__")).cast<std::pair<int, int>>();
     return {kind, index};
 }
 
 py::object capsule_of(const py::object& object, const Device& device) {
-    if (device.kind == Device::cpu) return object.attr("__dlpack__")();
+    if (device.kind == Device::cpu) return call_python(object.attr("__dlpack__"));
     // The caller's stream is the step's: there is nothing to wait for, which −1 says. And torch wants to be asked while
     // the device is the current one.
     py::object capsule;
@@ -119,11 +120,11 @@ Description by_interface(const py::object& object, const std::string& name) {
 }
 
 std::optional<Description> describe(py::object object, const std::string& name) {
-    if (has(object, "is_neg") && object.attr("is_neg")().cast<bool>())
+    if (has(object, "is_neg") && call_python(object.attr("is_neg")).cast<bool>())
         throw py::type_error(name + " must have its numbers in memory, got a view of their negatives " +
                              "(x.resolve_neg() is a copy)");
     // Of torch: shares the memory, needs no gradient, and keeps that memory when the tensor itself is given another.
-    if (has(object, "__dlpack__") && has(object, "detach")) object = object.attr("detach")();
+    if (has(object, "__dlpack__") && has(object, "detach")) object = call_python(object.attr("detach"));
     if (has(object, "__dlpack__") && has(object, "__dlpack_device__")) {
         std::optional<Exchanged> exchanged = Producer::of(Py_TYPE(object.ptr())).exchange(object);
         const dlpack::Device place = exchanged ? exchanged->tensor.device : asked_for_device(object);

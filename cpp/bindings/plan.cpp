@@ -10,6 +10,7 @@
 #include "../storage/code8.hpp"
 #include "cuda.hpp"
 #include "options.hpp"
+#include "released.hpp"
 
 namespace fusedstep::bindings {
 namespace {
@@ -121,7 +122,7 @@ std::vector<std::string> Plan::add(const py::object& params, const std::string& 
     const size_t count = options_.size();
     try {
         furnish(added, place, group, [&](const Entry& entry, const std::vector<Companion>& companions) {
-            return py::list(provide(entry.name, visible(entry.param), companions));
+            return py::list(call_python(provide, py::make_tuple(entry.name, visible(entry.param), companions)));
         });
         const std::lock_guard lock(stepping_);
         const std::string own_place = "[" + std::to_string(count) + "]";
@@ -296,7 +297,8 @@ void Plan::refresh(const std::vector<size_t>& groups, const py::function& provid
                     if (!arrays.contains(one.name)) missing.push_back(one);
                 }
                 if (!missing.empty()) {
-                    const py::list made = provide(entry.name, visible(entry.param), missing);
+                    const py::list made =
+                        call_python(provide, py::make_tuple(entry.name, visible(entry.param), missing));
                     for (size_t j = 0; j < missing.size(); ++j) arrays[missing[j].name] = made[j];
                 }
                 py::list all;

@@ -55,7 +55,8 @@ void Plan::settle(const py::object& owner) {
     }
     if (!changed.empty()) {
         const Pass pass(holder_);
-        owner.attr("_refresh")(changed);
+        const py::object refresh = owner.attr("_refresh");
+        call_python(refresh, py::make_tuple(changed));
     }
     for (const auto& [group, lr] : rates) {
         plan_.groups[group].lr = PyFloat_AS_DOUBLE(lr.ptr());
@@ -76,7 +77,7 @@ void Plan::call_schedules() {
 double Plan::rate(size_t group, int64_t step) const {
     const py::object schedule = options_.at(group).watch.schedule();  // its call may take over another
     if (!schedule) return plan_.groups[group].lr;
-    const py::object given = schedule(step);
+    const py::object given = call_python(schedule, py::make_tuple(step));
     const bool number = PyNumber_Check(given.ptr()) && !PyBool_Check(given.ptr());
     const double lr = number ? PyFloat_AsDouble(given.ptr()) : -1;
     forget_error();
@@ -317,7 +318,7 @@ void Plan::lend(const py::object& owner, const py::object& grads, const py::obje
         work.append(py::make_tuple(entries_[i].name, tensor.group, tensor.step + 1,
                                    plan_.groups[size_t(tensor.group)].lr, grad, copy ? copy : py::none()));
     }
-    run(work);
+    call_python(run, py::make_tuple(work));
 }
 
 void Plan::advance(const std::vector<std::string>& names, double norm, double factor) {
