@@ -140,19 +140,19 @@ std::vector<std::string> Plan::add(const py::object& params, const std::string& 
 
 /// Nothing is allocated here: there may be no memory.
 void Plan::shorten(size_t groups) {
+    const size_t first = groups < options_.size() ? options_[groups].first : entries_.size();
     {
         const std::lock_guard lock(stepping_);
-        const size_t first = groups < options_.size() ? options_[groups].first : entries_.size();
-        territory_.leave(first);
-        std::erase_if(places_, [&](const auto& place) { return place.second >= first; });
         cut(plan_.tensors, first);
         cut(plan_.groups, groups);
-        cut(entries_, first);
-        cut(options_, groups);
         ++plan_.version;
-        if (stepper_ && !entries_.empty()) stepper_->set_counters(plan_);
+        if (stepper_ && first) stepper_->set_counters(plan_);
     }
-    if (entries_.empty()) leave_device();
+    if (!first) leave_device();
+    territory_.leave(first);
+    std::erase_if(places_, [&](const auto& place) { return place.second >= first; });
+    cut(entries_, first);
+    cut(options_, groups);
 }
 
 Extent Plan::read_extent(const std::string& name, int64_t size, const py::dict& extents) const {
