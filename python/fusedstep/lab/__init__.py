@@ -16,7 +16,7 @@ __all__ = ["EXPERIMENTS", "Unavailable", "load"]
 
 #: An experiment's module is imported when it is used: the list needs no extra.
 EXPERIMENTS = {
-    "surfaces": "paths of every method on a saddle, in a narrow valley, on a plain and among many minima",
+    "surfaces": "paths on a saddle, in a narrow valley, on a plain and among many minima",
     "noisy-regression": "linear regression with strong noise: few parameters, for which plain SGD is enough",
     "sparse-classification": "logistic regression on sparse features, most of them rare",
     "mlp": "two hidden layers of 1000 units on MNIST, or on scikit-learn's digits where there is none",
