@@ -13,7 +13,8 @@ ARGUMENTS = """
 Args:
     params: the arrays to update in place, of float32, float64, float16 or bfloat16, writeable and dense, in any order
         of axes: an array, a list, a dict (names of nested dicts are joined with ``/``), or a list of groups
-        ``{"params": …, "lr": …}``, with options of their own. Items of a list are named "0", "1" …
+        ``{"params": …, "lr": …}``, with options of their own. A single array and the items of a list are named "0",
+        "1" …, which counts on from group to group.
     {options}
     {conventions}
     seed: of the random bits of stochastic rounding, an integer in [0, 2**63).
@@ -24,7 +25,7 @@ Args:
         Norms are added and random bits drawn as in the whole tensor; with ``sq8`` offsets are multiples of 128.
 
 Raises:
-    TypeError: an argument or an array has the wrong type.
+    TypeError: a keyword is unknown, or an argument or an array has the wrong type.
     ValueError: a hyper-parameter is out of range, a name is unknown, or an array overlaps another, is read-only or is
         not dense. Nothing has changed after an error.
 """

@@ -290,6 +290,7 @@ class Optimizer(Configured):
 
         Raises:
             TypeError, ValueError: a gradient does not fit its parameter, or another argument is wrong.
+            RuntimeError: as for `step`.
 
         >>> import numpy as np, fusedstep as fs
         >>> w, g = np.ones(3), np.zeros(3)
