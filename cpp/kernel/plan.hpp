@@ -53,7 +53,7 @@ public:
     Stages stages;    ///< of the next step
     Outcome outcome;  ///< of the last
     uint64_t seed = 0;
-    int64_t version = 0;  ///< another one after a change of anything but gradients, stages and counters
+    int64_t version = 0;  ///< another one after a change of all but gradients, stages, rates and counters
     uint64_t bound = 0;   ///< if not 0: gradients and copies are those of every step with the same number
 
     /// The work of the next step. It stays valid until the next call.
