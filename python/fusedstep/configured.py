@@ -46,8 +46,8 @@ ONCE: dict[str, Any] = {
 
 FIRST_LR = positive(
     1.0,
-    "the η at which ``fully_decoupled`` decays by λ in full. None: the first η of the group; a warm-up begins too low "
-    "for that",
+    "the η at which ``fully_decoupled`` decays by λ in full. None: the number that the group has when this form "
+    "begins, or a schedule's η at step 0; a warm-up begins too low for that",
 )
 
 DECOUPLED = flag(False, "torch's spelling of decay='decoupled'")

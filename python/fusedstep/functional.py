@@ -56,7 +56,7 @@ STATES = (
 )
 #: What is said of states of another shape.
 SHAPES = {
-    "ring": " ``ring`` is ``window`` such arrays in one, along its first axis.",
+    "ring": " ``ring`` is ``window`` such arrays in one, along its first axis, in the type of the arithmetic.",
     "mu_product": " ``mu_product`` is a float64 array without axes for each parameter, which starts at 1.",
 }
 

@@ -66,7 +66,7 @@ class WindowedAdagrad(Optimizer):
 
     With ``reduce="mean"``, S is divided by the number of gradients in it. S is added up without subtraction, so that it
     is never negative, and a large gradient is forgotten completely. State: ``sum``, ``ring`` (``window`` arrays like
-    the parameter).
+    the parameter, whose type is that of the arithmetic).
 
     {arguments}
 
