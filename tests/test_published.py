@@ -482,6 +482,20 @@ def test_without_eps_its_place_is_nothing(name, options, places):
         assert_follows(actual[:, numbers], expected[:, numbers])
 
 
+@pytest.mark.parametrize("phi", ["heavy_ball", "nesterov"])
+@pytest.mark.parametrize("order", ["v", "v_hat"])
+@pytest.mark.parametrize("place", ["outside", "hat", "inside"])
+def test_where_eta_stands_is_nothing_while_it_is_constant(phi, order, place):
+    """What a buffer with η in it remembers is divided by ψ as it is in this step, and by nothing of earlier ones."""
+
+    def path(buffer):
+        theta, options = start(), {"eps": 0.1, "eps_root": 0.2, "eps_place": place, "amsgrad_order": order}
+        optimizer = fs.Adaptive(theta, 0.05, phi=phi, psi="ema_max", buffer=buffer, **options)
+        return np.array([optimizer.step(grad) or theta.copy() for grad in gradients()])
+
+    assert_follows(path("lr_inside"), path("lr_outside"))
+
+
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop", "Adagrad", "WindowedAdagrad", "RAdam", "NAdam", "Adamax"])
 def test_without_eps_a_gradient_of_zero_gives_nan(name):
     theta = np.ones(3)

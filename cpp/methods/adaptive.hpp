@@ -54,9 +54,12 @@ struct Adaptive {
     ANYWHERE Update at(Clock clock) const {
         const bool averages = psi == ema_square || psi == ema_max;
         const double correction = averages && bias_correction ? double(beta2.correction(clock.step)) : 1;
-        clock.lr = (psi == sum ? accumulator.lr(clock) : clock.lr) * epsilon.lr_factor(correction);
+        // A buffer that holds η would keep the factors of earlier steps, which belong to their ψ.
+        const bool kept = ball.buffer == HeavyBall::lr_inside;
+        const Epsilon form = kept ? epsilon.without_lr_factor(correction) : epsilon;
+        clock.lr = (psi == sum ? accumulator.lr(clock) : clock.lr) * form.lr_factor(correction);
         Update update = phi_at(clock, [&](const auto& p) {
-            return psi_at(clock, correction, [&](const auto& q) { return Update::of(p, q); });
+            return psi_at(clock, form, correction, [&](const auto& q) { return Update::of(p, q); });
         });
         if (psi == window) {
             update.window = recent.window;
@@ -79,13 +82,13 @@ private:
     }
 
     template <class Then>
-    ANYWHERE Update psi_at(const Clock& clock, double correction, const Then& then) const {
+    ANYWHERE Update psi_at(const Clock& clock, const Epsilon& form, double correction, const Then& then) const {
         switch (psi) {
-            case sum: return then(accumulator.psi(epsilon));
-            case window: return then(recent.psi(epsilon, clock));
-            case ema_square: return then(Moment<double>{beta2.beta(), beta2.rest(), epsilon.root(correction)});
-            case ema_max: return then(largest.psi(beta2, epsilon, correction));
-            case infinity: return then(Adamax::infinity(beta2, epsilon));
+            case sum: return then(accumulator.psi(form));
+            case window: return then(recent.psi(form, clock));
+            case ema_square: return then(Moment<double>{beta2.beta(), beta2.rest(), form.root(correction)});
+            case ema_max: return then(largest.psi(beta2, form, correction));
+            case infinity: return then(Adamax::infinity(beta2, form));
             default: return then(One<double>{});
         }
     }

@@ -66,6 +66,12 @@ struct Epsilon {
         return made;
     }
     ANYWHERE double lr_factor(double correction) const { return place == hat ? std::sqrt(correction) : 1; }
+
+    /// The same D, for a learning rate that stays as it is.
+    ANYWHERE Epsilon without_lr_factor(double correction) const {
+        if (place != hat) return *this;
+        return {eps / std::sqrt(correction), eps_root, outside};
+    }
 };
 
 /// Adagrad's sum.

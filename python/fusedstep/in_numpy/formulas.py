@@ -280,6 +280,9 @@ def yogi(param: Array, g: Array, state: State, t: int, lr: float, o: Options) ->
 
 
 def adaptive(param: Array, g: Array, state: State, t: int, lr: float, o: Options) -> None:
+    if o.get("eps_place") == "hat" and o.get("buffer") == "lr_inside":
+        # The same D, without a factor of η that the buffer would keep for later steps.
+        o = {**o, "eps_place": "outside", "eps": o["eps"] / math.sqrt(second_correction(t, o))}
     lr = adaptive_lr(lr, t, o)
     if o["phi"] == "gradient":
         u = rounded(g, lr)[0] * g
