@@ -153,7 +153,7 @@ NO_STATES = {
     "rate": (lambda run, state: with_option(state, "lr", -1.0), r"^AdamW: lr must be a finite .*, got -1.0$"),
     "rates": (lambda run, state: with_option(state, "lr", torch.ones(2)), r"^AdamW: lr must be a finite number"),
     "spelling": (lambda run, state: with_option(state, "decoupled_weight_decay", False), r"decoupled_weight_decay"),
-    "schedule": (lambda run, state: with_option(state, "lr", "schedule"), r"must find one in the constructor, got 0"),
+    "schedule": (lambda run, state: with_option(state, "lr", "schedule"), r"must find one in the group, .* got 0"),
 }
 
 

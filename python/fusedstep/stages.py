@@ -63,8 +63,8 @@ STAGES: dict[str, Option] = {
     ),
     "copy_to": Structure(
         None,
-        "arrays that receive a copy of the new parameters, rounded to nearest; None for parameters without one. Where "
-        "a gradient is None, the copy stays as it is",
+        "arrays that receive a copy of the new parameters, rounded to nearest (from float64 to 16 bits by way of "
+        "float32); None for parameters without one. Where a gradient is None, the copy stays as it is",
         expected="None or arrays of any floating type in the structure of the parameters",
         annotation="Params | None",
     ),

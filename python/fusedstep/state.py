@@ -218,8 +218,8 @@ def checked_groups(optimizer: Any, saved: Any) -> list[dict[str, Any]]:
             options["lr"] = live["lr"]
         elif isinstance(options["lr"], str) and options["lr"] == "schedule":
             raise ValueError(
-                f"{where}[{index}]['lr'] was saved with a schedule and must find one in the constructor, "
-                f"got {live['lr']!r}"
+                f"{where}[{index}]['lr'] was saved with a schedule and must find one in the group, as the "
+                f"constructor puts it there, got {live['lr']!r}"
             )
         checked.append(optimizer._complete(optimizer._resolve(options, optimizer._defaults)))
     return checked
