@@ -105,6 +105,7 @@ OPTIONS: dict[str, list[Options]] = {
         {"phi": "ema", "psi": "ema", "bias_correction": False, "eps_place": "inside", "eps_root": 0.1},
         {"phi": "ema", "psi": "ema_max", "amsgrad_order": "v_hat", "betas": (0.5, 0.9)},
         {"phi": "ema", "psi": "infinity", "eps_place": "outside", "eps": 0.1, "betas": (0.5, 0.9)},
+        {"phi": "nesterov", "psi": "ema_max", "buffer": "lr_inside", "eps_place": "hat", "eps": 0.1},
     ],
 }
 
