@@ -57,8 +57,9 @@ class Adaptive(Displaced):
     - ``ema_max``: the same, and ``amsgrad_order``;
     - ``infinity``: ``eps``, ``eps_place`` (``max``, its default, or ``outside``), ``betas``.
 
-    ``eps_place`` is ``outside`` or ``inside``, and for averages also ``hat``. A group with another ψ takes that ψ's
-    default of it. State: that of the parts.
+    ``eps_place`` is ``outside`` or ``inside``, and for averages also ``hat``, which takes ε / √(1 − β₂ᵗ) for ε outside
+    (by way of η, as in Adam, but where the buffer holds η). A group with another ψ takes that ψ's default of it. State:
+    that of the parts.
 
     {arguments}
 
