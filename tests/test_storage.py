@@ -150,10 +150,11 @@ def test_all_bfloat16(name, options, rounding, target):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_all_bfloat16_far_in_a_tensor(threads, set_threads):
-    """Where the lower half of an element's number begins anew, and where that of its stretch does."""
+    """Where the lower half of an element's number begins anew, and where that of its stretch does. Threads take two
+    tiles at least: of two neighbouring tiles one has no thread's end behind it."""
     set_threads(threads)
     combination, size = ("bfloat16", "bfloat16", "bfloat16", "stochastic"), 150_007
-    for begin in (2**32 - 4096 * 20, 2**20 - 4096):
+    for begin in (2**32 - 4096 * 20, 2**32 - 4096 * 21, 2**20 - 4096):
         extents = {"0": (begin, begin + size)}
         run(PLACES["processor"], "Adam", {}, combination, size, [{}, {}], copied=False, extents=extents)
 
