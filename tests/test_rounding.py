@@ -52,7 +52,7 @@ def test_stochastic_rounding_is_unbiased(rounded):
             else np.zeros(every.size, np.float16)
         )
         flat(to).view(np.uint16)[...] = rounded(values, every)
-        got = widen(to, np.dtype(np.float64), None, "nearest")
+        got = widen(to, np.dtype(np.float64))
         spread = np.ptp(got)
         assert abs(got.mean() - float(np.float32(x))) <= spread * 2**-13  # a float16 looks at 13 bits
         assert len(np.unique(got)) <= 2
@@ -125,7 +125,7 @@ def test_remainder_is_float32_training(name):
         grad = random(rng, 5000, np.float32)
         full.step(grad)
         half.step(grad)
-        assert same_bytes(widen(theta, SINGLE, half.state["0"]["rest"], "remainder"), master)
+        assert same_bytes(widen(theta, SINGLE, half.state["0"]["rest"]), master)
     away = np.abs(fs.as_float32(theta) - master)
     assert (away <= 2.0**-8 * np.abs(master)).all()
     assert (away > 0).mean() > 0.9
@@ -137,10 +137,10 @@ def test_remainder_keeps_nan_and_infinity():
     full, half = fs.SGD(master, lr=1.0), fs.SGD(theta, lr=1.0, rounding="remainder")
     for optimizer in (full, half):
         optimizer.step(values)
-    assert same_bytes(widen(theta, SINGLE, half.state["0"]["rest"], "remainder"), master)
+    assert same_bytes(widen(theta, SINGLE, half.state["0"]["rest"]), master)
     for optimizer in (full, half):
         optimizer.step(np.ones(6, np.float32))
-    assert same_bytes(widen(theta, SINGLE, half.state["0"]["rest"], "remainder"), master)
+    assert same_bytes(widen(theta, SINGLE, half.state["0"]["rest"]), master)
 
 
 #: The first and the last of either sign
@@ -158,7 +158,7 @@ def test_every_nan_stays_one(of, rounding, target):
     opt = fs.SGD(theta, lr=1.0, rounding=rounding)
     opt.step(grad, copy_to=narrow)
     for array in (theta, narrow):
-        assert np.isnan(widen(array, SINGLE, None, "nearest")).all()
+        assert np.isnan(widen(array, SINGLE)).all()
     assert not flat(opt.state["0"].get("rest", np.zeros(1))).any()
 
 

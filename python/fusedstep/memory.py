@@ -98,14 +98,14 @@ def initialize(param: Any, specs: list[_core.Companion], arrays: list[Any]) -> N
     scales = {spec.name: array for spec, array in zip(specs, arrays, strict=True) if spec.role == "scale"}
     for spec, array in zip(specs, arrays, strict=True):
         if spec.role == "average":
-            flat(array)[...] = widen(param, array.dtype, None, "nearest")
+            flat(array)[...] = widen(param, array.dtype)
         elif spec.kind == "scales":
             continue
         elif spec.dtype in ("int8", "uint8"):
             start = np.full(param.size, spec.initial, np.float32)
             flat(array)[...], scales[f"{spec.name}_scale"][...] = encode(start, spec.is_signed, None)
         elif is_bfloat16(array):
-            narrow(array, np.full(array.size, spec.initial), "nearest", None)
+            narrow(array, np.full(array.size, spec.initial))
         else:
             fill(array, spec.initial)
 

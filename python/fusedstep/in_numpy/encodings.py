@@ -13,6 +13,9 @@ import numpy as np
 from ..bfloat16 import as_bfloat16, is_bfloat16
 from .layout import flat
 
+#: The type of what ``remainder`` keeps: lower halves of bits. The rest of ``kahan`` is a number of the array's type.
+REMAINDER = np.dtype(np.int16)
+
 
 def bfloat16_nearest(x: np.ndarray) -> np.ndarray:
     bits = x.view(np.uint32)
@@ -57,31 +60,31 @@ def float32_stochastic(x: np.ndarray, random: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(x), bits, rounded).view(np.float64).astype(np.float32)
 
 
-def widen(array: np.ndarray, real: np.dtype[Any], rest: np.ndarray | None, rounding: str) -> np.ndarray:
-    """The numbers that an array of a floating type holds, in a row."""
+def widen(array: np.ndarray, real: np.dtype[Any], rest: np.ndarray | None = None) -> np.ndarray:
+    """The numbers that an array of a floating type holds, in a row; `rest`, a second array, has a part of each."""
     values = flat(array)
     if is_bfloat16(array):
         bits = values.astype(np.uint32) << np.uint32(16)
-        if rounding == "remainder" and rest is not None:
+        if rest is not None and rest.dtype == REMAINDER:
             return (bits + flat(rest).astype(np.int32).view(np.uint32)).view(np.float32)
         values = bits.view(np.float32)
     values = values.astype(real)
-    return values if rest is None else values + widen(rest, real, None, "nearest")
+    return values if rest is None else values + widen(rest, real)
 
 
 def narrow(
-    array: np.ndarray, values: np.ndarray, rounding: str, random: np.ndarray | None, rest: np.ndarray | None = None
+    array: np.ndarray, values: np.ndarray, random: np.ndarray | None = None, rest: np.ndarray | None = None
 ) -> None:
-    """Bring numbers back into an array of a floating type."""
+    """Bring numbers back into an array of a floating type: by random bits, with a rest, or rounded to nearest."""
     to = flat(array)
     with np.errstate(over="ignore"):  # what is beyond a type becomes infinite
         single = values.astype(np.float32) if array.dtype.itemsize == 2 else values
-    if rounding == "remainder" and rest is not None:
+    if rest is not None and rest.dtype == REMAINDER:
         bits = single.view(np.uint32)
         to[...] = bfloat16_kept(single, bits + np.uint32(0x8000))
         flat(rest)[...] = np.where(np.isnan(single), 0, bits & np.uint32(0xFFFF)).astype(np.uint16).view(np.int16)
         return
-    if rounding == "stochastic" and random is not None:
+    if random is not None:
         if is_bfloat16(array):
             to[...] = bfloat16_stochastic(single, random)
         elif array.dtype == np.float16:
@@ -95,5 +98,5 @@ def narrow(
         with np.errstate(over="ignore"):
             to[...] = single
     if rest is not None:
-        lacks = single - widen(array, np.dtype(np.float32), None, "nearest")
-        narrow(rest, np.where(np.isfinite(lacks), lacks, np.float32(0)), "nearest", None)
+        lacks = single - widen(array, np.dtype(np.float32))
+        narrow(rest, np.where(np.isfinite(lacks), lacks, np.float32(0)))

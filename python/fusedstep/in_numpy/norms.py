@@ -13,7 +13,7 @@ BLOCK, LANES, PAGE = 4096, 16, 64
 
 def square_sum(grad: np.ndarray, offset: int) -> float:
     """Σg² in double: 64 blocks, counted as well, are added in order, then their sums."""
-    values = widen(grad, np.dtype(np.float64), None, "nearest")
+    values = widen(grad, np.dtype(np.float64))
     sums, head = block_sums(values * values, offset), -(offset // BLOCK) % PAGE
     pages = [sums[:head], *(sums[i : i + PAGE] for i in range(head, len(sums), PAGE))]
     return in_order([in_order(page) for page in pages])

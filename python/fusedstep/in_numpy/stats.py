@@ -25,15 +25,15 @@ def stats(grads: Any, *, before: Any = None, after: Any = None) -> dict[str, Sta
 
 @np.errstate(all="ignore")
 def measured(grad: np.ndarray, before: np.ndarray | None, after: np.ndarray | None) -> tuple[Any, ...]:
-    values = widen(grad, DOUBLE, None, "nearest")
+    values = widen(grad, DOUBLE)
     finite = np.isfinite(values)
     kept = np.where(finite, values, 0.0)
     sizes = np.abs(kept)
     change = old = 0.0
     same = 0
     if before is not None and after is not None:
-        theta = widen(before, DOUBLE, None, "nearest")
-        moved = widen(after, DOUBLE, None, "nearest") - theta
+        theta = widen(before, DOUBLE)
+        moved = widen(after, DOUBLE) - theta
         change, old = block_sum(moved * moved), block_sum(theta * theta)
         same = int(np.sum(bits(before) == bits(after)))
     return (

@@ -94,7 +94,7 @@ def update(optimizer: Any, one: Work, f: float, stages: dict[str, Any]) -> None:
         return np.where(np.abs(x) < least, real.type(0), x) if storage["flush_denormals"] else x
 
     theta, state = numbers(optimizer, one.name)
-    g = widen(one.grad, real, None, "nearest")
+    g = widen(one.grad, real)
     if f != 1:
         g = real.type(f) * g
     if stages["clip_value"] is not None:
@@ -110,13 +110,13 @@ def update(optimizer: Any, one: Work, f: float, stages: dict[str, Any]) -> None:
 
     if param.dtype != real:
         random = draw.bits(0, theta.size) if storage["rounding"] == "stochastic" else None
-        narrow(param, theta, storage["rounding"], random, rest)
-        theta = widen(param, real, rest, storage["rounding"])
+        narrow(param, theta, random, rest)
+        theta = widen(param, real, rest)
     if "average" in arrays:
         decay, average = storage["weight_average"], flat(arrays["average"])
         average[...] = real.type(decay) * average + real.type(1 - decay) * theta
     if one.copy_to is not None:
-        narrow(one.copy_to, theta, "nearest", None)
+        narrow(one.copy_to, theta)
     if stages["zero_grad"]:
         flat(one.grad)[...] = 0
 
@@ -128,11 +128,11 @@ def arithmetic(param: np.ndarray) -> np.dtype[Any]:
 
 def numbers(optimizer: Any, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """A parameter and its states as they are calculated with, each in a row: views where they are stored so here."""
-    plan, rounding = optimizer._plan, optimizer._storage["rounding"]
+    plan = optimizer._plan
     param = on_host(plan.param(name))
     arrays = {state: on_host(array) for state, array in plan.arrays(name).items()}
     real = arithmetic(param)
-    theta = flat(param) if param.dtype == real else widen(param, real, arrays.get("rest"), rounding)
+    theta = flat(param) if param.dtype == real else widen(param, real, arrays.get("rest"))
     states = [spec for spec in plan.companions(name) if spec.role == "state"]
     return theta, {spec.name: load(arrays, spec, real, param) for spec in states}
 
@@ -146,7 +146,7 @@ def load(arrays: dict[str, np.ndarray], spec: _core.Companion, real: np.dtype[An
         return planes(array, param)
     if spec.dtype in ("int8", "uint8"):
         return decode(flat(array), arrays[f"{spec.name}_scale"], spec.is_signed).astype(real)
-    return flat(array) if array.dtype == real else widen(array, real, None, "nearest")
+    return flat(array) if array.dtype == real else widen(array, real)
 
 
 def store(arrays: dict[str, np.ndarray], spec: _core.Companion, values: np.ndarray, draw: Draw) -> None:
@@ -155,4 +155,4 @@ def store(arrays: dict[str, np.ndarray], spec: _core.Companion, values: np.ndarr
     if spec.dtype in ("int8", "uint8"):
         flat(array)[...], arrays[f"{spec.name}_scale"][...] = encode(values, spec.is_signed, random)
     elif array.dtype != values.dtype:
-        narrow(array, values, "nearest" if random is None else "stochastic", random)
+        narrow(array, values, random)

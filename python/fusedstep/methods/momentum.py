@@ -60,7 +60,7 @@ class Displaced(Optimizer):
         with np.errstate(all="ignore"):
             if "momentum_buffer" in state:
                 theta = theta - theta.dtype.type(factor) * state["momentum_buffer"]
-            narrow(place, theta, "nearest", None)
+            narrow(place, theta)
 
 
 def momentum_conflict(options: Mapping[str, Any], nesterov: bool) -> str | None:
