@@ -10,7 +10,7 @@ import numpy as np
 from . import _core, cuda
 from .bfloat16 import BFloat16, as_bfloat16, bits_of, is_bfloat16
 from .in_numpy.code8 import encode
-from .in_numpy.encodings import narrow, widen
+from .in_numpy.encodings import cast, widen
 from .in_numpy.layout import flat
 
 LINE = 64
@@ -104,13 +104,5 @@ def initialize(param: Any, specs: list[_core.Companion], arrays: list[Any]) -> N
         elif spec.dtype in ("int8", "uint8"):
             start = np.full(param.size, spec.initial, np.float32)
             flat(array)[...], scales[f"{spec.name}_scale"][...] = encode(start, spec.is_signed, None)
-        elif is_bfloat16(array):
-            narrow(array, np.full(array.size, spec.initial))
         else:
-            fill(array, spec.initial)
-
-
-def fill(array: np.ndarray, value: float) -> None:
-    """Set every element; a value beyond the type becomes infinite, like every number of a step."""
-    with np.errstate(over="ignore"):
-        array[...] = value
+            assign(array, cast(np.array(spec.initial), spec.dtype))
