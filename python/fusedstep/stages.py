@@ -96,6 +96,12 @@ def is_array(value: Any) -> bool:
     return described and not isinstance(value, np.ndarray)
 
 
+def measure(stages: Mapping[str, Any]) -> bool:
+    """Whether the gradients' squares must be added up before anything else."""
+    asked = stages["max_norm"] is not None or stages["on_nonfinite"] != "propagate"
+    return stages["max_norm_per_tensor"] is not None or (stages["norm"] is None and asked)
+
+
 def resolve(owner: str, given: Mapping[str, Any], on_device: bool = False) -> dict[str, Any] | None:
     """All stages, checked but for arrays on a device; None where nothing is asked for."""
     if not given:

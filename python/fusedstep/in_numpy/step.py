@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _core
-from .. import stages as all_stages
 from ..cuda import on_host
+from ..stages import DEFAULTS, measure
 from .code8 import decode, encode
 from .encodings import narrow, widen
 from .formulas import apply
@@ -34,7 +34,7 @@ class Work(NamedTuple):
 
 def step(optimizer: Any, grads: Any, stages: dict[str, Any] | None) -> None:
     def work(made: list[Any]) -> None:
-        run(optimizer, [Work(*one) for one in made], stages or all_stages.DEFAULTS)
+        run(optimizer, [Work(*one) for one in made], stages or DEFAULTS)
 
     optimizer._plan.lend(optimizer, grads, stages, work)
 
@@ -42,7 +42,7 @@ def step(optimizer: Any, grads: Any, stages: dict[str, Any] | None) -> None:
 def run(optimizer: Any, work: list[Work], stages: dict[str, Any]) -> None:
     plan = optimizer._plan
     with np.errstate(all="ignore"):
-        squares = [square_sum(one.grad, plan.get_extent(one.name)[0]) for one in work] if measures(stages) else []
+        squares = [square_sum(one.grad, plan.get_extent(one.name)[0]) for one in work] if measure(stages) else []
         norm = norm_of(squares, stages)
         if stages["on_nonfinite"] != "propagate" and not math.isfinite(norm):
             plan.skip(norm, stages["on_nonfinite"] == "raise")
@@ -60,16 +60,10 @@ def run(optimizer: Any, work: list[Work], stages: dict[str, Any]) -> None:
     plan.advance([one.name for one in work], norm, least)
 
 
-def measures(stages: dict[str, Any]) -> bool:
-    """Whether the gradients' squares must be added up first."""
-    asked = stages["max_norm"] is not None or stages["on_nonfinite"] != "propagate"
-    return stages["max_norm_per_tensor"] is not None or (stages["norm"] is None and asked)
-
-
 def norm_of(squares: list[float], stages: dict[str, Any]) -> float:
     if stages["norm"] is not None:
         return float(stages["norm"])
-    if not measures(stages):
+    if not measure(stages):
         return math.nan
     return math.sqrt(in_order(squares)) / stages["grad_scale"]
 

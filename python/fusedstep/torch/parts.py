@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ..stages import measure
+
 
 def is_distributed(tensor: Any) -> bool:
     """Whether it is a DTensor, whose module takes long to import where nobody has one."""
@@ -78,9 +80,8 @@ def of_all(grads: Iterable[Iterable[torch.Tensor | None]], stages: Mapping[str, 
             f"{optimizer}: max_norm_per_tensor must be left out where tensors are distributed, "
             f"got {stages['max_norm_per_tensor']!r}"
         )
-    asked = stages["max_norm"] is not None or stages["on_nonfinite"] != "propagate"
     given = [grad for grad in itertools.chain(*grads) if grad is not None]
-    if not asked or not given or stages["norm"] is not None:
+    if not given or not measure(stages):
         return {}
     norm = norm_of(given) / stages["grad_scale"]
     return {"norm": norm if norm.is_cuda else norm.item()}
