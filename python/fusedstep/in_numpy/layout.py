@@ -12,7 +12,8 @@ from ..bfloat16 import bits_of
 def flat(array: np.ndarray) -> np.ndarray:
     """The elements in the order of memory, as a view; bfloat16 as its bits."""
     # A matrix would stay two-dimensional, and multiply as one.
-    return in_memory_order(np.asarray(bits_of(array))).reshape(-1)
+    plain = np.asarray(bits_of(array))
+    return plain.transpose(order_of(plain.strides)).reshape(-1)
 
 
 def planes(ring: np.ndarray, of: np.ndarray) -> np.ndarray:
@@ -22,7 +23,3 @@ def planes(ring: np.ndarray, of: np.ndarray) -> np.ndarray:
 
 def order_of(strides: Sequence[int]) -> list[int]:
     return sorted(range(len(strides)), key=lambda axis: -abs(strides[axis]))
-
-
-def in_memory_order(array: np.ndarray) -> np.ndarray:
-    return array.transpose(order_of(array.strides))
