@@ -22,7 +22,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multi
 
 import fusedstep as fs
 from fusedstep.bfloat16 import as_bfloat16, bits_of, is_bfloat16, name_of_type
-from fusedstep.commands.bits import not_a_number
+from fusedstep.commands.bits import numbers_of
 from fusedstep.commands.contract import extreme
 from fusedstep.in_numpy.encodings import cast
 from fusedstep.memory import assign
@@ -110,7 +110,7 @@ def known(tree):
             return repr(float(leaf)) if isinstance(leaf, float) else leaf
         array = PLACES["device"].get(leaf).copy()
         if is_bfloat16(array) or array.dtype.kind == "f":
-            bits_of(array)[not_a_number(array)] = 0x7FC0 if is_bfloat16(array) else np.nan
+            bits_of(array)[np.isnan(numbers_of(array))] = 0x7FC0 if is_bfloat16(array) else np.nan
         return array
 
     return frozen(each(tree, plain))
