@@ -107,25 +107,28 @@ def at_once(read: int, written: int, both: int) -> list[str]:
 
 def in_stretches(read: int, written: int, both: int) -> list[str]:
     """A loop over one array after the other, stretch by stretch: few streams at a time, no question of aliasing."""
-    names = [f"{kind}{k}" for kind, count in zip("rwb", (read, written, both), strict=True) for k in range(count)]
     return [
         "for share in prange(threads):",
         "    end = b0.size * (share + 1) // threads",
         "    for low in range(b0.size * share // threads, end, STRETCH):",
         "        high = min(low + STRETCH, end)",
-        *(f"        {name}_ = {name}[low:high]" for name in names),
+        *(f"        {name}_ = {name}[low:high]" for name in names(read, written, both)),
         *(f"        for i in range(high - low): b0_[i] ^= r{k}_[i] & mask" for k in range(read)),
         *(f"        for i in range(high - low): w{k}_[i] = mask" for k in range(written)),
         *(f"        for i in range(high - low): b{k}_[i] ^= mask" for k in range(1, both)),
     ]
 
 
+def names(read: int, written: int, both: int) -> list[str]:
+    """Of the arrays in a loop"""
+    return [f"{kind}{k}" for kind, count in zip("rwb", (read, written, both), strict=True) for k in range(count)]
+
+
 @cache
 def compiled(source: Callable[[int, int, int], list[str]], read: int, written: int, both: int) -> Any:
     """A loop over so many arrays of each kind; numba makes good code where each is an argument of its own."""
     numba = package("numba")
-    names = [f"{kind}{k}" for kind, count in zip("rwb", (read, written, both), strict=True) for k in range(count)]
-    head = f"def move({', '.join(names)}, mask, threads):"
+    head = f"def move({', '.join(names(read, written, both))}, mask, threads):"
     scope = {"prange": numba.prange, "STRETCH": STRETCH}
     exec("\n    ".join([head, *source(read, written, both)]), scope)
     return numba.njit(parallel=True)(scope["move"])
