@@ -11,6 +11,7 @@ True
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -298,8 +299,6 @@ class Device:
 def shape_of(array: Any) -> np.ndarray:
     """An array in the processor's memory, which takes none of it, with the layout and type of a device's."""
     shape, strides, dtype, _ = _core.describe(array)
-    itemsize = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
-    size = max(1, int(np.prod(shape, dtype=np.int64))) * itemsize
-    flat = np.empty(size, np.uint8).view("uint16" if dtype == "bfloat16" else dtype)
+    flat = np.empty(max(1, math.prod(shape)), "uint16" if dtype == "bfloat16" else dtype)
     made = np.lib.stride_tricks.as_strided(flat, shape, strides)
     return as_bfloat16(made) if dtype == "bfloat16" else made
