@@ -47,13 +47,9 @@ def sign(x: Array) -> Array:
 def root(v: Array, o: Options, corrected: float = 1.0) -> Array:
     """The denominator D of v / corrected, with ε where the options put it."""
     eps, eps_root, place = o["eps"], o.get("eps_root", 0.0), o.get("eps_place", "outside")
-    q = 1 / math.sqrt(corrected)
-    if place == "inside":
-        inside, q, outside = rounded(v, (eps + eps_root) * corrected, q, 0.0)
-    elif place == "hat":
-        inside, q, outside = rounded(v, eps_root * corrected, 1.0, eps)
-    else:
-        inside, q, outside = rounded(v, eps_root * corrected, q, eps)
+    inside, outside = (eps + eps_root, 0.0) if place == "inside" else (eps_root, eps)
+    q = 1.0 if place == "hat" else 1 / math.sqrt(corrected)
+    inside, q, outside = rounded(v, inside * corrected, q, outside)
     return np.sqrt(v + inside) * q + outside
 
 
