@@ -67,7 +67,7 @@ struct Stages {
 
     /// Whether every tensor carries something along: gradients are measured, or they or what is stored are changed.
     bool needs_cargo() const {
-        return measure() || grad_scale != 1 || max_norm || max_norm_per_tensor || zero_grad || flush_denormals ||
+        return measure() || grad_scale != 1 || max_norm || zero_grad || flush_denormals ||
                clip_value < std::numeric_limits<double>::infinity();
     }
 
