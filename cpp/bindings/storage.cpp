@@ -49,7 +49,7 @@ std::vector<Companion> Storage::companions(const States& states, const Layout& p
         Format& format = array.format;
         format.type = type_named(array.dtype);
         format.is_signed = one.is_signed;
-        if (array.kind == Companion::like_param && one.slow && narrower(format.type, real)) {
+        if (one.slow && narrower(format.type, real)) {
             format.rounding = Rounding::stochastic;
             array.draw = format.draw = draws++;
         }
@@ -61,7 +61,7 @@ std::vector<Companion> Storage::companions(const States& states, const Layout& p
             add({one.name + "_scale", Companion::scale_of_state, Companion::scales, "float32", 0, blocks});
         }
     }
-    if (own.rounding == Rounding::kahan || own.rounding == Rounding::remainder)
+    if (own.split())
         add({"rest", Companion::rest, Companion::like_param,
              own.rounding == Rounding::kahan ? name_of(param.type) : "int16"});
     if (average) add({"average", Companion::average, Companion::like_param, name_of(real)});
