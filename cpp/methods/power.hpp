@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <iterator>
@@ -86,8 +87,7 @@ public:
         return power;
 #else
         Way& way = Way::of(beta_);
-        int digit = 0;
-        for (auto changed = uint64_t(t ^ way.last); changed; changed >>= 1) ++digit;
+        auto digit = int(std::bit_width(uint64_t(t ^ way.last)));
         while (digit-- > 0) way.above[digit] = next(way.above[digit + 1], t, digit);
         way.last = t;
         return way.above[0];
