@@ -53,25 +53,19 @@ void fold(const Ring& ring, int64_t begin, int64_t end) {
     }
 }
 
-template <class Rule, class Real, bool coupled, size_t... state>
-constexpr Loop loop_of(std::index_sequence<state...>) {
-    return loop<Rule, Real, coupled, state...>;
-}
-
-template <class Rule>
-constexpr void enter(Loop (&row)[arithmetic_types][2]) {
-    constexpr auto states = std::make_index_sequence<Rule::states>();
-    row[0][0] = loop_of<Rule, float, false>(states);
-    row[0][1] = loop_of<Rule, float, true>(states);
-    row[1][0] = loop_of<Rule, double, false>(states);
-    row[1][1] = loop_of<Rule, double, true>(states);
+template <class Rule, size_t... state>
+constexpr void enter(Loop (&row)[arithmetic_types][2], std::index_sequence<state...>) {
+    row[0][0] = loop<Rule, float, false, state...>;
+    row[0][1] = loop<Rule, float, true, state...>;
+    row[1][0] = loop<Rule, double, false, state...>;
+    row[1][1] = loop<Rule, double, true, state...>;
 }
 
 template <class... Rule>
 constexpr Target table(List<Rule...>) {
     Target target{FUSEDSTEP_TARGET_NAME, {}, {fold<float>, fold<double>}, &halves, &passes, &norms, &stats};
     int row = 0;
-    (enter<Rule>(target.loops[row++]), ...);
+    (enter<Rule>(target.loops[row++], std::make_index_sequence<Rule::states>()), ...);
     return target;
 }
 
