@@ -56,10 +56,10 @@ struct Alone {
     void leave(const py::args&) { held.reset(); }
 };
 
-template <class List, class Keep>
-py::tuple names(const List& targets, Keep&& keep) {
+template <class Keep>
+py::tuple target_names(const Keep& keep) {
     py::list found;
-    for (const fs::Target* target : targets)
+    for (const fs::Target* target : fs::cpu::built_targets())
         if (keep(*target)) found.append(target->name);
     return py::tuple(found);
 }
@@ -182,10 +182,9 @@ PYBIND11_MODULE(_core, module) {
         return names;
     });
     module.def("methods", &fs::bindings::method_names);
-    module.def("built_targets", [] { return names(fs::cpu::built_targets(), [](const fs::Target&) { return true; }); });
-    module.def("available_targets", [] {
-        return names(fs::cpu::built_targets(), [](const fs::Target& target) { return fs::cpu::runs(target); });
-    });
+    module.def("built_targets", [] { return target_names([](const fs::Target&) { return true; }); });
+    module.def("available_targets",
+               [] { return target_names([](const fs::Target& target) { return fs::cpu::runs(target); }); });
     module.def("active_target", [] { return fs::cpu::active_target()->name; });
     module.def("force_target", &fs::cpu::force_target);
     module.def("thread_count", &fs::cpu::thread_count);
