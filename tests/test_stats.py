@@ -218,6 +218,12 @@ REFUSED = [
     ((ones,), {"before": ones[:3], "after": ones}, ValueError, r"before must have the shape of grads, \(4,\), got"),
     ((ones,), {"before": ones, "after": ones[:3]}, ValueError, r"after must have the shape of before, \(4,\), got"),
     ((ones,), {"before": ones, "after": np.ones(4)}, TypeError, "after must have the dtype of before, float32, got"),
+    (
+        (ones,),
+        {"before": fs.as_bfloat16(np.zeros(4, np.uint16)), "after": ones},
+        TypeError,
+        "after must have the dtype of before, bfloat16, got float32",
+    ),
     ((ones,), {"before": ones, "after": None}, TypeError, "before and after must come together"),
     (
         ([ones],),

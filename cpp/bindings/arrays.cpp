@@ -246,7 +246,7 @@ py::array check_read(py::handle object, const Where& where) { return check_param
 py::array check_alike(py::handle object, const Layout& other, const Where& where, const Where& of) {
     py::array array = check_read(object, where);
     if (type_of(array) != other.type)
-        refuse_type(where, "have the dtype of " + of.name() + ", " + text(other.dtype), type_name_of(array));
+        refuse_type(where, "have the dtype of " + of.name() + ", " + name_of(other.type), type_name_of(array));
     check_same(array, other, where, of);
     return array;
 }
