@@ -20,14 +20,12 @@
 
 // The element functions leave no symbol behind: objects compiled for different instruction sets can be linked
 // together only if they share no code.
-#ifndef RULE
 #if defined(__CUDACC__)
 #define RULE __host__ __device__ __forceinline__
 #elif defined(_MSC_VER)
 #define RULE __forceinline
 #else
 #define RULE inline __attribute__((always_inline))
-#endif
 #endif
 
 // What is computed once per step, and a GPU computes for itself where the processor cannot know the step.
@@ -89,7 +87,7 @@ template <class Rule, class Real>
 using In = typename Rebind<Rule, Real>::type;
 
 /// A rule with its numbers, which are rounded here, once: a method makes them in double.
-template <class Rule, class Real, class Number = double>
+template <class Rule, class Real, class Number>
 RULE In<Rule, Real> rule_of(const Number* numbers) {
     constexpr size_t count = sizeof(Rule) / sizeof(double);
     static_assert(sizeof(In<Rule, Real>) == count * sizeof(Real), "a rule is an aggregate of numbers");
