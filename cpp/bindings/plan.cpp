@@ -234,14 +234,8 @@ void Plan::attach(size_t tensor) {
     ++plan_.version;
     Tensor& target = plan_.tensors[tensor];
     Entry& entry = entries_[tensor];
-    // A step that takes over changed options has its gradient and its copy already.
-    const Cargo before = target.cargo;
-    target.cargo = {};
-    target.calculate_in(target.type);
-    target.cargo.tensor = before.tensor;
-    target.cargo.grad = before.grad;
-    target.cargo.copy = before.copy;
-    target.cargo.copy_type = before.copy_type;
+    // All else of the cargo stays: a step that takes over changed options has its gradient and its copy already.
+    for (Format& state : target.cargo.state) state = {target.type};
     target.cargo.param = storage_.format_of_param(entry.layout);
     target.cargo.average_decay = average_decay_;
     std::fill(std::begin(target.buffers.state), std::end(target.buffers.state), nullptr);
