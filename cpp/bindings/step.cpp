@@ -157,7 +157,7 @@ void Plan::displace(const py::object& owner, const std::string& state, const py:
         const py::array array = check_copy(given, entry.layout, where(lookahead_, i), where(params_, i));
         Ahead ahead{const_cast<void*>(array.data()), factor, rated, -1};
         int place = 0;
-        for (const Companion& one : companions(entry.name)) {
+        for (const auto& [one, kept] : entry.states) {
             if (one.role != Companion::state || one.kind != Companion::like_param) continue;
             if (one.name == state) ahead.state = place;
             ++place;
