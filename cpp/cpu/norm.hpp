@@ -8,8 +8,8 @@
 
 namespace fusedstep::cpu {
 
-/// Σg² of each tensor of the work, in the scope of a FloatMode. Blocks of 4096 elements, counted in the whole tensor,
-/// are added up apart, and their sums in the order of the elements.
+/// Σg² of each tensor of the work, in the scope of a FloatMode: by blocks, and then by pages of their sums, as
+/// kernel/buffers.hpp has them.
 std::vector<double> squares(std::span<const Work> work);
 
 }  // namespace fusedstep::cpu
