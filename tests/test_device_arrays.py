@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep import _core
 from fusedstep.bfloat16 import bits_of
 from fusedstep.in_numpy.encodings import bfloat16_nearest
 
@@ -181,6 +182,13 @@ class Described:
     def __cuda_array_interface__(self):
         self.asked += 1
         return {**self.array.__cuda_array_interface__, **self.facts}
+
+
+def test_more_elements_than_int64_counts(device, monkeypatch):
+    asked = []
+    monkeypatch.setattr(_core, "DeviceMemory", lambda _, size: asked.append(size))
+    assert fs.cuda.Array((2**32, 2**32), (4, 4), "float32", 0).nbytes == 2**66
+    assert asked == [sys.maxsize]
 
 
 def test_addresses_of_no_device(device):

@@ -234,8 +234,9 @@ class Array:
         self.shape, self.strides, self.dtype = shape, strides, dtype
         self.device = Device(Whole(0, "a device", below=there, expected=expected).take("Array", "device", device))
         items = np.dtype("uint16" if dtype == "bfloat16" else dtype)
-        self.nbytes = items.itemsize * int(np.prod(shape, dtype=np.int64))
-        self._memory = _core.DeviceMemory(self.device.id, max(self.nbytes, 1))
+        self.nbytes = items.itemsize * math.prod(map(int, shape))
+        # No device has more; of a larger number C++ would have no type.
+        self._memory = _core.DeviceMemory(self.device.id, min(max(self.nbytes, 1), sys.maxsize))
         self._typestr = items.str
 
     @classmethod
