@@ -197,6 +197,42 @@ def test_windows_whose_rate_changes(twins):
     pair.check()
 
 
+# What fails
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "changed"),
+    [("RAdam", 0, {}), ("Adam", 2, {"lr": 0.5}), ("Adam", 2, {"amsgrad": True}), ("NAdam", 2, {"weight_decay": 0.1})],
+)
+def test_a_device_that_is_full_has_changed_nothing(twins, device, name, steps, changed):
+    """At each place where a step may find no room, a second attempt is the step."""
+    if not hasattr(device.simulation, "fusedstep_fail_after"):
+        pytest.skip("a device that can be made full")
+    fail_after, places = device.simulation.fusedstep_fail_after, range(60)
+    for place in places:
+        device.simulation.fusedstep_forget_kernels()
+        pair = twins(name, {"lr": 0.1})
+        for t in range(steps):
+            pair.step(start(t), on_nonfinite="skip")
+        for optimizer in (pair.kernel, pair.other):
+            optimizer.param_groups[0].update(changed)
+        theirs, refused = on(pair.device, start(7)), False
+        fail_after(place)
+        try:
+            pair.other.step(theirs, on_nonfinite="skip")
+        except RuntimeError:
+            refused = True
+        fail_after(-1)
+        if refused:
+            pair.other.step(theirs, on_nonfinite="skip")
+        pair.kernel.step(start(7), on_nonfinite="skip")
+        pair.step(start(8))
+        pair.check()
+        if not refused:
+            break
+    assert place in places[1:-1]
+
+
 # State
 
 

@@ -151,7 +151,7 @@ void Runner::lay_out(const Plan& plan, Stream stream) {
         const Task* before = nullptr;
         for (const Task& task : tasks_) {
             if (!before || !task.like(*before))
-                make_ready(rule_at(plan.groups[size_t(task.group)], late_step), task.type, task.path);
+                load({rule_at(plan.groups[size_t(task.group)], late_step), task.type, task.path});
             before = &task;
         }
     }
@@ -190,6 +190,12 @@ void Runner::set_counters(const Plan& plan) {
     wait(nullptr);  // graphs are launched in streams that do not wait for this one
 }
 
+void Runner::load(const Kind& kind) {
+    if (std::find(loaded_.begin(), loaded_.end(), kind) != loaded_.end()) return;
+    make_ready(kind.rule, kind.type, kind.path);
+    loaded_.push_back(kind);
+}
+
 void Runner::add(const Kind& kind) {
     if (std::find(kinds_.begin(), kinds_.end(), kind) == kinds_.end()) kinds_.push_back(kind);
 }
@@ -221,9 +227,10 @@ void Runner::put_rates(const Plan& plan, Stream stream) {
     if (rates == rates_) return;
     if (cuda::capturing(stream))
         throw std::runtime_error("a step that is captured must have the lr of the step before, got another");
-    rates_ = rates;
-    counters_.back()->rates.put(rates_.data(), rates_.size() * sizeof(double), stream);
+    rates_.clear();  // until all of the new ones are there
+    counters_.back()->rates.put(rates.data(), rates.size() * sizeof(double), stream);
     table_.rates = counters_.back()->rates.as<const double>();
+    rates_ = std::move(rates);
 }
 
 void Runner::displace(const Plan& plan, std::span<const Ahead> aheads, Stream stream) {
@@ -252,6 +259,7 @@ void Runner::displace(const Plan& plan, std::span<const Ahead> aheads, Stream st
 }
 
 void Runner::launch(const Plan& plan, const Decision& decision, Stream stream) {
+    for (const Kind& kind : kinds_) load(kind);  // for which there may be no memory: nothing has been counted yet
     if (decision.pending) measure(table_, plan.stages, stream);
     for (const int method : layouts_.back()->methods()) prepare(table_, method, decision, stream);
     for (const Kind& kind : kinds_) update(table_, kind.rule, kind.type, kind.path, stream);

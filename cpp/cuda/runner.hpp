@@ -62,6 +62,7 @@ private:
     void list_tasks(const Plan& plan);
     void lay_out(const Plan& plan, Stream stream);
     void count_from(const Plan& plan, Stream stream);
+    void load(const Kind& kind);
     void add(const Kind& kind);
     void find_kinds(const Plan& plan);
     void launch(const Plan& plan, const Decision& decision, Stream stream);
@@ -69,7 +70,7 @@ private:
     int device_;
     Source source_, source_now_;
     std::vector<Task> tasks_;
-    std::vector<Kind> kinds_;
+    std::vector<Kind> kinds_, loaded_;
     /// The last is the current one. Those before it are what graphs that were captured refer to.
     std::vector<std::unique_ptr<Layout>> layouts_;
     std::vector<std::unique_ptr<Counters>> counters_;

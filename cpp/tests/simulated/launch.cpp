@@ -3,6 +3,9 @@
 
 #include <cstdlib>
 #include <functional>
+#include <mutex>
+#include <set>
+#include <tuple>
 #include <variant>
 #include <vector>
 
@@ -10,11 +13,14 @@
 #include "cuda/displace.hpp"
 #include "cuda/stats.hpp"
 #include "cuda/update.hpp"
+#include "failure.hpp"
 
 namespace fusedstep::cuda {
 namespace {
 
 std::vector<std::function<void()>> graph;
+std::mutex loading;
+std::set<std::tuple<int, Type, Path>> loaded;
 
 void put(Stream stream, std::function<void()> work) {
     if (capturing(stream))
@@ -111,9 +117,19 @@ void read(const Reading& reading, BlockSums* blocks, uint64_t* counters, Stream)
     }
 }
 
-void make_ready(int, Type, Path) {}
+void make_ready(int rule, Type type, Path path) {
+    const std::lock_guard lock(loading);
+    if (loaded.contains({rule, type, path})) return;
+    may_fail();
+    loaded.insert({rule, type, path});
+}
+void forget_kernels() {
+    const std::lock_guard lock(loading);
+    loaded.clear();
+}
 
 void update(const Table& table, int rule, Type type, Path path, Stream stream) {
+    make_ready(rule, type, path);
     const Kernel run = kernel(rule, type, path);
     put(stream, [=] { run(table); });
 }

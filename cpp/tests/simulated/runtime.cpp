@@ -10,6 +10,8 @@
 #include <new>
 #include <stdexcept>
 
+#include "failure.hpp"
+
 namespace fusedstep::cuda {
 namespace {
 
@@ -17,6 +19,9 @@ namespace {
 constexpr uintptr_t captured = 0xca97;
 
 bool begun = false, spoiled = false;
+
+/// How often what may fail goes well before it does; below zero where it always does.
+int64_t successes = -1;
 
 /// Where each piece of the device's memory ends.
 class Pieces {
@@ -45,6 +50,10 @@ Pieces& pieces = *new Pieces;  // outlives whoever asks at the end
 
 }  // namespace
 
+void may_fail() {
+    if (successes >= 0 && successes-- == 0) throw std::runtime_error("CUDA: out of memory");
+}
+
 int device_count(std::string&) { return 1; }
 
 On::On(int) : before_(0), device_(0) {}
@@ -56,6 +65,7 @@ void Mark::set(Stream) noexcept {}
 void Mark::hold_back(Stream) const {}
 
 void* allocate(size_t bytes) {
+    may_fail();
     void* const memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
     if (!memory) throw std::bad_alloc();
     std::memset(memory, 0xff, bytes);  // as on a device, nothing is promised of it
@@ -68,7 +78,10 @@ void release(void* memory) noexcept {
     std::free(memory);
 }
 
-void upload(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
+void upload(void* to, const void* from, size_t bytes, Stream) {
+    may_fail();
+    std::memcpy(to, from, bytes);
+}
 void download(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
 
 void clear(void* memory, size_t bytes, Stream) { std::memset(memory, 0, bytes); }
@@ -90,6 +103,11 @@ extern "C" __attribute__((visibility("default"))) void fusedstep_begin_graph() {
     fusedstep::cuda::begun = true;
     fusedstep::cuda::spoiled = false;
 }
+extern "C" __attribute__((visibility("default"))) void fusedstep_fail_after(int64_t count) {
+    fusedstep::cuda::successes = count;
+}
+/// As if the process had just begun
+extern "C" __attribute__((visibility("default"))) void fusedstep_forget_kernels() { fusedstep::cuda::forget_kernels(); }
 /// Whether there is one
 extern "C" __attribute__((visibility("default"))) int fusedstep_end_graph() {
     fusedstep::cuda::begun = false;
