@@ -15,7 +15,7 @@ import conftest
 import fusedstep as fs
 
 from cases import random, same_bytes
-from twins import SHAPES, on, start
+from twins import SHAPES, on, spoiled, start
 
 
 @pytest.fixture
@@ -201,6 +201,24 @@ def test_the_last_outcome(twins, captured):
     assert pair.other.last.norm == norm
     launch()
     assert pair.other.last.norm == before
+
+
+def test_a_group_that_is_refused_while_another_thread_captures(twins):
+    """To be asked what it has counted is what the device refuses then; it is asked later."""
+    pair = twins("Adam", {"lr": 0.1})
+    if not pair.device.simulation:
+        pytest.skip("a capture that is spoiled on purpose")
+    more = pair.device.put(np.ones(3))
+    with fs.cuda.use_stream(7):
+        for grads in (start(1), spoiled(start(2)), spoiled(start(3))):
+            pair.step(grads, on_nonfinite="skip")
+        pair.device.simulation.fusedstep_begin_graph()
+        with pytest.raises(RuntimeError, match="the device is waited for while a graph is captured"):
+            pair.other.add({"more": more})
+        assert not pair.device.simulation.fusedstep_end_graph()
+        pair.check()
+        pair.step(start(4))
+        pair.check()
 
 
 def test_steps_without_any_gradient_count_too(twins):

@@ -143,10 +143,11 @@ void Plan::shorten(size_t groups) {
     const size_t first = groups < options_.size() ? options_[groups].first : entries_.size();
     {
         const std::lock_guard lock(stepping_);
+        const bool fewer = first < plan_.tensors.size();  // others may not have been fetched
         cut(plan_.tensors, first);
         cut(plan_.groups, groups);
         ++plan_.version;
-        if (stepper_ && first) stepper_->set_counters(plan_);
+        if (stepper_ && first && fewer) stepper_->set_counters(plan_);
     }
     if (!first) leave_device();
     territory_.leave(first);
