@@ -159,6 +159,23 @@ def test_a_graph_keeps_its_options(twins, captured):
         pair.check()
 
 
+def test_a_graph_keeps_the_states_that_options_have_given_up(device, captured):
+    """Its launches go on with them."""
+    w, g = (random(np.random.default_rng(i), 300, np.float32) for i in range(2))
+    v = np.zeros(300, np.float32)
+    opt = fs.SGD(there := device.put(w), lr=0.1, momentum=0.9)
+    bound = opt.bind(device.put(g))
+    bound.step()
+    launch = captured(bound.step)
+    opt.param_groups[0]["momentum"] = 0.0
+    bound.step()
+    launch()
+    fs.functional.sgd_(w, g, v, step=1, lr=0.1, momentum=0.9)
+    fs.functional.sgd_(w, g, step=2, lr=0.1)
+    fs.functional.sgd_(w, g, v, step=3, lr=0.1, momentum=0.9)
+    assert same_bytes(device.get(there), w)
+
+
 def test_loading_state_between_launches(twins, captured):
     pair = twins("NAdam", {"lr": 0.1})
     grads = start(1)

@@ -303,13 +303,17 @@ void Plan::refresh(const std::vector<size_t>& groups, const py::function& provid
             states.push_back(provide_arrays(entry, where(params_, i), companions_of(entry, fresh.back()), keep));
         }
     }
+    const bool keeps = stepper_ && stepper_->captured();
+    if (keeps) dropped_.reserve(dropped_.size() + states.size());
     auto next = states.begin();
     for (size_t i = 0; i < groups.size(); ++i) {
         plan_.groups[groups[i]] = std::move(fresh[i]);
         std::swap(options_[groups[i]].watch, watches[i]);
         if (!others[i]) continue;
         for (size_t tensor = options_[groups[i]].first; tensor < end_of(groups[i]); ++tensor) {
-            entries_[tensor].states = std::move(*next++);
+            std::swap(entries_[tensor].states, *next);
+            if (keeps) dropped_.push_back(std::move(*next));
+            ++next;
             attach(tensor);
         }
     }
@@ -319,6 +323,7 @@ void Plan::refresh(const std::vector<size_t>& groups, const py::function& provid
 
 void Plan::forget() {
     entries_.clear();
+    dropped_.clear();
     places_.clear();
     options_.clear();
     groups_ = py::list();

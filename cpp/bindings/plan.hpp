@@ -149,6 +149,8 @@ public:
             visit(entry.param);
             for (const auto& [companion, array] : entry.states) visit(array);
         }
+        for (const Arrays& states : dropped_)
+            for (const auto& [companion, array] : states) visit(array);
     }
     void forget();
 
@@ -268,6 +270,7 @@ private:
     const StateArguments arguments_;
     const std::string params_, grads_;
     std::vector<Entry> entries_;
+    std::vector<Arrays> dropped_;                     ///< states that a graph may still refer to
     std::unordered_map<std::string, size_t> places_;  ///< of the entries, by name
     std::vector<Options> options_;
     Territory territory_;

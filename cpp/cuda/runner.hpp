@@ -23,6 +23,7 @@ public:
     Progress fetch(Plan& plan, std::optional<Stream> last) override;
     void set_counters(const Plan& plan) override;
     bool uncertain() const override { return skips_ || captured_; }
+    bool captured() const override { return captured_; }
     void put_rates(const Plan& plan, Stream stream) override;
     void displace(const Plan& plan, std::span<const Ahead> aheads, Stream stream) override;
 

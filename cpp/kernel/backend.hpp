@@ -57,6 +57,9 @@ public:
     /// Whether the device may have counted otherwise than the plan: a step may have been skipped, or a graph launched.
     virtual bool uncertain() const = 0;
 
+    /// Whether a graph may refer to arrays that the plan's tensors had.
+    virtual bool captured() const = 0;
+
     /// Brings the groups' learning rates to the device, where graphs that were captured find them.
     virtual void put_rates(const Plan& plan, void* stream) = 0;
 
