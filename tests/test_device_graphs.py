@@ -220,6 +220,30 @@ def test_the_last_outcome(twins, captured):
     assert pair.other.last.norm == before
 
 
+def test_the_last_outcome_is_that_of_a_launch(twins, captured):
+    """Which may follow a step of which the device knew nothing."""
+    pair = twins("SGD", {"lr": 0.1, "momentum": 0.9})
+    grads = start(1)
+    bound = pair.other.bind(on(pair.device, grads), max_norm=1.0)
+    pair.kernel.step(grads, max_norm=1.0)
+    bound.step()
+    launch = captured(bound.step)
+    for others, stages in ((dict.fromkeys(SHAPES), {"max_norm": 2.0}), (start(2), {"norm": math.inf})):
+        pair.step(others, on_nonfinite="skip", **stages)
+        pair.check()
+        launch()
+        pair.kernel.step(grads, max_norm=1.0)
+        pair.check()
+        pair.step(others, on_nonfinite="skip", **stages)
+        pair.check()
+    launch()
+    pair.kernel.step(grads, max_norm=1.0)
+    for optimizer, more in ((pair.kernel, np.ones(3)), (pair.other, pair.device.put(np.ones(3)))):
+        optimizer.add({"more": more})
+        optimizer.lookahead()
+    assert tuple(pair.other.last) == tuple(pair.kernel.last)
+
+
 def test_a_group_that_is_refused_while_another_thread_captures(twins):
     """To be asked what it has counted is what the device refuses then; it is asked later."""
     pair = twins("Adam", {"lr": 0.1})

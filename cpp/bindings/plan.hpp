@@ -286,10 +286,9 @@ private:
     bool movable_ = false;              ///< whether any of the arrays could get other memory
     bool of_copy_ = false;              ///< whether parameters may be read-only
     int64_t calls_ = 0, skipped_ = 0;
-    int64_t unfetched_ = 0;           ///< calls that the device may not have counted so
-    Outcome outcome_;                 ///< of the last step: the plan's own is written while it runs
-    bool outcome_on_device_ = false;  ///< that of the last step
-    std::mutex stepping_;             ///< with the device: others may ask what it has counted
+    int64_t unfetched_ = 0;  ///< calls that the device may not have counted so
+    Outcome outcome_;        ///< of the last step: the plan's own is written while it runs
+    std::mutex stepping_;    ///< with the device: others may ask what it has counted
     std::atomic<bool> busy_{false};
     std::atomic<std::thread::id> holder_{};  ///< who has the plan, and may do more with it
 };

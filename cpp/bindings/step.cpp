@@ -95,12 +95,10 @@ void Plan::fetch(std::optional<void*> last) {
     {
         const Released released;
         const std::lock_guard lock(stepping_);
-        const Outcome known = plan_.outcome;
         const Progress progress = stepper_->fetch(plan_, last);
         calls_ += progress.calls - unfetched_;
         skipped_ += progress.skipped;
         unfetched_ = 0;
-        if (!outcome_on_device_) plan_.outcome = known;
         outcome = plan_.outcome;
     }
     outcome_ = outcome;
@@ -182,14 +180,13 @@ void Plan::run_cuda(void* stream) {
         result = stepper_->step(plan_, stream);
         outcome = plan_.outcome;
         const bool counted = result.verdict == Stepper::underway;
-        outcome_on_device_ = counted || (result.captured && outcome_on_device_);
         calls_ += !result.captured && result.verdict != Stepper::skipped;
         unfetched_ += !result.captured && counted;
     }
     if (result.captured) return;
     outcome_ = outcome;
     if (result.verdict == Stepper::skipped) return refuse_step(outcome_.norm, raises);
-    if (!raises || !outcome_on_device_ || !plan_.stages.pending()) return;
+    if (!raises || result.verdict == Stepper::happened || !plan_.stages.pending()) return;
     fetch(stream);
     if (!outcome_.skipped) return;
     --skipped_;  // the device has counted what is an error here

@@ -164,7 +164,7 @@ void Runner::count_from(const Plan& plan, Stream stream) {
     const bool others = certain_steps_.size() != plan.tensors.size() || rates_.size() != plan.groups.size();
     if (counters_.empty() || (captured_ && others)) {
         auto fresh = std::make_unique<Counters>();
-        const Progress none;
+        const Progress none{plan.outcome};
         fresh->progress.put(&none, sizeof(none), stream);
         counters_.push_back(std::move(fresh));
         rates_.clear();
@@ -258,6 +258,14 @@ void Runner::displace(const Plan& plan, std::span<const Ahead> aheads, Stream st
     cuda::displace(table, stream);
 }
 
+/// What became of a step without the device, which a graph's launch may follow: that is the last then.
+void Runner::tell(const Outcome& outcome, Stream stream) {
+    knows_last_ = false;
+    if (!captured_ || !steps_known_) return;
+    upload(&table_.progress->last, &outcome, sizeof(outcome), stream);
+    knows_last_ = true;
+}
+
 void Runner::launch(const Plan& plan, const Decision& decision, Stream stream) {
     for (const Kind& kind : kinds_) load(kind);  // for which there may be no memory: nothing has been counted yet
     if (decision.pending) measure(table_, plan.stages, stream);
@@ -279,8 +287,10 @@ Stepper::Result Runner::step(Plan& plan, Stream stream) {
     if (captured && stages.on_nonfinite == Stages::raise)
         throw std::runtime_error("on_nonfinite must be 'propagate' or 'skip' in a step that is captured, got 'raise'");
     if (!captured) plan.outcome = outcome;
-    if (outcome.skipped) return {skipped, captured};
-    if (tasks_.empty()) return {happened, captured};
+    if (outcome.skipped || tasks_.empty()) {
+        if (!captured) tell(outcome, stream);
+        return {outcome.skipped ? skipped : happened, captured};
+    }
 
     lay_out(plan, stream);
     if (!steps_known_) count_from(plan, stream);
@@ -290,9 +300,11 @@ Stepper::Result Runner::step(Plan& plan, Stream stream) {
     skips_ |= pending && stages.on_nonfinite != Stages::propagate;
     find_kinds(plan);
     launch(plan, {pending, outcome}, stream);
-    if (!captured)
+    if (!captured) {
+        knows_last_ = true;
         for (Tensor& tensor : plan.tensors)
             if (tensor.buffers.grad) ++tensor.step;
+    }
     return {underway, captured};
 }
 
@@ -305,7 +317,7 @@ Progress Runner::fetch(Plan& plan, std::optional<Stream> last) {
     download(&now, table_.progress, sizeof(now), stream);
     download(certain_steps_.data(), table_.steps, certain_steps_.size() * sizeof(int64_t), stream);
     for (size_t i = 0; i < certain_steps_.size(); ++i) plan.tensors[i].step = certain_steps_[i];
-    plan.outcome = now.last;
+    if (knows_last_) plan.outcome = now.last;
     const Progress since{now.last, now.calls - seen_.calls, now.skipped - seen_.skipped};
     seen_ = now;
     skips_ = false;

@@ -66,6 +66,7 @@ private:
     void load(const Kind& kind);
     void add(const Kind& kind);
     void find_kinds(const Plan& plan);
+    void tell(const Outcome& outcome, Stream stream);
     void launch(const Plan& plan, const Decision& decision, Stream stream);
 
     int device_;
@@ -83,6 +84,7 @@ private:
     std::vector<int64_t> certain_steps_;  ///< that the device had counted when it was last asked
     bool laid_out_ = false;               ///< the device has these tasks
     bool steps_known_ = false;            ///< and the plan's counters
+    bool knows_last_ = false;             ///< the device has the outcome of the last step
     bool skips_ = false, captured_ = false;
 };
 
