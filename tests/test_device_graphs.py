@@ -244,18 +244,20 @@ def test_the_last_outcome_is_that_of_a_launch(twins, captured):
     assert tuple(pair.other.last) == tuple(pair.kernel.last)
 
 
-def test_a_group_that_is_refused_while_another_thread_captures(twins):
+def test_what_is_refused_while_another_thread_captures(twins):
     """To be asked what it has counted is what the device refuses then; it is asked later."""
     pair = twins("Adam", {"lr": 0.1})
     if not pair.device.simulation:
         pytest.skip("a capture that is spoiled on purpose")
-    more = pair.device.put(np.ones(3))
+    more, saved = pair.device.put(np.ones(3)), pair.other.state_dict()
+    saved["groups"][0]["lr"] = 77.0
     with fs.cuda.use_stream(7):
         for grads in (start(1), spoiled(start(2)), spoiled(start(3))):
             pair.step(grads, on_nonfinite="skip")
         pair.device.simulation.fusedstep_begin_graph()
-        with pytest.raises(RuntimeError, match="the device is waited for while a graph is captured"):
-            pair.other.add({"more": more})
+        for call in (lambda: pair.other.add({"more": more}), lambda: pair.other.load_state_dict(saved)):
+            with pytest.raises(RuntimeError, match="the device is waited for while a graph is captured"):
+                call()
         assert not pair.device.simulation.fusedstep_end_graph()
         pair.check()
         pair.step(start(4))

@@ -176,6 +176,7 @@ def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
             specs = plan.companions_with(name, optimizer._method, options)
             check_entry(plan.param(name), specs, saved["state"][name], f"{where}: state_dict['state'][{name!r}]")
 
+    plan.outcome()  # a device that cannot be asked now fails before anything has changed
     optimizer._adopt(dict(enumerate(groups)))
     fill(plan, saved)
     optimizer._seed = int(saved["seed"])
