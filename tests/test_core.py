@@ -209,6 +209,23 @@ def test_loops_share_nothing_without_optimization(core, source, tmp_path):
         assert_nothing_shared(target, source, Path(words[at]))
 
 
+@pytest.mark.parametrize("flag", ["-ffast-math", "-funsafe-math-optimizations"])
+@pytest.mark.parametrize("source", ["cpu/norm_loop.cpp", "kernel/plan.cpp"])
+def test_flags_of_a_distribution_change_no_arithmetic(core, source, flag, tmp_path):
+    """They come first, as those in CXXFLAGS do."""
+    need("objdump")
+    commands = json.loads((core / "compile_commands.json").read_text())
+    commands = [entry for entry in commands if entry["file"].endswith(source)]
+    assert commands
+    for entry in commands:
+        first, *words = shlex.split(entry["command"])
+        at = words.index("-o") + 1
+        usual, words[at] = words[at], str(tmp_path / "with_flag.o")
+        run(first, flag, *words, cwd=entry["directory"])
+        built, again = (run("objdump", "-d", "--no-show-raw-insn", path) for path in (core / usual, words[at]))
+        assert again.split("\n", 3)[3] == built.split("\n", 3)[3]
+
+
 def test_loops_are_vectors_whose_fused_products_are_exact(core):
     need("objdump")
     for source in LOOPS:
