@@ -119,21 +119,15 @@ std::vector<std::string> Plan::add(const py::object& params, const std::string& 
     std::vector<Entry> added = checked(leaves, place, extents, of_copy);
     std::vector<std::string> names;
     for (const Entry& entry : added) names.push_back(entry.name);
-    const size_t count = options_.size();
-    try {
-        furnish(added, place, group, [&](const Entry& entry, const std::vector<Companion>& companions) {
-            return py::list(call_python(provide, py::make_tuple(entry.name, visible(entry.param), companions)));
-        });
-        const std::lock_guard lock(stepping_);
-        const std::string own_place = "[" + std::to_string(count) + "]";
-        options_.push_back({method, Watch(options), std::move(structure), entries_.size(), own_place});
-        plan_.groups.push_back(std::move(group));
-        enroll(std::move(added));
-        groups_.append(options);
-    } catch (...) {
-        shorten(count);
-        throw;
-    }
+    furnish(added, place, group, [&](const Entry& entry, const std::vector<Companion>& companions) {
+        return py::list(call_python(provide, py::make_tuple(entry.name, visible(entry.param), companions)));
+    });
+    const std::lock_guard lock(stepping_);
+    const std::string own_place = "[" + std::to_string(options_.size()) + "]";
+    options_.push_back({method, Watch(options), std::move(structure), entries_.size(), own_place});
+    plan_.groups.push_back(std::move(group));
+    enroll(std::move(added));
+    groups_.append(options);
     of_copy_ |= of_copy;
     return names;
 }

@@ -41,7 +41,8 @@ public:
                                  const py::dict& options, const py::function& provide, const py::dict& extents,
                                  bool of_copy);
 
-    /// Takes back the groups that were added behind so many, but for their dicts in the list.
+    /// Takes back the groups that were added behind so many, but for their dicts in the list: also what an add() has
+    /// left that ran out of memory.
     void shorten(size_t groups);
 
     /// Takes the options of groups from their dicts anew, of all or none. States that they call for are added, others
