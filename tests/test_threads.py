@@ -261,6 +261,16 @@ def test_parked_threads_do_not_hold_up_the_end(tmp_path, ending):
     assert (done.returncode == 0) == ("Keyboard" not in ending)
 
 
+#: The end, once each of three threads is in the middle of its steps.
+DAEMONS = """
+        for index in range(3):
+            threading.Thread(target=work, args=(index,), daemon=True).start()
+        while min(steps) < 3:
+            time.sleep(0.01)
+        print("well")
+"""
+
+
 @pytest.mark.parametrize("call", ["optimizer.step(grad)", "fs.stats(grad)"])
 def test_a_daemon_thread_in_a_kernel_does_not_hold_up_the_end(tmp_path, call):
     """The interpreter goes down while the thread is in the kernel and comes back for it."""
@@ -275,11 +285,7 @@ def test_a_daemon_thread_in_a_kernel_does_not_hold_up_the_end(tmp_path, call):
             while True:
                 {call}
                 steps[index] += 1
-        for index in range(3):
-            threading.Thread(target=work, args=(index,), daemon=True).start()
-        while min(steps) < 3:
-            time.sleep(0.01)
-        print("well")
+{DAEMONS}
     """
     assert process.output(tmp_path, program) == "well"
 
@@ -313,11 +319,7 @@ def test_a_daemon_thread_in_python_does_not_break_the_end(tmp_path, before, give
                 {before}
                 optimizer.step({given})
                 steps[index] += 1
-        for index in range(3):
-            threading.Thread(target=work, args=(index,), daemon=True).start()
-        while min(steps) < 3:
-            time.sleep(0.01)
-        print("well")
+{DAEMONS}
     """
     for _ in range(4):
         assert process.output(tmp_path, program) == "well"
