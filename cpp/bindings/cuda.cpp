@@ -44,7 +44,7 @@ void* current_stream(const py::array& array) {
                                         return py::object(py::module_::import("fusedstep.cuda").attr("current_stream"));
                                     })
                                     .get_stored();
-    return reinterpret_cast<void*>(current(as_given(array)).cast<uintptr_t>());
+    return reinterpret_cast<void*>(call_python(current, py::make_tuple(as_given(array))).cast<uintptr_t>());
 }
 
 bool is_captured(const py::array& array) {

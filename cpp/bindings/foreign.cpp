@@ -71,7 +71,9 @@ py::object capsule_of(const py::object& object, const Device& device) {
     // The caller's stream is the step's: there is nothing to wait for, which −1 says. And torch wants to be asked while
     // the device is the current one.
     py::object capsule;
-    cuda_backend().on(device.index, [&] { capsule = object.attr("__dlpack__")(py::arg("stream") = -1); });
+    cuda_backend().on(device.index, [&] {
+        capsule = call_python(object.attr("__dlpack__"), py::tuple(), py::dict(py::arg("stream") = -1));
+    });
     return capsule;
 }
 

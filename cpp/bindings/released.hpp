@@ -17,10 +17,10 @@ namespace py = pybind11;
 }
 
 /// Calls something that may be written in Python, which lets other threads have the interpreter as well.
-inline py::object call_python(py::handle function, const py::tuple& arguments = py::tuple()) {
+inline py::object call_python(py::handle function, const py::tuple& arguments = py::tuple(), py::handle keywords = {}) {
     PyObject* result = nullptr;
     try {
-        result = PyObject_CallObject(function.ptr(), arguments.ptr());
+        result = PyObject_Call(function.ptr(), arguments.ptr(), keywords.ptr());
     } catch (...) {  // no exception: those of C++ have become Python's
         wait_for_the_end();
     }
