@@ -144,10 +144,10 @@ def test_more_options_than_are_remembered():
     assert len({repr(result) for result in once}) == len(decays)
 
 
-def test_plans_are_used_again(monkeypatch):
+def test_what_calls_is_used_again(monkeypatch):
     """Calls one after the other take one, also behind one that was refused."""
-    made, Plan = [], _core.Plan
-    monkeypatch.setattr(_core, "Plan", lambda *args, **options: made.append(args) or Plan(*args, **options))
+    made, Function = [], _core.Function
+    monkeypatch.setattr(_core, "Function", lambda *args: made.append(args) or Function(*args))
     options = {"weight_decay": 0.8125}  # no other test's: theirs would be remembered
     first = adam(**options)
     with pytest.raises(ValueError, match="must have the shape of param"):

@@ -1,14 +1,15 @@
-// The step of a function: a plan keeps its options, and has its arrays for one call.
+#include "function.hpp"
+
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <optional>
 #include <set>
 
 #include "at_end.hpp"
+#include "busy.hpp"
 #include "cuda.hpp"
 #include "look.hpp"
-#include "plan.hpp"
+#include "options.hpp"
 
 namespace fusedstep::bindings {
 namespace {
@@ -43,15 +44,21 @@ void check_flat(const py::object& param, const Where& where) {
 
 }  // namespace
 
+Function::Function(std::string name, const std::string& method, const py::dict& options, const py::dict& storage,
+                   StateArguments arguments)
+    : group_(read_group(method, options)),
+      arguments_(std::move(arguments)),
+      roster_(std::move(name), {"param", "grad"}, storage, false, true) {}
+
 /// The states that the options call for.
-std::vector<py::object> Plan::in_order(const py::tuple& states) const {
+std::vector<py::object> Function::in_order(const py::tuple& states) const {
     std::vector<py::object> made(arguments_.size());
     size_t count = 0;
     for (size_t i = 0; i < arguments_.size(); ++i) {
         const auto& [name, place] = arguments_[i];
         const py::object state = states[i];
         if (state.is_none() != (place < 0))
-            throw py::type_error(optimizer_ + ": " + name + " must be " + (place < 0 ? "None" : "given") +
+            throw py::type_error(roster_.optimizer + ": " + name + " must be " + (place < 0 ? "None" : "given") +
                                  " with these options, got " + type_name(state));
         if (place < 0) continue;
         made[size_t(place)] = state;
@@ -62,10 +69,10 @@ std::vector<py::object> Plan::in_order(const py::tuple& states) const {
 }
 
 /// The types of states as they come: one for all parameters, where it is not what these are calculated in.
-void Plan::choose_types(const std::vector<Entry>& added, const std::vector<py::list>& given) {
-    storage_.state.clear();
+void Function::choose_types(const std::vector<Roster::Entry>& added, const std::vector<py::list>& given) {
+    roster_.storage.state.clear();
     size_t number = 0;
-    for (const State& state : plan_.groups.front().states()) {
+    for (const State& state : group_.states()) {
         const size_t place = number++;
         if (state.kind != State::like_param) continue;
         std::set<std::string> types;
@@ -79,118 +86,70 @@ void Plan::choose_types(const std::vector<Entry>& added, const std::vector<py::l
         }
         if (!others) continue;
         if (types.size() > 1)
-            throw py::type_error(optimizer_ + ": " + state.name + " must have one type in all its arrays, got " +
+            throw py::type_error(roster_.optimizer + ": " + state.name + " must have one type in all its arrays, got " +
                                  py::repr(py::cast(std::vector(types.begin(), types.end()))).cast<std::string>());
-        storage_.state[state.name] = *types.begin();
+        roster_.storage.state[state.name] = *types.begin();
     }
 }
 
-/// What the plan has on another device than that of its next arrays is of no use.
-void Plan::move_to(const Device& device) {
+/// What there is on another device than that of the next arrays is of no use.
+void Function::move_to(const Device& device) {
     if (device == device_) return;
-    leave_device();
+    engine_.leave_device();
     device_ = device;
 }
 
-/// Makes arrays tensors of the plan, which has none.
-void Plan::form(const py::object& param, const std::vector<py::object>& states) {
-    Structure& structure = options_.front().structure;
-    const Where where{optimizer_, params_};
+/// Makes arrays the tensors of the call.
+void Function::form(const py::object& param, const std::vector<py::object>& states) {
+    roster_.disband();
+    const Where where{roster_.optimizer, roster_.params};
     check_flat(param, where);
     std::vector<Leaf> leaves;
-    structure = Structure::of(param, 0, where, leaves);
+    Structure structure = Structure::of(param, 0, where, leaves);
     std::vector<py::list> given(leaves.size());
     size_t number = 0;
-    for (const State& state : plan_.groups.front().states())
-        structure.match(states[number++], {optimizer_, state.name}, params_,
+    for (const State& state : group_.states())
+        structure.match(states[number++], {roster_.optimizer, state.name}, roster_.params,
                         [&](size_t tensor, py::handle array) { given[tensor].append(array); });
-    std::vector<Entry> added = checked(leaves, {}, {}, false);
+    std::vector<Roster::Entry> added = roster_.checked(leaves, {}, {}, false);
     choose_types(added, given);
     move_to(added.empty() ? Device{} : added.front().layout.device);
     if (device_.kind == Device::cuda && is_captured(added.front().param))
-        throw std::runtime_error(optimizer_ +
+        throw std::runtime_error(roster_.optimizer +
                                  ": param must not be updated by a function while a graph is captured (a bound step "
                                  "of an optimizer can be), got a stream that one is captured from");
-    furnish(added, {}, plan_.groups.front(),
-            [&](const Entry& entry, const std::vector<Companion>&) { return given[size_t(&entry - added.data())]; });
-    enroll(std::move(added));
-}
-
-/// Arrays of NumPy's own that differ from those of the call before in their shapes alone take their places. False where
-/// they differ in more, or something is wrong with them: what that is, form() tells.
-bool Plan::take_places(const py::object& param, const std::vector<py::object>& states) try {
-    const Structure& structure = options_.front().structure;
-    if (entries_.empty() || !structure.is_like(param)) return false;
-    const auto where = [&](const Entry& entry) { return Where{optimizer_, params_, {}, entry.path}; };
-    bool alike = true;
-    structure.match(param, {optimizer_, params_}, params_, [&](size_t tensor, py::handle array) {
-        alike = alike && py::isinstance<py::array>(array);
-        if (!alike) return;
-        Entry& entry = entries_[tensor];
-        entry.param = check_param(array, where(entry));  // which may run anything: its type is asked for behind that
-        alike = py::detail::array_proxy(entry.param.ptr())->descr == entry.layout.dtype.ptr();
-        entry.layout.reshape(entry.param);
-        entry.extent = {0, entry.layout.size};
-        entry.last_grad = nullptr;
+    roster_.furnish(added, {}, group_, [&](const Roster::Entry& entry, const std::vector<Companion>&) {
+        return given[size_t(&entry - added.data())];
     });
-    for (size_t i = 0; alike && i < states.size(); ++i) {
-        const auto take = [&](size_t tensor, py::handle array) {
-            Entry& entry = entries_[tensor];
-            auto& [companion, place] = entry.states[i];
-            alike = alike && py::isinstance<py::array>(array) &&
-                    (companion.kind != Companion::like_param ||
-                     find_type(py::reinterpret_borrow<py::array>(array)) == companion.format.type);
-            if (alike) place = check_companion(array, companion, entry, where(entry));
-        };
-        structure.match(states[i], {optimizer_, entries_.front().states[i].first.name}, params_, take);
-    }
-    if (!alike) return false;
-    std::vector<Span> claims;
-    for (size_t i = 0; i < entries_.size(); ++i) claim(claims, entries_[i], i);
-    territory_.claim(std::move(claims), optimizer_, array_names());
-    for (size_t i = 0; i < entries_.size(); ++i) seat(i);
-    return true;
-} catch (const py::builtin_exception&) {
-    return false;
+    roster_.enroll(group_, std::move(structure), std::move(added));
+    engine_.start();
 }
 
-/// Lets go of arrays. Of those of the processor, all but the arrays is kept for a call with ones that are like them.
-void Plan::vacate() {
-    territory_ = {};
-    if (device_.kind != Device::cpu) return disband();
-    for (Entry& entry : entries_) {  // which nobody else has meanwhile, whatever the end of an array runs
-        entry.movable.clear();
-        for (auto& [companion, array] : entry.states) array.release().dec_ref();
-        entry.param.release().dec_ref();
-    }
+/// Lets go of the arrays. Of the processor's it is kept what they were like, for a call with others of this kind.
+void Function::vacate() {
+    if (device_.kind == Device::cpu)
+        roster_.vacate();
+    else
+        roster_.disband();
 }
 
-/// Forgets tensors as well.
-void Plan::disband() {
-    const std::vector<Entry> last = std::exchange(entries_, {});  // whose end may run anything
-    places_.clear();
-    plan_.tensors.clear();
-}
-
-void Plan::call(const py::object& param, const py::object& grad, const py::tuple& given, int64_t step, double lr,
-                uint64_t seed) {
-    const Busy busy(busy_, optimizer_);
+void Function::call(const py::object& param, const py::object& grad, const py::tuple& given, int64_t step, double lr,
+                    uint64_t seed) {
+    const Busy busy(busy_, roster_.optimizer);
     const std::vector<py::object> states = in_order(given);
     const AtEnd lent([&] {
-        let_go();
+        intake_.let_go();
         vacate();
     });
-    plan_.seed = seed;
-    if (!take_places(param, states)) {
-        disband();
-        form(param, states);
-    }
-    for (Tensor& one : plan_.tensors) one.step = step - 1;
-    plan_.groups.front().lr = lr;
-    take_all(grad, py::none(), false);
-    void* const stream = own_stream();
-    check_places();
-    run(stream);
+    fusedstep::Plan& plan = roster_.plan;
+    plan.seed = seed;
+    if (!roster_.replace(param, states)) form(param, states);
+    for (Tensor& one : plan.tensors) one.step = step - 1;
+    plan.groups.front().lr = lr;
+    intake_.take(grad, py::none(), false);
+    void* const stream = engine_.stream();
+    roster_.check_places();
+    engine_.run(stream);
 }
 
 }  // namespace fusedstep::bindings

@@ -12,6 +12,7 @@
 #include "../cpu/threads.hpp"
 #include "collectable.hpp"
 #include "cuda.hpp"
+#include "function.hpp"
 #include "options.hpp"
 #include "plan.hpp"
 #include "stats.hpp"
@@ -36,13 +37,13 @@ struct Bound {
     template <class Visit>
     void each_object(const Visit& visit) const {
         visit(owner);
-        for (const py::object& array : grads.arrays) visit(array);
+        for (const py::object& array : grads.binding.arrays) visit(array);
     }
     void forget() {
         owner = py::none();
         grads.version = -1;  // of no plan
-        grads.places.clear();
-        const std::vector<py::object> last = std::exchange(grads.arrays, {});  // whose end may run anything
+        grads.binding.places.clear();
+        const std::vector<py::object> last = std::exchange(grads.binding.arrays, {});  // whose end may run anything
     }
 };
 
@@ -55,6 +56,12 @@ struct Alone {
     void enter() { held.emplace(*plan); }
     void leave(const py::args&) { held.reset(); }
 };
+
+/// What a plan's roster can be asked for.
+template <class Answer, class... Question>
+auto of_roster(Answer (fs::bindings::Roster::*look)(Question...) const) {
+    return [look](const fs::bindings::Plan& plan, Question... question) { return (plan.roster().*look)(question...); };
+}
 
 template <class Keep>
 py::tuple target_names(const Keep& keep) {
@@ -90,36 +97,33 @@ PYBIND11_MODULE(_core, module) {
             return roles[self.role];
         });
 
-    using Plan = fs::bindings::Plan;
+    using fs::bindings::Plan, fs::bindings::Roster;
     py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan", fs::bindings::collectable<Plan>())
-        .def(py::init<std::string, py::list, py::dict, uint64_t, bool, std::optional<Plan::StateArguments>>(),
-             py::arg("optimizer"), py::arg("groups"), py::arg("storage"), py::arg("seed"),
-             py::arg("entry_per_group") = false, py::arg("arguments") = py::none())
+        .def(py::init<std::string, py::list, py::dict, uint64_t, bool>())
         .def("add", &Plan::add)
         .def("shorten", &Plan::shorten)
         .def("refresh", &Plan::refresh)
         .def("step", &Plan::step)
-        .def("call", &Plan::call)
         .def("lend", &Plan::lend)
         .def("advance", &Plan::advance)
         .def("skip", &Plan::skip)
         .def("outcome", &Plan::outcome)
         .def_property_readonly("on_device", &Plan::on_device)
-        .def("has_moved", &Plan::has_moved)
+        .def("has_moved", of_roster(&Roster::has_moved))
         .def("take_changes", &Plan::take_changes)
         .def("bind", [](const std::shared_ptr<Plan>& plan, const py::object& owner, const py::object& grads,
                         const py::object& stages) { return Bound{owner, plan, plan->bind(owner, grads, stages)}; })
-        .def("group_structure", &Plan::group_structure)
-        .def("structure", &Plan::structure)
-        .def("names", &Plan::names)
-        .def("arrays", &Plan::arrays)
-        .def("param", &Plan::param)
+        .def("group_structure", of_roster(&Roster::group_structure))
+        .def("structure", of_roster(&Roster::structure))
+        .def("names", of_roster(&Roster::names))
+        .def("arrays", of_roster(&Roster::arrays))
+        .def("param", of_roster(&Roster::param))
         .def("get_step", &Plan::get_step)
         .def("set_step", &Plan::set_step)
-        .def("get_extent", &Plan::get_extent)
-        .def("companions", &Plan::companions)
+        .def("get_extent", of_roster(&Roster::extent))
+        .def("companions", of_roster(&Roster::companions))
         .def("companions_with", &Plan::companions_with)
-        .def("get_number", &Plan::get_number)
+        .def("get_number", of_roster(&Roster::number))
         .def("set_number", &Plan::set_number)
         .def("set_seed", &Plan::set_seed)
         .def("invalidate", [](Plan& plan) { ++plan.version; })
@@ -131,6 +135,11 @@ PYBIND11_MODULE(_core, module) {
     py::class_<Bound>(module, "Bound", fs::bindings::collectable<Bound>())
         .def("check", &Bound::check)
         .def("step", &Bound::step, "One step with the bound gradients, in place.");
+
+    using fs::bindings::Function;
+    py::class_<Function>(module, "Function")
+        .def(py::init<std::string, std::string, py::dict, py::dict, Function::StateArguments>())
+        .def("call", &Function::call);
 
     py::class_<Alone>(module, "Alone")
         .def(py::init<std::shared_ptr<Plan>>())

@@ -18,6 +18,17 @@ bool narrower(Type type, Type real) { return size_of(type) < size_of(real); }
 
 }  // namespace
 
+Storage::Storage(const py::dict& chosen) : flush_denormals(chosen["flush_denormals"].cast<bool>()) {
+    for (const auto& [name, type] : py::dict(chosen["state"]))
+        state[name.cast<std::string>()] = type.cast<std::string>();
+    const auto called = chosen["rounding"].cast<std::string>();
+    if (called == "stochastic") rounding = Rounding::stochastic;
+    if (called == "kahan") rounding = Rounding::kahan;
+    if (called == "remainder") rounding = Rounding::remainder;
+    const py::object decay = chosen["weight_average"];
+    if (!decay.is_none()) average_decay = decay.cast<double>();
+}
+
 std::string Storage::type_for(const State& one, const Layout& param, const Extent& extent) const {
     const std::string own = name_of(arithmetic(param.type));
     if (one.kind == State::scalar) return "float64";
@@ -64,7 +75,7 @@ std::vector<Companion> Storage::companions(const States& states, const Layout& p
     if (own.split())
         add({"rest", Companion::rest, Companion::like_param,
              own.rounding == Rounding::kahan ? name_of(param.type) : "int16"});
-    if (average) add({"average", Companion::average, Companion::like_param, name_of(real)});
+    if (average_decay) add({"average", Companion::average, Companion::like_param, name_of(real)});
     return made;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,11 @@ public:
     /// Types of states by name; the one named "" holds for all others.
     std::map<std::string, std::string> state;
     Rounding rounding = Rounding::nearest;
-    bool average = false;
+    std::optional<double> average_decay;  ///< nothing where no average is kept
+    bool flush_denormals;
+
+    /// Of a dict that Python has checked.
+    explicit Storage(const py::dict& chosen);
 
     std::vector<Companion> companions(const States& states, const Layout& param, const Extent& extent) const;
 

@@ -169,7 +169,7 @@ def make_plain(options: dict[str, Any]) -> bool:
 
 
 class Prepared:
-    """A function's options, checked, and plans that have them: as many as there were calls at the same time."""
+    """A function's options, checked, and what calls it with them: as many as there were calls at the same time."""
 
     def __init__(
         self,
@@ -179,30 +179,25 @@ class Prepared:
         rounding: str = ONCE["rounding"],
         **given: Any,
     ) -> None:
-        self.cls, self.function = cls, cls.__name__
+        self.cls, self.name = cls, cls.__name__
         self.options = cls._resolve(given, cls._preset(convention))
         if self.options["decay"] == "fully_decoupled" and self.options["max_lr"] is None:
-            raise ValueError(f"{self.function}: max_lr must be given with decay='fully_decoupled', got None")
-        ROUNDING.take(self.function, "rounding", rounding)
-        self.storage = storage.resolve(self.function, {"rounding": rounding}, cls.state_names)
+            raise ValueError(f"{self.name}: max_lr must be given with decay='fully_decoupled', got None")
+        ROUNDING.take(self.name, "rounding", rounding)
+        self.storage = storage.resolve(self.name, {"rounding": rounding}, cls.state_names)
         needed = _core.states(cls._method, self.options)
         self.arguments = [(name, needed.index(name) if name in needed else -1) for name in cls.state_names]
-        self.idle: list[_core.Plan] = []
-
-    def plan(self) -> _core.Plan:
-        plan = _core.Plan(self.function, [], self.storage, 0, arguments=self.arguments)
-        plan.add([], "", self.cls._method, self.options, list, {}, False)
-        return plan
+        self.idle: list[_core.Function] = []
 
     def call(self, param: Any, grad: Any, states: tuple[Any, ...], step: int, lr: float, seed: int) -> None:
         try:
-            plan = self.idle.pop()
+            function = self.idle.pop()
         except IndexError:
-            plan = self.plan()
+            function = _core.Function(self.name, self.cls._method, self.options, self.storage, self.arguments)
         try:
-            plan.call(param, grad, states, step, lr, seed)
+            function.call(param, grad, states, step, lr, seed)
         finally:
-            self.idle.append(plan)
+            self.idle.append(function)
 
 
 __all__ = []
