@@ -1,4 +1,5 @@
 // What parameters, and the arrays beside them, are checked for before they become tensors.
+#include <map>
 #include <unordered_set>
 
 #include "../storage/code8.hpp"
@@ -76,6 +77,25 @@ Roster::Arrays Roster::provide_arrays(const Entry& entry, const Where& of, std::
     return made;
 }
 
+/// The arrays that an entry has, and of others those that it is given.
+py::list Roster::with_missing(const Entry& entry, const std::vector<Companion>& companions, const Provide& provide) {
+    std::map<std::string, py::object> arrays;
+    std::vector<Companion> missing;
+    for (const Companion& one : companions) {
+        for (const auto& [known, owned] : entry.states)
+            if (known.name == one.name && (one.kind != Companion::ring || owned.shape(0) == one.planes))
+                arrays[one.name] = owned;
+        if (!arrays.contains(one.name)) missing.push_back(one);
+    }
+    if (!missing.empty()) {
+        const py::list given = provide(entry, missing);
+        for (size_t i = 0; i < missing.size(); ++i) arrays[missing[i].name] = given[i];
+    }
+    py::list all;
+    for (const Companion& one : companions) all.append(arrays[one.name]);
+    return all;
+}
+
 py::array Roster::check_companion(py::handle given, const Companion& one, const Entry& entry, const Where& of) const {
     const auto [argument, path] = called("memory", entry, one.name);
     const Where where{optimizer, argument, {}, path};
@@ -97,7 +117,7 @@ void Roster::furnish(std::vector<Entry>& added, std::string_view place, const Gr
     for (Entry& entry : added) {
         entry.states =
             provide_arrays(entry, {optimizer, params, place, entry.path}, companions_of(entry, group), provide);
-        entry.claim(claims, entries_.size() + size_t(&entry - added.data()));
+        claim(claims, entry, entries_.size() + size_t(&entry - added.data()));
     }
     territory_.claim(std::move(claims), optimizer, array_names(added, place));
 }

@@ -5,18 +5,20 @@
 
 namespace fusedstep::bindings {
 
-void Roster::Entry::claim(std::vector<Span>& claims, size_t tensor) const {
-    claims.emplace_back(param.data(), param.nbytes(), tensor, 0);
-    for (size_t i = 0; i < states.size(); ++i) {
-        const py::array& array = states[i].second;
+/// Adds the memory that a step of a tensor writes to: the parameter, which is number 0, and the states.
+void Roster::claim(std::vector<Span>& claims, const Entry& entry, size_t tensor) {
+    claims.emplace_back(entry.param.data(), entry.param.nbytes(), tensor, 0);
+    for (size_t i = 0; i < entry.states.size(); ++i) {
+        const py::array& array = entry.states[i].second;
         claims.emplace_back(array.data(), array.nbytes(), tensor, i + 1);
     }
 }
 
+/// Finds out anew which memory is written to, and forgets what was known of gradients.
 void Roster::survey() {
     std::vector<Span> all;
     for (size_t i = 0; i < entries_.size(); ++i) {
-        entries_[i].claim(all, i);
+        claim(all, entries_[i], i);
         entries_[i].last_grad = nullptr;
     }
     Territory territory;
@@ -44,17 +46,6 @@ std::string_view Roster::place_of(size_t group) const {
 
 Where Roster::where(std::string_view argument, size_t tensor) const {
     return {optimizer, argument, place_of(size_t(plan.tensors[tensor].group)), entries_[tensor].path};
-}
-
-py::tuple Roster::entry_for_each(const py::object& tree, std::string_view argument) const {
-    if (!is_list(tree))
-        throw py::type_error(Where{optimizer, argument}.text() + " must be a list with one entry for each group, got " +
-                             type_name(tree));
-    const py::tuple entries(tree);  // whatever becomes of a list while its arrays are read
-    if (entries.size() != sections_.size())
-        throw py::value_error(Where{optimizer, argument}.text() + " must have " + std::to_string(sections_.size()) +
-                              " entries, one for each group, got " + std::to_string(entries.size()));
-    return entries;
 }
 
 /// A state in messages, argument and path: an entry of one argument, or of the function's argument for this state.

@@ -20,13 +20,14 @@ public:
 
     bool on_device() const { return stepper_ != nullptr; }
 
-    /// Tensors have come, or the plan's counters have changed: they hold from now on.
+    /// Tensors have come: where they are on a device, it runs their steps and counts from now on.
     void start();
+    /// The plan's counters were changed: the device's are these from now on.
     void recount();
     /// Its memory is freed, for which everything on the device is waited for.
     void leave_device();
 
-    /// Keeps others away who ask what the device has counted. Nothing of Python may run meanwhile.
+    /// Keeps threads away that ask what the device has counted. Nothing that runs Python may happen meanwhile.
     std::unique_lock<std::mutex> hold() { return std::unique_lock(counting_); }
 
     /// The stream of a step on a device. To ask for it runs Python.

@@ -101,7 +101,7 @@ void Function::move_to(const Device& device) {
 
 /// Makes arrays the tensors of the call.
 void Function::form(const py::object& param, const std::vector<py::object>& states) {
-    roster_.disband();
+    roster_.clear();
     const Where where{roster_.optimizer, roster_.params};
     check_flat(param, where);
     std::vector<Leaf> leaves;
@@ -125,12 +125,12 @@ void Function::form(const py::object& param, const std::vector<py::object>& stat
     engine_.start();
 }
 
-/// Lets go of the arrays. Of the processor's it is kept what they were like, for a call with others of this kind.
+/// Lets go of the arrays. What the processor's were like is kept, for a call with others like them.
 void Function::vacate() {
     if (device_.kind == Device::cpu)
         roster_.vacate();
     else
-        roster_.disband();
+        roster_.clear();
 }
 
 void Function::call(const py::object& param, const py::object& grad, const py::tuple& given, int64_t step, double lr,
@@ -143,7 +143,7 @@ void Function::call(const py::object& param, const py::object& grad, const py::t
     });
     fusedstep::Plan& plan = roster_.plan;
     plan.seed = seed;
-    if (!roster_.replace(param, states)) form(param, states);
+    if (!roster_.reuse(param, states)) form(param, states);
     for (Tensor& one : plan.tensors) one.step = step - 1;
     plan.groups.front().lr = lr;
     intake_.take(grad, py::none(), false);

@@ -11,7 +11,7 @@ void Intake::take(const py::object& grads, const py::object& stages, bool descri
         take_all(grads, stages, described);
     } catch (const py::builtin_exception&) {
         // What does not fit a parameter may fit where that is now: that it has moved is the cause, and told instead.
-        roster_.check_places(true);
+        roster_.check_all_places();
         throw;
     }
 }
@@ -118,8 +118,8 @@ void Intake::keep_apart(bool zero_grad) {
     }
 }
 
-Binding Intake::bind() {
-    Binding binding{++bounds_, {}, {}, {}, roster_.plan.stages};
+Binding Intake::bind(int64_t version) {
+    Binding binding{version, ++bounds_, {}, {}, {}, roster_.plan.stages};
     const auto keep = [&](std::string_view argument, std::optional<size_t> tensor, const py::object& array) {
         if (!array) return;
         binding.arrays.push_back(array);

@@ -25,6 +25,7 @@ struct Binding {
         Movable movable;
     };
 
+    int64_t version;                 ///< of the optimizer that they are for
     uint64_t number;                 ///< among all that were bound
     std::vector<py::object> arrays;  ///< keeps the memory alive
     std::vector<Place> places;
@@ -44,8 +45,8 @@ public:
     const py::object& grad(size_t tensor) const { return held_[tensor].grad; }
     const py::object& copy(size_t tensor) const { return held_[tensor].copy; }
 
-    /// What was taken, for later steps.
-    Binding bind();
+    /// What was taken, for later steps of an optimizer that has this version.
+    Binding bind(int64_t version);
 
     /// Throws if any of that has got other memory.
     void check_places(const Binding& binding) const;

@@ -26,7 +26,7 @@ namespace {
 struct Bound {
     py::object owner;
     std::shared_ptr<fs::bindings::Plan> plan;
-    fs::bindings::Plan::Bound grads;
+    fs::bindings::Binding grads;
 
     void check() const { plan->check_bound(grads); }
     void step() const {
@@ -37,13 +37,13 @@ struct Bound {
     template <class Visit>
     void each_object(const Visit& visit) const {
         visit(owner);
-        for (const py::object& array : grads.binding.arrays) visit(array);
+        for (const py::object& array : grads.arrays) visit(array);
     }
     void forget() {
         owner = py::none();
         grads.version = -1;  // of no plan
-        grads.binding.places.clear();
-        const std::vector<py::object> last = std::exchange(grads.binding.arrays, {});  // whose end may run anything
+        grads.places.clear();
+        const std::vector<py::object> last = std::exchange(grads.arrays, {});  // whose end may run anything
     }
 };
 
@@ -99,7 +99,7 @@ PYBIND11_MODULE(_core, module) {
 
     using fs::bindings::Plan, fs::bindings::Roster;
     py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan", fs::bindings::collectable<Plan>())
-        .def(py::init<std::string, py::list, py::dict, uint64_t, bool>())
+        .def(py::init<std::string, std::string, py::list, py::dict, uint64_t, bool>())
         .def("add", &Plan::add)
         .def("shorten", &Plan::shorten)
         .def("refresh", &Plan::refresh)

@@ -11,8 +11,11 @@
 
 namespace fusedstep::bindings {
 
-Plan::Plan(std::string optimizer, py::list groups, const py::dict& storage, uint64_t seed, bool entry_per_group)
-    : groups_(std::move(groups)), roster_(std::move(optimizer), {"params", "grads"}, storage, entry_per_group, false) {
+Plan::Plan(std::string optimizer, std::string method, py::list groups, const py::dict& storage, uint64_t seed,
+           bool entry_per_group)
+    : method_(std::move(method)),
+      groups_(std::move(groups)),
+      roster_(std::move(optimizer), {"params", "grads"}, storage, entry_per_group, false) {
     roster_.plan.seed = seed;
 }
 
@@ -26,23 +29,24 @@ std::optional<Busy> Plan::enter() {
     return std::optional<Busy>(std::in_place, busy_, roster_.optimizer);
 }
 
-std::vector<std::string> Plan::add(const py::object& params, const std::string& place, const std::string& method,
-                                   const py::dict& options, const py::function& provide, const py::dict& extents,
-                                   bool of_copy) {
+std::vector<std::string> Plan::add(const py::object& params, const std::string& place, const py::dict& options,
+                                   const py::function& provide, const py::dict& extents, bool of_copy) {
     const std::optional<Busy> busy = enter();
     engine_.fetch();
     std::vector<Leaf> leaves;
     Structure structure =
         Structure::of(params, roster_.entries().size(), {roster_.optimizer, roster_.params, place}, leaves);
-    Group group = read_group(method, options);
+    Group group = read_group(method_, options);
     std::vector<Roster::Entry> added = roster_.checked(leaves, place, extents, of_copy);
     std::vector<std::string> names;
     for (const Roster::Entry& entry : added) names.push_back(entry.name);
     roster_.furnish(added, place, group, Roster::ask(provide));
-    const auto held = engine_.hold();
-    options_.push_back({method, Watch(options)});
-    roster_.enroll(std::move(group), std::move(structure), std::move(added));
-    engine_.start();
+    watches_.emplace_back(options);
+    {
+        const auto held = engine_.hold();
+        roster_.enroll(std::move(group), std::move(structure), std::move(added));
+        engine_.start();
+    }
     ++version;
     groups_.append(options);
     return names;
@@ -53,13 +57,13 @@ void Plan::shorten(size_t groups) {
     const bool all = roster_.first_of(groups) == 0;
     {
         const auto held = engine_.hold();
-        if (roster_.retire(groups) && !all) engine_.recount();  // the others were fetched when these were added
+        if (roster_.cut_plan(groups) && !all) engine_.recount();  // the others were fetched when these were added
     }
     if (all) engine_.leave_device();
-    roster_.dismiss(groups);
-    while (options_.size() > groups) {
-        const Options last = std::move(options_.back());  // whose end may run anything
-        options_.pop_back();
+    roster_.cut_entries(groups);
+    while (watches_.size() > groups) {
+        const Watch last = std::move(watches_.back());  // whose end may run anything
+        watches_.pop_back();
     }
 }
 
@@ -70,23 +74,23 @@ void Plan::refresh(const std::vector<size_t>& groups, const py::function& provid
     for (const size_t index : groups) {
         const py::dict options = groups_[index];
         watches.emplace_back(options);  // and not later: what changes meanwhile is another change
-        all.push_back(roster_.renewal(index, read_group(options_.at(index).method, options), Roster::ask(provide)));
+        all.push_back(roster_.renewal(index, read_group(method_, options), Roster::ask(provide)));
     }
+    // First: where there is no memory for the rest, the dicts are put back, which is a change then.
+    for (size_t i = 0; i < groups.size(); ++i) std::swap(watches_[groups[i]], watches[i]);
     roster_.renew(all, engine_.has_captured());
-    for (size_t i = 0; i < groups.size(); ++i) std::swap(options_[groups[i]].watch, watches[i]);
-    if (std::any_of(all.begin(), all.end(), [](const auto& one) { return !one.states.empty(); })) roster_.survey();
 }
 
 void Plan::settle(const py::object& owner) {
     const auto count = size_t(PyList_GET_SIZE(groups_.ptr()));
-    if (count != options_.size())
-        throw py::value_error(roster_.optimizer + ": param_groups must keep its " + std::to_string(options_.size()) +
+    if (count != watches_.size())
+        throw py::value_error(roster_.optimizer + ": param_groups must keep its " + std::to_string(watches_.size()) +
                               " groups (add() adds one), got " + std::to_string(count));
     std::vector<size_t> changed;
     std::vector<std::pair<size_t, py::object>> rates;
     for (size_t i = 0; i < count; ++i) {
         const py::handle group = PyList_GET_ITEM(groups_.ptr(), py::ssize_t(i));
-        const Watch::Change change = options_[i].watch.change(group);
+        const Watch::Change change = watches_[i].change(group);
         if (change.any) changed.push_back(i);
         if (change.rate) rates.emplace_back(i, change.rate);
     }
@@ -97,24 +101,24 @@ void Plan::settle(const py::object& owner) {
     }
     for (const auto& [group, lr] : rates) {
         roster_.plan.groups[group].lr = PyFloat_AS_DOUBLE(lr.ptr());
-        options_[group].watch.see_rate(lr);
+        watches_[group].see_rate(lr);
     }
 }
 
 void Plan::call_schedules() {
-    const bool called = std::any_of(options_.begin(), options_.end(),
-                                    [](const Options& group) { return bool(group.watch.schedule()); });
+    const bool called =
+        std::any_of(watches_.begin(), watches_.end(), [](const Watch& group) { return bool(group.schedule()); });
     if (!called) return;
     if (engine_.is_capturing())
         throw std::runtime_error(roster_.optimizer +
                                  ": lr must be a number in a step that is captured, got a schedule");
     engine_.catch_up(true);
-    for (size_t i = 0; i < options_.size(); ++i)
-        if (options_[i].watch.schedule()) roster_.plan.groups[i].lr = rate(i, engine_.calls());
+    for (size_t i = 0; i < watches_.size(); ++i)
+        if (watches_[i].schedule()) roster_.plan.groups[i].lr = rate(i, engine_.calls());
 }
 
 double Plan::rate(size_t group, int64_t step) const {
-    const py::object schedule = options_.at(group).watch.schedule();  // its call may take over another
+    const py::object schedule = watches_.at(group).schedule();  // its call may take over another
     if (!schedule) return roster_.plan.groups[group].lr;
     const py::object given = call_python(schedule, py::make_tuple(step));
     const bool number = PyNumber_Check(given.ptr()) && !PyBool_Check(given.ptr());
@@ -133,18 +137,17 @@ void Plan::take_changes(const py::object& owner) {
     settle(owner);
 }
 
-std::vector<Companion> Plan::companions_with(const std::string& name, const std::string& method,
-                                             const py::dict& options) const {
-    return roster_.companions_with(name, read_group(method, options));
+std::vector<Companion> Plan::companions_with(const std::string& name, const py::dict& options) const {
+    return roster_.companions_with(name, read_group(method_, options));
 }
 
 int64_t Plan::get_step(const std::string& name) {
     engine_.catch_up();
-    return roster_.plan.tensors[roster_.find(name)].step;
+    return roster_.tensor(name).step;
 }
 void Plan::set_step(const std::string& name, int64_t step) {
     engine_.fetch();
-    Tensor& tensor = roster_.plan.tensors[roster_.find(name)];
+    Tensor& tensor = roster_.tensor(name);
     const auto held = engine_.hold();
     tensor.step = step;
     engine_.recount();
@@ -165,7 +168,7 @@ py::tuple Plan::outcome() {
 }
 
 void Plan::forget() {
-    options_.clear();
+    watches_.clear();
     groups_ = py::list();
     intake_.let_go();
     roster_.forget();

@@ -19,7 +19,8 @@ class Plan {
 public:
     /// `groups` is the list of the groups' dicts, `storage` what all their steps have in common. `entry_per_group`:
     /// gradients come as a list with one entry for each.
-    Plan(std::string optimizer, py::list groups, const py::dict& storage, uint64_t seed, bool entry_per_group);
+    Plan(std::string optimizer, std::string method, py::list groups, const py::dict& storage, uint64_t seed,
+         bool entry_per_group);
 
     const Roster& roster() const { return roster_; }
 
@@ -27,9 +28,8 @@ public:
     /// the argument that it came in. `provide(name, param, companions)` gives the arrays beside a parameter. `extents`
     /// holds (offset, size of the whole) by name, for parameters that are shards. `of_copy`: parameters may be
     /// read-only, which their step refuses.
-    std::vector<std::string> add(const py::object& params, const std::string& place, const std::string& method,
-                                 const py::dict& options, const py::function& provide, const py::dict& extents,
-                                 bool of_copy);
+    std::vector<std::string> add(const py::object& params, const std::string& place, const py::dict& options,
+                                 const py::function& provide, const py::dict& extents, bool of_copy);
 
     /// Takes back the groups that were added behind so many, but for their dicts in the list: also what an add() has
     /// left that ran out of memory.
@@ -48,14 +48,9 @@ public:
     /// for the update alone.
     void step(const py::object& owner, const py::object& grads, const py::object& stages);
 
-    /// What is bound, and the version of the plan that it holds for.
-    struct Bound {
-        int64_t version;
-        Binding binding;
-    };
-    Bound bind(const py::object& owner, const py::object& grads, const py::object& stages);
-    void check_bound(const Bound& bound) const;
-    void step_bound(const py::object& owner, const Bound& bound);
+    Binding bind(const py::object& owner, const py::object& grads, const py::object& stages);
+    void check_bound(const Binding& bound) const;
+    void step_bound(const py::object& owner, const Binding& bound);
 
     /// The same checks and counters for an implementation in Python: `run` is called with the work of the next step, a
     /// list of (name, group, step, lr, gradient, array to copy to), and ends it by one of the other two.
@@ -84,8 +79,7 @@ public:
     };
 
     /// The arrays that a parameter would have beside it with other options.
-    std::vector<Companion> companions_with(const std::string& name, const std::string& method,
-                                           const py::dict& options) const;
+    std::vector<Companion> companions_with(const std::string& name, const py::dict& options) const;
     void set_number(const std::string& name, uint64_t number) { roster_.set_number(name, number); }
 
     int64_t get_step(const std::string& name);
@@ -110,7 +104,7 @@ public:
     template <class Visit>
     void each_object(const Visit& visit) const {
         visit(groups_);
-        for (const Options& group : options_) group.watch.each_object(visit);
+        for (const Watch& group : watches_) group.each_object(visit);
         roster_.each_object(visit);
     }
     void forget();
@@ -119,18 +113,13 @@ public:
     int64_t version = 0;
 
 private:
-    /// A group's, as its dict has them.
-    struct Options {
-        std::string method;
-        Watch watch;
-    };
-
     std::optional<Busy> enter();
     void settle(const py::object& owner);
     void call_schedules();
 
+    const std::string method_;
     py::list groups_;
-    std::vector<Options> options_;
+    std::vector<Watch> watches_;  ///< of the groups' dicts
     Roster roster_;
     Intake intake_{roster_};
     Engine engine_{roster_, false};

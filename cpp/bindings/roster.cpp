@@ -3,7 +3,6 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <map>
 
 #include "released.hpp"
 
@@ -57,7 +56,7 @@ void Roster::enroll(Group group, Structure structure, std::vector<Entry> added) 
     for (Entry& entry : entries_) entry.last_grad = nullptr;
 }
 
-bool Roster::retire(size_t groups) {
+bool Roster::cut_plan(size_t groups) {
     const size_t first = first_of(groups);
     const bool fewer = first < plan.tensors.size();
     cut(plan.tensors, first);
@@ -66,7 +65,7 @@ bool Roster::retire(size_t groups) {
     return fewer;
 }
 
-void Roster::dismiss(size_t groups) {
+void Roster::cut_entries(size_t groups) {
     const size_t first = first_of(groups);
     territory_.leave(first);
     std::erase_if(places_, [&](const auto& place) { return place.second >= first; });
@@ -127,22 +126,8 @@ Roster::Renewal Roster::renewal(size_t group, Group options, const Provide& prov
     if (made.options.states() == plan.groups[group].states()) return made;
     for (size_t i = first_of(group); i < first_of(group + 1); ++i) {
         const Entry& entry = entries_[i];
-        const auto keep = [&](const Entry&, const std::vector<Companion>& companions) {
-            std::map<std::string, py::object> arrays;
-            std::vector<Companion> missing;
-            for (const Companion& one : companions) {
-                for (const auto& [known, owned] : entry.states)
-                    if (known.name == one.name && (one.kind != Companion::ring || owned.shape(0) == one.planes))
-                        arrays[one.name] = owned;
-                if (!arrays.contains(one.name)) missing.push_back(one);
-            }
-            if (!missing.empty()) {
-                const py::list fresh = provide(entry, missing);
-                for (size_t j = 0; j < missing.size(); ++j) arrays[missing[j].name] = fresh[j];
-            }
-            py::list all;
-            for (const Companion& one : companions) all.append(arrays[one.name]);
-            return all;
+        const auto keep = [&](const Entry& one, const std::vector<Companion>& companions) {
+            return with_missing(one, companions, provide);
         };
         made.states.push_back(provide_arrays(entry, where(params, i), companions_of(entry, made.options), keep));
     }
@@ -155,19 +140,22 @@ void Roster::renew(std::vector<Renewal>& all, bool keeps) {
         for (const Renewal& one : all) count += one.states.size();
         dropped_.reserve(count);  // before anything is changed
     }
+    bool others = false;
     for (Renewal& one : all) {
-        plan.groups[one.group] = std::move(one.options);
         for (size_t i = 0; i < one.states.size(); ++i) {
             const size_t tensor = first_of(one.group) + i;
             std::swap(entries_[tensor].states, one.states[i]);
             if (keeps) dropped_.push_back(std::move(one.states[i]));
             attach(tensor);
         }
+        plan.groups[one.group] = std::move(one.options);  // by which the next renewal knows what states there are
+        others |= !one.states.empty();
     }
     ++plan.version;
+    if (others) survey();
 }
 
-bool Roster::replace(const py::object& given, const std::vector<py::object>& states) try {
+bool Roster::reuse(const py::object& given, const std::vector<py::object>& states) try {
     if (entries_.empty() || !sections_.front().structure.is_like(given)) return false;
     const auto where = [&](const Entry& entry) { return Where{optimizer, params, {}, entry.path}; };
     bool alike = true;
@@ -206,7 +194,7 @@ void Roster::vacate() {
     }
 }
 
-void Roster::disband() {
+void Roster::clear() {
     const std::vector<Entry> last = std::exchange(entries_, {});  // whose end may run anything
     territory_ = {};
     places_.clear();
@@ -216,7 +204,7 @@ void Roster::disband() {
 }
 
 void Roster::forget() {
-    disband();
+    clear();
     dropped_.clear();
     plan = {};
 }
@@ -230,6 +218,17 @@ size_t Roster::find(const std::string& name) const {
 py::object Roster::group_structure(size_t group) const {
     const Section& section = sections_.at(group);
     return section.structure.fill([&](size_t leaf) { return as_given(entries_[section.first + leaf].param); });
+}
+
+py::tuple Roster::entry_for_each(const py::object& tree, std::string_view argument) const {
+    if (!is_list(tree))
+        throw py::type_error(Where{optimizer, argument}.text() + " must be a list with one entry for each group, got " +
+                             type_name(tree));
+    const py::tuple entries(tree);  // whatever becomes of a list while its arrays are read
+    if (entries.size() != sections_.size())
+        throw py::value_error(Where{optimizer, argument}.text() + " must have " + std::to_string(sections_.size()) +
+                              " entries, one for each group, got " + std::to_string(entries.size()));
+    return entries;
 }
 
 py::object Roster::structure(const py::dict& leaves) const {
@@ -268,12 +267,6 @@ std::vector<Companion> Roster::companions_with(const std::string& name, const Gr
 std::pair<int64_t, int64_t> Roster::extent(const std::string& name) const {
     const Extent& extent = entries_[find(name)].extent;
     return {extent.offset, extent.whole};
-}
-
-uint64_t Roster::number(const std::string& name) const { return plan.tensors[find(name)].cargo.tensor; }
-void Roster::set_number(const std::string& name, uint64_t number) {
-    ++plan.version;
-    plan.tensors[find(name)].cargo.tensor = number;
 }
 
 }  // namespace fusedstep::bindings

@@ -24,7 +24,7 @@ public:
     struct Entry {
         std::string name, path;
         py::array param;
-        bool of_copy;  ///< may be read-only, which its step refuses
+        bool of_copy;  ///< it may be read-only, which its step refuses
         Layout layout;
         Extent extent;
         Arrays states;
@@ -32,9 +32,6 @@ public:
         std::vector<std::pair<size_t, Movable>> movable;
         const void* last_grad = nullptr;  ///< known not to overlap anything that is written, for so many bytes
         int64_t last_bytes = 0;
-
-        /// Adds the memory that a step writes to: the parameter, which is number 0, and the states.
-        void claim(std::vector<Span>& claims, size_t tensor) const;
     };
 
     /// Gives the arrays beside a parameter, one for each of the companions.
@@ -48,7 +45,7 @@ public:
 
     const std::string optimizer, params, grads;
     Storage storage;
-    fusedstep::Plan plan;  ///< whose tensors have the numbers of the entries
+    fusedstep::Plan plan;  ///< what the kernels see; its tensors have the numbers of the entries
 
     const std::vector<Entry>& entries() const { return entries_; }
 
@@ -64,11 +61,11 @@ public:
     /// Makes parameters with their states the tensors of a new group.
     void enroll(Group group, Structure structure, std::vector<Entry> added);
 
-    /// Takes groups from the plan, all but so many, and returns whether it had any of their tensors. Nothing is
+    /// Takes all groups but the first ones from the plan, and returns whether it had any of their tensors. Nothing is
     /// allocated: there may be no memory.
-    bool retire(size_t groups);
-    /// Lets go of what retired groups had, which may run anything.
-    void dismiss(size_t groups);
+    bool cut_plan(size_t groups);
+    /// Lets go of what these groups had, which may run anything.
+    void cut_entries(size_t groups);
 
     /// Other options for a group, and the states of its tensors where these call for others: most changes are of a
     /// number, and leave every array where it is.
@@ -79,22 +76,19 @@ public:
     };
     /// States that are there already are kept.
     Renewal renewal(size_t group, Group options, const Provide& provide) const;
-    /// Exchanges them for what groups have; survey() is due then. `keeps`: states that are given up stay as long as
-    /// this, as a graph may refer to them.
+    /// Exchanges them for what groups have. `keeps`: states that are given up stay as long as this, as a graph may
+    /// refer to them.
     void renew(std::vector<Renewal>& all, bool keeps);
-
-    /// Finds out anew which memory is written to, and forgets what was known of gradients.
-    void survey();
 
     // Arrays for one call
 
     /// NumPy's own arrays that differ from those of the call before in their shapes alone take their places. False
     /// where they differ in more, or something is wrong with them, which they are to be checked for then.
-    bool replace(const py::object& params, const std::vector<py::object>& states);
-    /// Lets go of arrays, but not of what is known of them, for replace().
+    bool reuse(const py::object& params, const std::vector<py::object>& states);
+    /// Lets go of arrays, but not of what is known of them, for reuse().
     void vacate();
     /// Forgets all tensors and groups.
-    void disband();
+    void clear();
 
     // A step's arrays
 
@@ -126,19 +120,21 @@ public:
 
     /// Throws if an array of a tensor has got other memory: a step on what it has left would be lost.
     void check_place(size_t tensor) const;
-    /// The same for all tensors, or for those that have a gradient. Nothing that runs Python may come behind this.
-    void check_places(bool of_all = false) const {
-        if (!movable_) return;
-        for (size_t i = 0; i < entries_.size(); ++i)
-            if (of_all || plan.tensors[i].buffers.grad) check_place(i);
+    void check_all_places() const {
+        for (size_t i = 0; movable_ && i < entries_.size(); ++i) check_place(i);
+    }
+    /// The same for tensors that have a gradient. Nothing that runs Python may come behind this.
+    void check_places() const {
+        for (size_t i = 0; movable_ && i < entries_.size(); ++i)
+            if (plan.tensors[i].buffers.grad) check_place(i);
     }
     bool has_moved() const;
 
     // Looking up
 
-    size_t find(const std::string& name) const;
     size_t first_of(size_t group) const { return group < sections_.size() ? sections_[group].first : entries_.size(); }
     Where where(std::string_view argument, size_t tensor) const;
+    Tensor& tensor(const std::string& name) { return plan.tensors[find(name)]; }
 
     /// A group's parameters as they were given.
     py::object group_structure(size_t group) const;
@@ -151,8 +147,11 @@ public:
     std::vector<Companion> companions(const std::string& name) const;
     std::vector<Companion> companions_with(const std::string& name, const Group& options) const;
     std::pair<int64_t, int64_t> extent(const std::string& name) const;
-    uint64_t number(const std::string& name) const;
-    void set_number(const std::string& name, uint64_t number);
+    uint64_t number(const std::string& name) const { return plan.tensors[find(name)].cargo.tensor; }
+    void set_number(const std::string& name, uint64_t number) {
+        ++plan.version;
+        tensor(name).cargo.tensor = number;
+    }
 
     /// For the collector
     template <class Visit>
@@ -179,10 +178,15 @@ private:
     std::vector<Companion> companions_of(const Entry& entry, const Group& group) const;
     Arrays provide_arrays(const Entry& entry, const Where& of, std::vector<Companion> companions,
                           const Provide& provide) const;
+    static py::list with_missing(const Entry& entry, const std::vector<Companion>& companions, const Provide& provide);
     py::array check_companion(py::handle given, const Companion& one, const Entry& entry, const Where& of) const;
     void seat(size_t tensor);
     void attach(size_t tensor);
 
+    static void claim(std::vector<Span>& claims, const Entry& entry, size_t tensor);
+    void survey();
+
+    size_t find(const std::string& name) const;
     std::string_view place_of(size_t group) const;
     py::tuple entry_for_each(const py::object& tree, std::string_view argument) const;
 

@@ -1,5 +1,6 @@
 // The life of a step: what it is given is taken, changed options taken over, schedules called, and the work is run.
-#include <pybind11/stl.h>
+#include <tuple>
+#include <vector>
 
 #include "at_end.hpp"
 #include "plan.hpp"
@@ -18,16 +19,16 @@ void Plan::step(const py::object& owner, const py::object& grads, const py::obje
     engine_.run(stream);
 }
 
-Plan::Bound Plan::bind(const py::object& owner, const py::object& grads, const py::object& stages) {
+Binding Plan::bind(const py::object& owner, const py::object& grads, const py::object& stages) {
     const Busy busy(busy_, roster_.optimizer);
     const AtEnd taken([&] { intake_.let_go(); });
     intake_.take(grads, stages, true);
     settle(owner);
     roster_.check_places();
-    return {version, intake_.bind()};
+    return intake_.bind(version);
 }
 
-void Plan::check_bound(const Bound& bound) const {
+void Plan::check_bound(const Binding& bound) const {
     if (version != bound.version)
         throw std::runtime_error(
             roster_.optimizer +
@@ -35,17 +36,17 @@ void Plan::check_bound(const Bound& bound) const {
             "got ones from before");
 }
 
-void Plan::step_bound(const py::object& owner, const Bound& bound) {
+void Plan::step_bound(const py::object& owner, const Binding& bound) {
     const Busy busy(busy_, roster_.optimizer);
     check_bound(bound);
-    intake_.put(bound.binding);
+    intake_.put(bound);
     Stages& stages = roster_.plan.stages;
     const AtEnd staged([&] { stages = {}; });
-    stages = bound.binding.stages;
+    stages = bound.stages;
     settle(owner);
     call_schedules();
     void* const stream = engine_.stream();
-    intake_.check_places(bound.binding);
+    intake_.check_places(bound);
     roster_.check_places();
     engine_.run(stream);
 }
@@ -73,7 +74,7 @@ void Plan::lend(const py::object& owner, const py::object& grads, const py::obje
 }
 
 void Plan::advance(const std::vector<std::string>& names, double norm, double factor) {
-    for (const std::string& name : names) ++roster_.plan.tensors[roster_.find(name)].step;
+    for (const std::string& name : names) ++roster_.tensor(name).step;
     engine_.advance(norm, factor);
 }
 

@@ -169,7 +169,7 @@ def make_plain(options: dict[str, Any]) -> bool:
 
 
 class Prepared:
-    """A function's options, checked, and what calls it with them: as many as there were calls at the same time."""
+    """A function's options, checked, and what runs calls with them: as many as there were at the same time."""
 
     def __init__(
         self,

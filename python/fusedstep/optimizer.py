@@ -79,7 +79,7 @@ class Optimizer(Configured):
     def _start(self, entry_per_group: bool) -> None:
         self._entry_per_group = entry_per_group
         self.param_groups: list[dict[str, Any]] = []
-        self._plan = _core.Plan(self._name, self.param_groups, self._storage, self._seed, entry_per_group)
+        self._plan = _core.Plan(self._name, self._method, self.param_groups, self._storage, self._seed, entry_per_group)
         self._names: list[list[str]] = []
 
     @property
@@ -209,7 +209,7 @@ class Optimizer(Configured):
                 fresh.append(name)
             return made
 
-        self._names.append(self._plan.add(tree, place, self._method, options, provide, dict(extents), of_copy))
+        self._names.append(self._plan.add(tree, place, options, provide, dict(extents), of_copy))
         return fresh
 
     def _refresh(self, indices: Iterable[int]) -> None:

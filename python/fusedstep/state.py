@@ -173,7 +173,7 @@ def restore(optimizer: Any, saved: Mapping[str, Any]) -> None:
         _whole(saved["numbers"][name], f"{where}: state_dict['numbers'][{name!r}]")
     for index, options in enumerate(groups):
         for name in optimizer._names[index]:
-            specs = plan.companions_with(name, optimizer._method, options)
+            specs = plan.companions_with(name, options)
             check_entry(plan.param(name), specs, saved["state"][name], f"{where}: state_dict['state'][{name!r}]")
 
     plan.outcome()  # a device that cannot be asked now fails before anything has changed

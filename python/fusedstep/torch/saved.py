@@ -95,7 +95,7 @@ def entries(
     params = {name: param for param, name in owner.held.names.items()}
     for group, options in zip(groups, checked_groups(optimizer, groups), strict=True):
         for name in group["params"]:
-            specs, entry = plan.companions_with(name, optimizer._method, options), by_name.get(name)
+            specs, entry = plan.companions_with(name, options), by_name.get(name)
             if entry:
                 made[name] = entry_of(entry, specs, params[name], f"{where}[{name!r}]")
             else:
