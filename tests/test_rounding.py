@@ -40,6 +40,35 @@ def test_float16_is_numpys():
         assert same_bytes(copy, (0 + values).astype(np.float16))
 
 
+@pytest.mark.parametrize("target", fs.available_targets())
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+def test_every_nan_of_bfloat16_stays_one(rounding, target):
+    """Where all is bfloat16, a NaN is rounded like a number: none may be carried into its sign."""
+    every = np.arange(2**16, dtype=np.uint16)
+    nans = every[(every & 0x7FFF) > 0x7F80]
+
+    def ones():
+        return fs.as_bfloat16(np.full(nans.size, 0x3F80, np.uint16))
+
+    def bits(array):
+        return np.asarray(array).view(np.uint16)
+
+    for which in ("param", "grad", "exp_avg", "exp_avg_sq"):
+        param, grad = ones(), ones()
+        opt = fs.Adam({"w": param}, state="bfloat16", rounding=rounding)
+        bits({"param": param, "grad": grad, **opt.state["w"]}[which])[...] = nans
+        with fs.use_target(target):
+            for _ in range(3):
+                opt.step({"w": grad})
+        assert np.isnan(widen(param, SINGLE)).all()
+
+    largest = np.array(2**63 - 1, np.int64).view(np.float64).item()  # as a float it has 23 bits as well
+    param = ones()
+    with fs.use_target(target):
+        fs.Adam({"w": param}, state="bfloat16", rounding=rounding).step({"w": ones()}, max_norm=1.0, norm=largest)
+    assert np.isnan(widen(param, SINGLE)).all()
+
+
 @pytest.mark.parametrize("rounded", [bfloat16_stochastic, float16_stochastic])
 def test_stochastic_rounding_is_unbiased(rounded):
     """Over all random bits, the mean is the number itself, but for what 16 bits cannot tell."""

@@ -78,9 +78,15 @@ RULE bool measure(float& scale, const Real* RESTRICT from, int count) {
     return false;
 }
 
-template <class Code, class Real, class Random>
+/// In the place of random bits: to nearest. 16 bits of the 19 that are cut off.
+struct Halfway {
+    RULE uint32_t bits() const { return uint32_t(1) << 15; }
+    RULE void advance() {}
+};
+
+template <class Code, class Real, class Bits>
 RULE void encode(typename Code::Bits* RESTRICT to, float* RESTRICT scales, const Real* RESTRICT from, int count,
-                 Random random, Next& next) {
+                 Bits draws, Next& next) {
     // All scales first: finding the largest of a block takes long, but not long for several at a time.
     bool plain[blocks];
     for (int block = 0; block < count; block += Code::block) {
@@ -93,12 +99,13 @@ RULE void encode(typename Code::Bits* RESTRICT to, float* RESTRICT scales, const
         next.ask();
         if (plain[block / Code::block]) {
             INDEPENDENT
-            for (int i = block; i < end; ++i) to[i] = Code::encode_plain(float(from[i]), scale, random(i));
+            for (int i = block; i < end; ++i, draws.advance())
+                to[i] = Code::encode_plain(float(from[i]), scale, draws.bits());
         } else {
             const float inverse = Code::inverse(scale);
             INDEPENDENT
-            for (int i = block; i < end; ++i)
-                to[i] = Code::encode(float(from[i]), inverse, random(i) << (Code::cut - 16));
+            for (int i = block; i < end; ++i, draws.advance())
+                to[i] = Code::encode(float(from[i]), inverse, draws.bits() << (Code::cut - 16));
         }
     }
 }
@@ -106,10 +113,9 @@ RULE void encode(typename Code::Bits* RESTRICT to, float* RESTRICT scales, const
 template <class Code, class Real>
 RULE void encode(const Format& format, typename Code::Bits* to, float* scales, const Real* from, const Place& place,
                  Next& next) {
-    // 16 bits of the 19 that are cut off
     if (format.rounding == Rounding::stochastic)
-        return encode<Code>(to, scales, from, place.count, Draw(place, format.draw), next);
-    encode<Code>(to, scales, from, place.count, [](int) { return uint32_t(1) << 15; }, next);
+        return encode<Code>(to, scales, from, place.count, place.draws(format.draw), next);
+    encode<Code>(to, scales, from, place.count, Halfway(), next);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The loop where parameter, gradient and every state are bfloat16: widened and rounded in registers. Compiled once per
-// target, under the conditions of loops.hpp.
+// The loop where parameter, gradient and every state are bfloat16: widened and rounded in registers, two to a word.
+// Compiled once per target, under the conditions of loops.hpp.
 #include <utility>
 
 #include "../kernel/target.hpp"
@@ -15,12 +15,33 @@ namespace {
 /// Elements between two looks ahead
 constexpr int64_t strip = 256;
 
+/// The elements of a word. Vectors of words keep them in their lanes: to widen and to join them nothing is moved.
+struct Two {
+    float first, second;
+
+    explicit RULE Two(uint32_t word) : first(BFloat16::widen_first(word)), second(BFloat16::widen_second(word)) {}
+};
+
+RULE uint32_t word_at(const uint16_t* array, int i) {
+    uint32_t word;
+    memcpy(&word, array + i, sizeof(word));
+    return word;
+}
+RULE void put(uint16_t* array, int i, uint32_t word) { memcpy(array + i, &word, sizeof(word)); }
+
 template <bool random>
-RULE uint16_t narrow(float x, uint32_t key, uint32_t element) {
-    if constexpr (random)
-        return BFloat16::stochastic(x, random_bits(key, element));
-    else
-        return BFloat16::nearest(x);
+RULE uint32_t narrow(const Two& x, uint32_t key, uint32_t element) {
+    if constexpr (!random) return BFloat16::joined(BFloat16::rounded(x.first), BFloat16::rounded(x.second));
+    Draws draws(key, element);
+    const uint32_t first = BFloat16::rounded(x.first, draws.bits());
+    draws.advance();
+    return BFloat16::joined(first, BFloat16::rounded(x.second, draws.bits()));
+}
+
+template <bool coupled, class Rule, class... State>
+RULE void step(const Rule& rule, float decay, float& param, float grad, State&... state) {
+    apply_decay<coupled>(param, grad, decay);
+    rule(param, grad, state...);
 }
 
 /// How many of the states before this one take random bits.
@@ -34,19 +55,21 @@ template <class Rule, bool coupled, bool random, size_t... index, class... State
 RULE void sweep(const Rule& rule, float sign, float decay, int count, const uint32_t* keys, uint32_t first,
                 uint16_t* RESTRICT param, const uint16_t* RESTRICT grad, std::index_sequence<index...>,
                 State* RESTRICT... state) {
+    uint32_t own[1 + sizeof...(state)];  // what is written cannot be these
+    for (size_t draw = 0; draw < sizeof...(state) + 1; ++draw) own[draw] = keys[draw];
     INDEPENDENT
-    for (int i = 0; i < count; ++i) {
+    for (int i = 0; i < count; i += 2) {
         const uint32_t element = first + uint32_t(i);
-        float p = BFloat16::widen(param[i]), g = sign * BFloat16::widen(grad[i]);
-        apply_decay<coupled>(p, g, decay);
-        const auto step = [&](auto... value) {
-            rule(p, g, value...);
-            ((state[i] = narrow<(Rule::slow >> index & 1) != 0>(value, keys[random + draws_before(Rule::slow, index)],
-                                                                element)),
+        Two p(word_at(param, i)), g(word_at(grad, i));
+        const auto both = [&](auto... value) {
+            step<coupled>(rule, decay, p.first, sign * g.first, value.first...);
+            step<coupled>(rule, decay, p.second, sign * g.second, value.second...);
+            (put(state, i,
+                 narrow<(Rule::slow >> index & 1) != 0>(value, own[random + draws_before(Rule::slow, index)], element)),
              ...);
         };
-        step(BFloat16::widen(state[i])...);
-        param[i] = narrow<random>(p, keys[0], element);
+        both(Two(word_at(state, i))...);
+        put(param, i, narrow<random>(p, own[0], element));
     }
 }
 
@@ -54,7 +77,9 @@ template <class Rule, bool coupled, bool random, size_t... state>
 void loop(const double* numbers, const Border& border, const Buffers& buffers, const uint32_t* keys, uint32_t first,
           int64_t begin, int64_t end) {
     const auto rule = rule_of<Rule, float>(numbers);
-    const float sign = float(border.sign), decay = float(coupled ? border.coupled : border.shrink);
+    // Whatever NaN a norm was: only the NaN may be rounded like a number.
+    const float sign = float(border.sign == border.sign ? border.sign : NAN),
+                decay = float(coupled ? border.coupled : border.shrink);
     run_with_tail(
         end - begin,
         [&](int64_t from, int64_t count, uint16_t* param, const uint16_t* grad, auto*... states) IN_LINE {

@@ -33,9 +33,9 @@ RULE void narrow(uint16_t* RESTRICT to, const Real* RESTRICT from, int count) {
 }
 
 template <class Half, class Real>
-RULE void narrow(uint16_t* RESTRICT to, const Real* RESTRICT from, int count, const Draw draw) {
+RULE void narrow(uint16_t* RESTRICT to, const Real* RESTRICT from, int count, Draws draws) {
     INDEPENDENT
-    for (int i = 0; i < count; ++i) to[i] = Half::stochastic(float(from[i]), draw(i));
+    for (int i = 0; i < count; ++i, draws.advance()) to[i] = Half::stochastic(float(from[i]), draws.bits());
 }
 
 /// The stored half is the nearest, and a second array of the type has what it lacks.
@@ -67,9 +67,9 @@ RULE void split(uint16_t* RESTRICT to, int16_t* RESTRICT rest, const float* REST
     }
 }
 
-RULE void narrow(float* RESTRICT to, const double* RESTRICT from, int count, const Draw draw) {
+RULE void narrow(float* RESTRICT to, const double* RESTRICT from, int count, Draws draws) {
     INDEPENDENT
-    for (int i = 0; i < count; ++i) to[i] = Float32::stochastic(from[i], draw(i));
+    for (int i = 0; i < count; ++i, draws.advance()) to[i] = Float32::stochastic(from[i], draws.bits());
 }
 
 template <class Real>
@@ -103,7 +103,7 @@ template <class Half, class Real>
 RULE void store(uint16_t* to, uint16_t* rest, const Real* from, const Format& format, const Place& place) {
     if constexpr (sizeof(Real) == sizeof(float))
         if (format.rounding == Rounding::kahan) return narrow_both<Half>(to, rest, from, place.count);
-    if (format.rounding == Rounding::stochastic) return narrow<Half>(to, from, place.count, Draw(place, format.draw));
+    if (format.rounding == Rounding::stochastic) return narrow<Half>(to, from, place.count, place.draws(format.draw));
     narrow<Half>(to, from, place.count);
 }
 
@@ -114,7 +114,7 @@ RULE void store(void* array, const Real* from, const Format& format, const Place
         case Type::float32:
             if constexpr (sizeof(Real) == sizeof(double))
                 if (format.rounding == Rounding::stochastic)
-                    return narrow(static_cast<float*>(array) + at, from, place.count, Draw(place, format.draw));
+                    return narrow(static_cast<float*>(array) + at, from, place.count, place.draws(format.draw));
             return convert(static_cast<float*>(array) + at, from, place.count);
         case Type::float64: return convert(static_cast<double*>(array) + at, from, place.count);
         case Type::code8: {

@@ -45,10 +45,20 @@ struct Tail {
 
 #else
 
-/// Without masks, bringing elements together takes longer than one after the other does.
+/// Without masks, bringing elements together takes longer than one after the other does. Halves lie two in a word.
 template <class Element>
 struct Tail {
-    static constexpr int size = 1;
+    static constexpr int size = sizeof(Element) == 2 ? 2 : 1;
+    Element row[size] = {};
+
+    RULE Tail(const Element* from, int count) {
+        for (int i = 0; i < count; ++i) row[i] = from[i];
+    }
+
+    RULE void store(Element* to, int count) const {
+        for (int i = 0; i < count; ++i) to[i] = row[i];
+    }
+    RULE void store(const Element*, int) const {}
 };
 
 #endif

@@ -20,14 +20,7 @@ struct Place {
     RULE uint32_t key(int draw) const {
         return random_key(random_root(cargo.seed, cargo.step, cargo.tensor), uint64_t(draw), uint64_t(number) >> 32);
     }
-};
-
-/// 16 random bits for each element of a tile.
-struct Draw {
-    uint32_t key, first;
-
-    RULE Draw(const Place& place, int draw) : key(place.key(draw)), first(uint32_t(place.number)) {}
-    RULE uint32_t operator()(int i) const { return random_bits(key, first + uint32_t(i)); }
+    RULE Draws draws(int draw) const { return Draws(key(draw), uint32_t(number)); }
 };
 
 }  // namespace

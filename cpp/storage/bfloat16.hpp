@@ -17,12 +17,15 @@ struct BFloat16 {
     /// Up with the probability of what is cut off; `random` has 16 bits.
     static RULE Bits stochastic(float x, uint32_t random) { return kept(x, rounded(x, random)); }
 
-    /// The rounded word, of which the upper half is kept; x is no NaN.
+    /// The rounded word, of which the upper half is kept; x is no NaN, or one whose lower half is 0. Such are all that
+    /// arithmetic makes of bfloat16 and of the NaN.
     static RULE uint32_t rounded(float x) { return as<uint32_t>(x) + 0x7fff + (as<uint32_t>(x) >> 16 & 1); }
     static RULE uint32_t rounded(float x, uint32_t random) { return as<uint32_t>(x) + random; }
 
-    /// Two of these in a word
-    static RULE uint32_t joined(uint32_t first, uint32_t second) { return permuted(first, second, 0x7632); }
+    /// Two of these in a word, and of a word
+    static RULE uint32_t joined(uint32_t first, uint32_t second) { return upper_halves(first, second); }
+    static RULE float widen_first(uint32_t word) { return as<float>(word << 16); }
+    static RULE float widen_second(uint32_t word) { return as<float>(word & 0xffff0000); }
 
     static constexpr uint32_t not_a_number = 0x7fc0;
 

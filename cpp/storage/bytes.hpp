@@ -25,4 +25,13 @@ RULE uint32_t permuted(uint32_t low, uint32_t high, uint32_t choice) {
 #endif
 }
 
+/// The upper halves of two words in one.
+RULE uint32_t upper_halves(uint32_t first, uint32_t second) {
+#ifdef __CUDA_ARCH__
+    return permuted(first, second, 0x7632);
+#else
+    return first >> 16 | (second & 0xffff0000);
+#endif
+}
+
 }  // namespace fusedstep

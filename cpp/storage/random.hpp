@@ -9,6 +9,7 @@
 namespace fusedstep {
 
 constexpr uint64_t golden = 0x9e3779b97f4a7c15u;
+constexpr uint32_t golden_32 = 0x9e3779b1;
 
 /// The finalizer of SplitMix64 (Steele, Lea & Flood 2014).
 RULE uint64_t mixed(uint64_t x) {
@@ -33,6 +34,14 @@ RULE uint32_t random_key(uint64_t root, uint64_t draw, uint64_t high) {
 /// 16 bits for an element, by the lower half of its number: steps of the golden section from a random start (Fibonacci
 /// hashing, Knuth 6.4). For one element they are as random as the key is from step to step; among the elements of a
 /// step they are spread more evenly than random ones, so that what is rounded up and down cancels sooner.
-RULE uint32_t random_bits(uint32_t key, uint32_t element) { return (element * 0x9e3779b1u + key) >> 16; }
+struct Draws {
+    uint32_t sum;
+
+    RULE Draws(uint32_t key, uint32_t element) : sum(element * golden_32 + key) {}
+
+    RULE uint32_t bits() const { return sum >> 16; }
+    RULE void advance() { sum += golden_32; }  ///< to the next element, without a product
+};
+RULE uint32_t random_bits(uint32_t key, uint32_t element) { return Draws(key, element).bits(); }
 
 }  // namespace fusedstep
