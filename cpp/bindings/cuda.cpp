@@ -84,7 +84,7 @@ py::array to_host(const py::object& object) {
 void to_device(const py::object& object, const py::array& values) {
     const py::array array = on_device(object, "to_device");
     refuse_capture(array, "to_device");
-    const py::tuple shape(array.attr("shape")), given(values.attr("shape"));
+    const py::object shape = array.attr("shape"), given = values.attr("shape");
     const std::string type = type_name_of(array), came = type_name_of(values);
     if (!shape.equal(given) || type != came)
         throw py::value_error("to_device: values must have shape " + py::str(shape).cast<std::string>() +

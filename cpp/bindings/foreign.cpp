@@ -113,7 +113,7 @@ Description by_interface(const py::object& object, const std::string& name) {
     if (given.contains("strides") && !given["strides"].is_none())
         made.strides = given["strides"].cast<std::vector<py::ssize_t>>();
     if (made.strides.size() != made.shape.size()) throw py::cast_error("a stride for each axis");
-    made.dtype = py::str(dtype);
+    made.dtype = py::str(py::handle(dtype));
     if (py::getattr(object, "fusedstep_bfloat16", py::bool_(false)).equal(py::bool_(true))) made.dtype = "bfloat16";
     const std::optional<int> index = made.data ? cuda_backend().device_of(made.data) : 0;
     if (!index) throw py::type_error(name + " must lie in memory that a CUDA device knows, got an address of none");
