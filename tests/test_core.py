@@ -226,6 +226,19 @@ def test_flags_of_a_distribution_change_no_arithmetic(core, source, flag, tmp_pa
         assert again.split("\n", 3)[3] == built.split("\n", 3)[3]
 
 
+@pytest.mark.parametrize("flag", ["-ffast-math", "-funsafe-math-optimizations", "-Ofast"])
+def test_flags_of_a_distribution_flush_nothing(flag, tmp_path):
+    """With some of them a compiler links what changes the processor's mode for whoever loads a library."""
+    need("nm", "c++")
+    ours = re.search(
+        r'"\$<\$<NOT:\$<CXX_COMPILER_ID:MSVC>>:(-fno-fast-math.*)>"\)', (SOURCE.parent / "CMakeLists.txt").read_text()
+    )
+    (tmp_path / "empty.cpp").touch()
+    library = tmp_path / "empty.so"
+    run("c++", flag, "-shared", "-fPIC", *ours[1].split(";"), tmp_path / "empty.cpp", "-o", library)
+    assert "set_fast_math" not in run("nm", library)
+
+
 def test_loops_are_vectors_whose_fused_products_are_exact(core):
     need("objdump")
     for source in LOOPS:
