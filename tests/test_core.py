@@ -170,6 +170,16 @@ def test_a_program_that_adds_the_core(tmp_path, installs):
     assert installs or "fusedstep_core" in said
 
 
+def test_a_program_that_joins_its_files(tmp_path):
+    """It says so for all that is below it, and ours have the same names for different things."""
+    need("cmake")
+    write_program(tmp_path, f"set(CMAKE_UNITY_BUILD ON)\nadd_subdirectory({SOURCE} fusedstep)")
+    run("cmake", "-S", tmp_path, "-B", tmp_path / "build", "-DFUSEDSTEP_INSTALL=ON")
+    joined = [path.relative_to(tmp_path / "build").parts[0] for path in tmp_path.rglob("unity_*")]
+    assert joined
+    assert "fusedstep" not in joined
+
+
 def symbol(target: str, name: str) -> str:
     return f"_ZN9fusedstep{len(target)}{target}{len(name)}{name}E"
 
