@@ -180,6 +180,17 @@ def test_a_program_that_joins_its_files(tmp_path):
     assert "fusedstep" not in joined
 
 
+def test_a_program_that_is_strict_with_warnings_adds_the_core(core):
+    """Its flags are those of whatever is below it."""
+    strict = ["-Wpedantic", "-Wshadow", "-Wold-style-cast", "-Werror"]
+    commands = json.loads((core / "compile_commands.json").read_text())
+    ours = {entry["file"]: entry for entry in commands if Path(entry["file"]).parent.name in ("cpu", "kernel")}
+    assert len(ours) > len(LOOPS)
+    for entry in ours.values():
+        first, *words = shlex.split(entry["command"])
+        run(first, *strict, *words, "-fsyntax-only", cwd=entry["directory"])
+
+
 def symbol(target: str, name: str) -> str:
     return f"_ZN9fusedstep{len(target)}{target}{len(name)}{name}E"
 

@@ -27,8 +27,8 @@ template <class Real>
 struct Touch {
     Real factor, most, least;
 
-    RULE Touch(double factor, double clip_value, bool flushes)
-        : factor(Real(factor)), most(Real(clip_value)), least(flushes ? smallest_normal<Real> : Real(0)) {}
+    RULE Touch(double times, double clip_value, bool flushes)
+        : factor(Real(times)), most(Real(clip_value)), least(flushes ? smallest_normal<Real> : Real(0)) {}
     RULE Real operator()(Real grad) const { return flushed(clipped(factor * grad, most), least); }
 };
 
