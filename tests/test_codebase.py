@@ -177,6 +177,17 @@ def test_files_are_short_and_finished():
         assert not re.search(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b", text), path
 
 
+def test_macros_that_others_include_have_our_prefix():
+    names = {
+        name: path
+        for room in ("rules", "storage", "methods", "kernel")
+        for path in (ROOT / "cpp" / room).glob("*.hpp")
+        for name in re.findall(r"^\s*#\s*define\s+(\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert names
+    assert {name: path for name, path in names.items() if not name.startswith("FS_")} == {}
+
+
 def test_mutants_stand_where_they_are_said_to():
     mutants = runpy.run_path(str(ROOT / ".ci" / "mutants"))["MUTANTS"]
     assert len({name for name, *_ in mutants}) == len(mutants)

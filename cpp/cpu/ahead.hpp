@@ -14,7 +14,7 @@ constexpr int first_level = 3, second_level = 2;
 
 /// Addresses behind an array's end do no harm.
 template <int level>
-RULE void prefetch(uintptr_t begin, uintptr_t end) {
+FS_RULE void prefetch(uintptr_t begin, uintptr_t end) {
 #if !defined(_MSC_VER)
     for (uintptr_t line = begin; line < end; line += 64)
         __builtin_prefetch(reinterpret_cast<const void*>(line), 0, level);
@@ -29,11 +29,11 @@ class Ahead {
 public:
     static constexpr int page = page_bytes / int(sizeof(Element));
 
-    RULE Ahead(const Element* values, int first)
+    FS_RULE Ahead(const Element* values, int first)
         : at_(reinterpret_cast<uintptr_t>(values) + uintptr_t(first) * sizeof(Element)) {}
 
     /// Prefetches so many elements more.
-    RULE void ask(int count) {
+    FS_RULE void ask(int count) {
         const uintptr_t end = at_ + uintptr_t(count) * sizeof(Element);
         prefetch<first_level>(at_, end);
         prefetch<second_level>(at_ + page_bytes, end + page_bytes);
@@ -47,7 +47,7 @@ private:
 /// Prefetches what lies a page behind some elements, whose calculation takes so long that the processor does not get
 /// there by itself.
 template <class Element>
-RULE void ask_behind(const Element* values, int64_t count) {
+FS_RULE void ask_behind(const Element* values, int64_t count) {
     const uintptr_t begin = reinterpret_cast<uintptr_t>(values) + page_bytes;
     prefetch<second_level>(begin, begin + uintptr_t(count) * sizeof(Element));
 }

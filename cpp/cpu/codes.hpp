@@ -16,13 +16,13 @@ static_assert(tile % Code8::block == 0);
 /// share is asked for with each of their blocks, because whoever asks for all at once waits for them.
 class Next {
 public:
-    RULE Next(const Buffers& arrays, const Cargo& cargo, int64_t from, int64_t share)
+    FS_RULE Next(const Buffers& arrays, const Cargo& cargo, int64_t from, int64_t share)
         : param_(arrays.param, cargo.param.type, from, share), grad_(arrays.grad, cargo.grad.type, from, share) {}
 
     /// The share of elements, if so many states are codes: each is decoded and encoded.
-    static RULE int64_t share(int codes) { return codes ? tile / (2 * blocks * codes) : 0; }
+    static FS_RULE int64_t share(int codes) { return codes ? tile / (2 * blocks * codes) : 0; }
 
-    RULE void ask() {
+    FS_RULE void ask() {
         param_.ask();
         grad_.ask();
     }
@@ -31,11 +31,11 @@ private:
     struct Part {
         uintptr_t at, bytes;
 
-        RULE Part(const void* array, Type type, int64_t from, int64_t share)
+        FS_RULE Part(const void* array, Type type, int64_t from, int64_t share)
             : at(reinterpret_cast<uintptr_t>(array) + uintptr_t(from * size_of(type))),
               bytes(uintptr_t(share * size_of(type))) {}
 
-        RULE void ask() {
+        FS_RULE void ask() {
             prefetch<second_level>(at, at + bytes);
             at += bytes;
         }
@@ -45,8 +45,8 @@ private:
 };
 
 template <class Code, class Real>
-RULE void decode(Real* RESTRICT to, const typename Code::Bits* RESTRICT from, const float* RESTRICT scales, int count,
-                 Next& next) {
+FS_RULE void decode(Real* RESTRICT to, const typename Code::Bits* RESTRICT from, const float* RESTRICT scales,
+                    int count, Next& next) {
     for (int block = 0; block < count; block += Code::block) {
         const int end = count < block + Code::block ? count : block + Code::block;
         next.ask();
@@ -58,7 +58,7 @@ RULE void decode(Real* RESTRICT to, const typename Code::Bits* RESTRICT from, co
 
 /// The scale of a block, and whether all of its numbers are plain.
 template <class Code, class Real>
-RULE bool measure(float& scale, const Real* RESTRICT from, int count) {
+FS_RULE bool measure(float& scale, const Real* RESTRICT from, int count) {
     uint32_t largest = 0, smallest = ~0u;
     for (int i = 0; i < count; ++i) {
         const uint32_t rank = Code::rank(float(from[i]));
@@ -80,13 +80,13 @@ RULE bool measure(float& scale, const Real* RESTRICT from, int count) {
 
 /// In the place of random bits: to nearest. 16 bits of the 19 that are cut off.
 struct Halfway {
-    RULE uint32_t bits() const { return uint32_t(1) << 15; }
-    RULE void advance() {}
+    FS_RULE uint32_t bits() const { return uint32_t(1) << 15; }
+    FS_RULE void advance() {}
 };
 
 template <class Code, class Real, class Bits>
-RULE void encode(typename Code::Bits* RESTRICT to, float* RESTRICT scales, const Real* RESTRICT from, int count,
-                 Bits draws, Next& next) {
+FS_RULE void encode(typename Code::Bits* RESTRICT to, float* RESTRICT scales, const Real* RESTRICT from, int count,
+                    Bits draws, Next& next) {
     // All scales first: finding the largest of a block takes long, but not long for several at a time.
     bool plain[blocks];
     for (int block = 0; block < count; block += Code::block) {
@@ -111,8 +111,8 @@ RULE void encode(typename Code::Bits* RESTRICT to, float* RESTRICT scales, const
 }
 
 template <class Code, class Real>
-RULE void encode(const Format& format, typename Code::Bits* to, float* scales, const Real* from, const Place& place,
-                 Next& next) {
+FS_RULE void encode(const Format& format, typename Code::Bits* to, float* scales, const Real* from, const Place& place,
+                    Next& next) {
     if (format.rounding == Rounding::stochastic)
         return encode<Code>(to, scales, from, place.count, place.draws(format.draw), next);
     encode<Code>(to, scales, from, place.count, Halfway(), next);

@@ -19,18 +19,18 @@ constexpr int64_t strip = 256;
 struct Two {
     float first, second;
 
-    explicit RULE Two(uint32_t word) : first(BFloat16::widen_first(word)), second(BFloat16::widen_second(word)) {}
+    explicit FS_RULE Two(uint32_t word) : first(BFloat16::widen_first(word)), second(BFloat16::widen_second(word)) {}
 };
 
-RULE uint32_t word_at(const uint16_t* array, int i) {
+FS_RULE uint32_t word_at(const uint16_t* array, int i) {
     uint32_t word;
     memcpy(&word, array + i, sizeof(word));
     return word;
 }
-RULE void put(uint16_t* array, int i, uint32_t word) { memcpy(array + i, &word, sizeof(word)); }
+FS_RULE void put(uint16_t* array, int i, uint32_t word) { memcpy(array + i, &word, sizeof(word)); }
 
 template <bool random>
-RULE uint32_t narrow(const Two& x, uint32_t key, uint32_t element) {
+FS_RULE uint32_t narrow(const Two& x, uint32_t key, uint32_t element) {
     if constexpr (!random) return BFloat16::joined(BFloat16::rounded(x.first), BFloat16::rounded(x.second));
     Draws draws(key, element);
     const uint32_t first = BFloat16::rounded(x.first, draws.bits());
@@ -39,7 +39,7 @@ RULE uint32_t narrow(const Two& x, uint32_t key, uint32_t element) {
 }
 
 template <bool coupled, class Rule, class... State>
-RULE void step(const Rule& rule, float decay, float& param, float grad, State&... state) {
+FS_RULE void step(const Rule& rule, float decay, float& param, float grad, State&... state) {
     apply_decay<coupled>(param, grad, decay);
     rule(param, grad, state...);
 }
@@ -52,9 +52,9 @@ constexpr int draws_before(unsigned slow, size_t state) {
 }
 
 template <class Rule, bool coupled, bool random, size_t... index, class... State>
-RULE void sweep(const Rule& rule, float sign, float decay, int count, const uint32_t* keys, uint32_t first,
-                uint16_t* RESTRICT param, const uint16_t* RESTRICT grad, std::index_sequence<index...>,
-                State* RESTRICT... state) {
+FS_RULE void sweep(const Rule& rule, float sign, float decay, int count, const uint32_t* keys, uint32_t first,
+                   uint16_t* RESTRICT param, const uint16_t* RESTRICT grad, std::index_sequence<index...>,
+                   State* RESTRICT... state) {
     uint32_t own[1 + sizeof...(state)];  // what is written cannot be these
     for (size_t draw = 0; draw < sizeof...(state) + 1; ++draw) own[draw] = keys[draw];
     INDEPENDENT

@@ -26,7 +26,7 @@ constexpr uint32_t place(int bin) { return uint32_t(bin) << 23; }
 
 /// 2^(bin − lowest), or 0 where that is no bin of the window. A float32 that is converted, as a target need not have
 /// shifts by another number in each lane; and a mask, as compilers choose whether to convert by a branch.
-RULE uint32_t mark(float value, int lowest) {
+FS_RULE uint32_t mark(float value, int lowest) {
     const uint32_t above = (as<uint32_t>(value) & infinity_bits) - place(lowest);
     const uint32_t inside = above <= place(window - 1);
     return uint32_t(int32_t(as<float>((above + place(127)) & -inside)));
@@ -35,7 +35,7 @@ RULE uint32_t mark(float value, int lowest) {
 struct Sum {
     uint32_t digit, carry;
 };
-RULE Sum add(uint32_t a, uint32_t b, uint32_t c) {
+FS_RULE Sum add(uint32_t a, uint32_t b, uint32_t c) {
     const uint32_t two = a ^ b;
     return {two ^ c, (a & b) | (two & c)};
 }
@@ -46,7 +46,7 @@ struct Digits {
 
     /// Adds the words of eight rows. What is carried is worth eight.
     template <class Word, class Mark>
-    RULE void add_rows(const Word* RESTRICT words, uint32_t* RESTRICT eights, Mark mark) {
+    FS_RULE void add_rows(const Word* RESTRICT words, uint32_t* RESTRICT eights, Mark mark) {
         for (int i = 0; i < lanes; ++i) {
             const Word* const column = words + i;
             const Sum a = add(ones[i], mark(column[0]), mark(column[lanes])),
@@ -64,7 +64,7 @@ struct Digits {
 };
 
 /// Adds `worth` to a bin for each of its bits in a row.
-RULE void add_bits(const uint32_t* RESTRICT words, int worth, int* RESTRICT counts) {
+FS_RULE void add_bits(const uint32_t* RESTRICT words, int worth, int* RESTRICT counts) {
     int bits[word_bits] = {};
     for (int i = 0; i < lanes; ++i)
         for (int bin = 0; bin < word_bits; ++bin) bits[bin] += words[i] >> bin & 1;
@@ -115,8 +115,8 @@ NOINLINE void count_below(const float* values, int count, int lowest, int64_t* h
 /// All bins of a block, whose numbers are given by float32 with their exponents; `zeros` and `nonfinite` of them are in
 /// none, and the largest is in bin `top`. Seldom is there a number 2^31 times smaller than that.
 template <class Element>
-RULE void count_bins(const float* values, int count, int zeros, int nonfinite, int top, Ahead<Element>& ahead,
-                     int64_t* histogram) {
+FS_RULE void count_bins(const float* values, int count, int zeros, int nonfinite, int top, Ahead<Element>& ahead,
+                        int64_t* histogram) {
     int left = count - zeros - nonfinite;
     if (left == 0) return;
     const int lowest = top < window ? 0 : top - (window - 1);

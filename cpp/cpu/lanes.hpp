@@ -10,7 +10,7 @@ constexpr int lanes = 16;
 
 /// The lanes' sums, added by halves.
 template <int half = lanes / 2>
-RULE double total(const double (&sums)[2 * half]) {
+FS_RULE double total(const double (&sums)[2 * half]) {
     double halves[half];
     for (int i = 0; i < half; ++i) halves[i] = sums[i] + sums[i + half];
     if constexpr (half == 1)
@@ -21,7 +21,7 @@ RULE double total(const double (&sums)[2 * half]) {
 
 /// s + x². What of no more bits than a float is squared is exact in double: fused, both round once, and alike.
 template <class Format>
-RULE double plus_square(double s, double x) {
+FS_RULE double plus_square(double s, double x) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
     if constexpr (sizeof(typename Format::Real) == sizeof(float)) return __builtin_fma(x, x, s);
 #endif
@@ -33,14 +33,14 @@ template <class Element>
 struct Rest {
     Element row[lanes] = {};
 
-    RULE Rest(const Element* values, int count) {
+    FS_RULE Rest(const Element* values, int count) {
         for (int i = 0; i < count; ++i) row[i] = values[i];
     }
 };
 
 /// Takes the elements of blocks sixteen at a time.
 template <class Take, class... Element>
-RULE void each_row(int count, Take take, const Element*... values) {
+FS_RULE void each_row(int count, Take take, const Element*... values) {
     const int even = count / lanes * lanes;
     for (int i = 0; i < even; i += lanes) take(values + i...);
     if (even < count) take(Rest<Element>(values + even, count - even).row...);

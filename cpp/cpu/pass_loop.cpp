@@ -15,38 +15,38 @@ namespace fusedstep::FUSEDSTEP_TARGET {
 namespace {
 
 template <class To, class From>
-RULE void convert(To* RESTRICT to, const From* RESTRICT from, int count) {
+FS_RULE void convert(To* RESTRICT to, const From* RESTRICT from, int count) {
     INDEPENDENT
     for (int i = 0; i < count; ++i) to[i] = To(from[i]);
 }
 
 template <class Half, class Real>
-RULE void widen(Real* RESTRICT to, const uint16_t* RESTRICT from, int count) {
+FS_RULE void widen(Real* RESTRICT to, const uint16_t* RESTRICT from, int count) {
     INDEPENDENT
     for (int i = 0; i < count; ++i) to[i] = Real(Half::widen(from[i]));
 }
 
 template <class Half, class Real>
-RULE void narrow(uint16_t* RESTRICT to, const Real* RESTRICT from, int count) {
+FS_RULE void narrow(uint16_t* RESTRICT to, const Real* RESTRICT from, int count) {
     INDEPENDENT
     for (int i = 0; i < count; ++i) to[i] = Half::nearest(float(from[i]));
 }
 
 template <class Half, class Real>
-RULE void narrow(uint16_t* RESTRICT to, const Real* RESTRICT from, int count, Draws draws) {
+FS_RULE void narrow(uint16_t* RESTRICT to, const Real* RESTRICT from, int count, Draws draws) {
     INDEPENDENT
     for (int i = 0; i < count; ++i, draws.advance()) to[i] = Half::stochastic(float(from[i]), draws.bits());
 }
 
 /// The stored half is the nearest, and a second array of the type has what it lacks.
 template <class Half>
-RULE void widen_both(float* RESTRICT to, const uint16_t* RESTRICT from, const uint16_t* RESTRICT rest, int count) {
+FS_RULE void widen_both(float* RESTRICT to, const uint16_t* RESTRICT from, const uint16_t* RESTRICT rest, int count) {
     INDEPENDENT
     for (int i = 0; i < count; ++i) to[i] = Pair<Half>::join(from[i], rest[i]);
 }
 
 template <class Half>
-RULE void narrow_both(uint16_t* RESTRICT to, uint16_t* RESTRICT rest, const float* RESTRICT from, int count) {
+FS_RULE void narrow_both(uint16_t* RESTRICT to, uint16_t* RESTRICT rest, const float* RESTRICT from, int count) {
     INDEPENDENT
     for (int i = 0; i < count; ++i) {
         to[i] = Half::nearest(from[i]);
@@ -54,12 +54,12 @@ RULE void narrow_both(uint16_t* RESTRICT to, uint16_t* RESTRICT rest, const floa
     }
 }
 
-RULE void join(float* RESTRICT to, const uint16_t* RESTRICT from, const int16_t* RESTRICT rest, int count) {
+FS_RULE void join(float* RESTRICT to, const uint16_t* RESTRICT from, const int16_t* RESTRICT rest, int count) {
     INDEPENDENT
     for (int i = 0; i < count; ++i) to[i] = BFloat16::join(from[i], rest[i]);
 }
 
-RULE void split(uint16_t* RESTRICT to, int16_t* RESTRICT rest, const float* RESTRICT from, int count) {
+FS_RULE void split(uint16_t* RESTRICT to, int16_t* RESTRICT rest, const float* RESTRICT from, int count) {
     INDEPENDENT
     for (int i = 0; i < count; ++i) {
         to[i] = BFloat16::upper(from[i]);
@@ -67,13 +67,13 @@ RULE void split(uint16_t* RESTRICT to, int16_t* RESTRICT rest, const float* REST
     }
 }
 
-RULE void narrow(float* RESTRICT to, const double* RESTRICT from, int count, Draws draws) {
+FS_RULE void narrow(float* RESTRICT to, const double* RESTRICT from, int count, Draws draws) {
     INDEPENDENT
     for (int i = 0; i < count; ++i, draws.advance()) to[i] = Float32::stochastic(from[i], draws.bits());
 }
 
 template <class Real>
-RULE void load(Real* to, const void* array, const Format& format, const Place& place, Next& next) {
+FS_RULE void load(Real* to, const void* array, const Format& format, const Place& place, Next& next) {
     const int64_t from = place.from;
     const int count = place.count;
     switch (format.type) {
@@ -100,7 +100,7 @@ RULE void load(Real* to, const void* array, const Format& format, const Place& p
 }
 
 template <class Half, class Real>
-RULE void store(uint16_t* to, uint16_t* rest, const Real* from, const Format& format, const Place& place) {
+FS_RULE void store(uint16_t* to, uint16_t* rest, const Real* from, const Format& format, const Place& place) {
     if constexpr (sizeof(Real) == sizeof(float))
         if (format.rounding == Rounding::kahan) return narrow_both<Half>(to, rest, from, place.count);
     if (format.rounding == Rounding::stochastic) return narrow<Half>(to, from, place.count, place.draws(format.draw));
@@ -108,7 +108,7 @@ RULE void store(uint16_t* to, uint16_t* rest, const Real* from, const Format& fo
 }
 
 template <class Real>
-RULE void store(void* array, const Real* from, const Format& format, const Place& place, Next& next) {
+FS_RULE void store(void* array, const Real* from, const Format& format, const Place& place, Next& next) {
     const int64_t at = place.from;
     switch (format.type) {
         case Type::float32:
@@ -135,20 +135,20 @@ RULE void store(void* array, const Real* from, const Format& format, const Place
 }
 
 template <class Real>
-RULE void flush(Real* RESTRICT values, int count) {
+FS_RULE void flush(Real* RESTRICT values, int count) {
     INDEPENDENT
     for (int i = 0; i < count; ++i) values[i] = flushed(values[i]);
 }
 
 /// From an array, or where they are.
 template <class Real>
-RULE void touch(Real* to, const Real* from, const Touch<Real> touched, int count) {
+FS_RULE void touch(Real* to, const Real* from, const Touch<Real> touched, int count) {
     INDEPENDENT
     for (int i = 0; i < count; ++i) to[i] = touched(from[i]);
 }
 
 template <class Real>
-RULE void average(Real* RESTRICT average, const Real* RESTRICT values, double decay, int count) {
+FS_RULE void average(Real* RESTRICT average, const Real* RESTRICT values, double decay, int count) {
     const Averaging<Real> averaged(decay);
     INDEPENDENT
     for (int i = 0; i < count; ++i) average[i] = averaged(average[i], values[i]);
@@ -158,7 +158,7 @@ template <class Real>
 constexpr Type own = sizeof(Real) == sizeof(float) ? Type::float32 : Type::float64;
 
 /// Whether the loop of halves does all that is to be done.
-RULE bool all_halves(const Target& target, const Work& work) {
+FS_RULE bool all_halves(const Target& target, const Work& work) {
     const Cargo& cargo = *work.cargo;
     if (cargo.carries()) return false;
     if (cargo.param.type != Type::bfloat16 || cargo.grad.type != Type::bfloat16) return false;
@@ -171,7 +171,7 @@ RULE bool all_halves(const Target& target, const Work& work) {
     return true;
 }
 
-RULE void run_halves(const Target& target, const Work& work, int64_t begin, int64_t end) {
+FS_RULE void run_halves(const Target& target, const Work& work, int64_t begin, int64_t end) {
     /// Within such a stretch the upper half of an element's number does not change.
     constexpr int64_t stretch = 1 << 20;
     const Cargo& cargo = *work.cargo;

@@ -12,8 +12,8 @@ namespace fusedstep::FUSEDSTEP_TARGET {
 namespace {
 
 template <class Format, bool nonfinite>
-RULE void add(const typename Format::Element* values, int count, Ahead<typename Format::Element> ahead,
-              Moments& moments) {
+FS_RULE void add(const typename Format::Element* values, int count, Ahead<typename Format::Element> ahead,
+                 Moments& moments) {
     using Real = typename Format::Real;
     using Word = typename Bits<Real>::Word;
     double absolute[lanes] = {}, squares[lanes] = {}, sum[lanes] = {};
@@ -47,7 +47,7 @@ struct Look {
 
     Word largest = 0, zeros = 0, nonfinite = 0;
 
-    RULE Look(const typename Format::Element* values, int count) {
+    FS_RULE Look(const typename Format::Element* values, int count) {
         for (int i = 0; i < count; ++i) {
             const Word size = size_of_number(Format::widen(values[i]));
             largest = size > largest ? size : largest;
@@ -57,7 +57,7 @@ struct Look {
     }
 
 private:
-    RULE void look_for_finite(const typename Format::Element* values, int count) {
+    FS_RULE void look_for_finite(const typename Format::Element* values, int count) {
         largest = 0;
         for (int i = 0; i < count; ++i) {
             const Word size = size_of_number(Format::widen(values[i]));
@@ -69,12 +69,12 @@ private:
 };
 
 /// A float32 with the exponent of a number's bin.
-RULE float exponent_of(float x) { return x; }
-RULE float exponent_of(double x) { return as<float>(uint32_t(Bits<double>::bin(size_of_number(x))) << 23); }
+FS_RULE float exponent_of(float x) { return x; }
+FS_RULE float exponent_of(double x) { return as<float>(uint32_t(Bits<double>::bin(size_of_number(x))) << 23); }
 
 /// Numbers whose exponents are the bins of a block's.
 template <class Format>
-RULE const float* with_exponents(const typename Format::Element* values, int count, float* RESTRICT place) {
+FS_RULE const float* with_exponents(const typename Format::Element* values, int count, float* RESTRICT place) {
     if constexpr (std::is_same_v<Format, Single>) {
         return values;
     } else {

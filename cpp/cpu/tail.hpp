@@ -20,7 +20,7 @@ struct Tail {
     static constexpr int size = 64 / sizeof(Element);
     Element row[size];
 
-    RULE Tail(const Element* from, int count) {
+    FS_RULE Tail(const Element* from, int count) {
         const uint32_t mask = (1u << count) - 1;
         if constexpr (sizeof(Element) == 2)
             _mm512_storeu_si512(row, _mm512_maskz_loadu_epi16(__mmask32(mask), from));
@@ -30,7 +30,7 @@ struct Tail {
             _mm512_storeu_si512(row, _mm512_maskz_loadu_epi64(__mmask8(mask), from));
     }
 
-    RULE void store(Element* to, int count) const {
+    FS_RULE void store(Element* to, int count) const {
         const uint32_t mask = (1u << count) - 1;
         const __m512i all = _mm512_loadu_si512(row);
         if constexpr (sizeof(Element) == 2)
@@ -40,7 +40,7 @@ struct Tail {
         else
             _mm512_mask_storeu_epi64(to, __mmask8(mask), all);
     }
-    RULE void store(const Element*, int) const {}
+    FS_RULE void store(const Element*, int) const {}
 };
 
 #else
@@ -51,21 +51,21 @@ struct Tail {
     static constexpr int size = sizeof(Element) == 2 ? 2 : 1;
     Element row[size] = {};
 
-    RULE Tail(const Element* from, int count) {
+    FS_RULE Tail(const Element* from, int count) {
         for (int i = 0; i < count; ++i) row[i] = from[i];
     }
 
-    RULE void store(Element* to, int count) const {
+    FS_RULE void store(Element* to, int count) const {
         for (int i = 0; i < count; ++i) to[i] = row[i];
     }
-    RULE void store(const Element*, int) const {}
+    FS_RULE void store(const Element*, int) const {}
 };
 
 #endif
 
 /// Runs `loop(first, count, array from there ...)` over arrays of so many elements of one size.
 template <class Loop, class Element, class... More>
-RULE void run_with_tail(int64_t count, const Loop& loop, Element* array, More*... more) {
+FS_RULE void run_with_tail(int64_t count, const Loop& loop, Element* array, More*... more) {
     constexpr int size = Tail<Element>::size;
     const int64_t whole = count / size * size;
     loop(0, whole, array, more...);

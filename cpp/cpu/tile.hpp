@@ -17,10 +17,10 @@ struct Place {
     int64_t number;  ///< of the first element in the whole tensor
     int count;
 
-    RULE uint32_t key(int draw) const {
+    FS_RULE uint32_t key(int draw) const {
         return random_key(random_root(cargo.seed, cargo.step, cargo.tensor), uint64_t(draw), uint64_t(number) >> 32);
     }
-    RULE Draws draws(int draw) const { return Draws(key(draw), uint32_t(number)); }
+    FS_RULE Draws draws(int draw) const { return Draws(key(draw), uint32_t(number)); }
 };
 
 }  // namespace

@@ -15,8 +15,8 @@ extern const Stats stats;    // stats_loop.cpp
 namespace {
 
 template <class Rule, class Real, bool coupled, class... State>
-RULE void sweep(const Rule& rule, Real sign, Real decay, int64_t count, Real* RESTRICT param, const Real* RESTRICT grad,
-                State* RESTRICT... state) {
+FS_RULE void sweep(const Rule& rule, Real sign, Real decay, int64_t count, Real* RESTRICT param,
+                   const Real* RESTRICT grad, State* RESTRICT... state) {
     BY_FOUR INDEPENDENT
     for (int64_t i = 0; i < count; ++i) {
         Real p = param[i], g = sign * grad[i];

@@ -7,7 +7,7 @@
 namespace fusedstep::cuda {
 
 template <class Team, class Real>
-RULE void displace(const Task& task, double factor, const Place& place, Team team) {
+FS_RULE void displace(const Task& task, double factor, const Place& place, Team team) {
     const Cargo& cargo = task.cargo;
     using Own = Rows<Team, Real>;
     Own param;
@@ -21,7 +21,7 @@ RULE void displace(const Task& task, double factor, const Place& place, Team tea
 }
 
 template <class Team>
-RULE void displace(const Table& table, const Part& part, Team team) {
+FS_RULE void displace(const Table& table, const Part& part, Team team) {
     for (int64_t i = part.chunk; i < table.chunk_count; i += part.chunks) {
         const Chunk chunk = table.chunks[i];
         const Task& task = table.tasks[chunk.task];

@@ -10,7 +10,7 @@ namespace fusedstep::cuda {
 struct Fact {
     bool known = false, is = false;
 
-    RULE constexpr bool otherwise(bool told) const { return known ? is : told; }
+    FS_RULE constexpr bool otherwise(bool told) const { return known ? is : told; }
 };
 
 /// The formats that a piece of code is made for.
@@ -20,20 +20,20 @@ struct Kinds {
     Fact sign = {}, chance = {};  ///< of codes: whether there are numbers below zero; whether rounding is stochastic
     bool near = false;            ///< elements are less than 2^32 from where an array is said to begin
 
-    static RULE constexpr Kinds only(Type type) { return {1u << int(type), false}; }
+    static FS_RULE constexpr Kinds only(Type type) { return {1u << int(type), false}; }
     /// Of a parameter, which is no codes
-    static RULE constexpr Kinds numbers() { return {~(1u << int(Type::code8))}; }
+    static FS_RULE constexpr Kinds numbers() { return {~(1u << int(Type::code8))}; }
     /// Of a copy of it
-    static RULE constexpr Kinds plain() { return {numbers().types, false, {}, {true, false}}; }
-    RULE constexpr Kinds operator|(Kinds other) const { return {types | other.types, split || other.split}; }
-    RULE constexpr bool has(Type type) const { return types >> int(type) & 1; }
+    static FS_RULE constexpr Kinds plain() { return {numbers().types, false, {}, {true, false}}; }
+    FS_RULE constexpr Kinds operator|(Kinds other) const { return {types | other.types, split || other.split}; }
+    FS_RULE constexpr bool has(Type type) const { return types >> int(type) & 1; }
 
     /// Whether an array is of a type; known beforehand where it can be of no other, or not of this.
-    RULE bool are(Type type, const Format& format) const {
+    FS_RULE bool are(Type type, const Format& format) const {
         return has(type) && (types == 1u << int(type) || format.type == type);
     }
-    RULE bool are_signed(const Format& format) const { return sign.otherwise(format.is_signed); }
-    RULE bool are_random(const Format& format) const {
+    FS_RULE bool are_signed(const Format& format) const { return sign.otherwise(format.is_signed); }
+    FS_RULE bool are_random(const Format& format) const {
         return chance.otherwise(format.rounding == Rounding::stochastic);
     }
 };

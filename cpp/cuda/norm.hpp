@@ -21,11 +21,11 @@ struct Lanes {
 };
 
 struct Added {
-    RULE double operator()(double x, double y) const { return x + y; }
+    FS_RULE double operator()(double x, double y) const { return x + y; }
 };
 
 template <class Team, class Element, class Widen>
-RULE double block_squares(const void* array, int64_t begin, int64_t end, Team team, Widen widen) {
+FS_RULE double block_squares(const void* array, int64_t begin, int64_t end, Team team, Widen widen) {
     using Sums = Lanes<Team>;
     const Element* const values = static_cast<const Element*>(array);
     const int own = team.lane() % Sums::threads * Sums::held;
@@ -41,7 +41,7 @@ RULE double block_squares(const void* array, int64_t begin, int64_t end, Team te
 }
 
 template <class Team>
-RULE double block_squares(const void* array, Type type, int64_t begin, int64_t end, Team team) {
+FS_RULE double block_squares(const void* array, Type type, int64_t begin, int64_t end, Team team) {
     switch (type) {
         case Type::float64: return block_squares<Team, double>(array, begin, end, team, [](double x) { return x; });
         case Type::float32:
@@ -57,7 +57,7 @@ RULE double block_squares(const void* array, Type type, int64_t begin, int64_t e
 
 /// The squares of a table's blocks, `part` of `parts`. Half a warp takes a block.
 template <class Team>
-RULE void squares(const Table& table, int64_t part, int64_t parts, Team team) {
+FS_RULE void squares(const Table& table, int64_t part, int64_t parts, Team team) {
     constexpr int halves = Team::lanes / Lanes<Team>::threads;
     for (int64_t i = part * halves + team.lane() / Lanes<Team>::threads; i < table.chunk_count * chunk_blocks;
          i += parts * halves) {
@@ -76,7 +76,7 @@ RULE void squares(const Table& table, int64_t part, int64_t parts, Team team) {
 /// Adds up the blocks of a task: each thread a page at a time, and the first of them these, in order. `gathered`, which
 /// all of them see, has room for a number of each.
 template <class Team>
-RULE void add_blocks(const Table& table, int task, Team team, double* gathered) {
+FS_RULE void add_blocks(const Table& table, int task, Team team, double* gathered) {
     const Task& own = table.tasks[task];
     const double* const sums = table.sums + table.first_chunks[task] * chunk_blocks;
     const int64_t count = own.chunks() * chunk_blocks, before = own.offset / chunk * chunk_blocks % sum_page;
@@ -104,12 +104,12 @@ struct Measured {
     int64_t count;
     Team team;
 
-    RULE double of_own(int64_t first) const {
+    FS_RULE double of_own(int64_t first) const {
         const int64_t own = first + team.lane();
         return own < count ? squares[own] : 0;
     }
     /// In the tensors' order, where zeros behind the last change nothing
-    RULE double total() const {
+    FS_RULE double total() const {
         double all = 0, next = of_own(0);
         for (int64_t first = 0; first < count; first += Team::lanes) {
             const double mine = next;
@@ -119,14 +119,14 @@ struct Measured {
         return all;
     }
     template <class Take>
-    RULE void each(const Take& take) const {
+    FS_RULE void each(const Take& take) const {
         for (int64_t i = team.lane(); i < count; i += Team::lanes) take(i);
     }
 };
 
 /// Whether the step happens, and with which factors.
 template <class Team>
-RULE void settle(const Table& table, const Stages& stages, Team team) {
+FS_RULE void settle(const Table& table, const Stages& stages, Team team) {
     const Measured<Team> measured{table.squares, table.task_count, team};
     Outcome outcome =
         fusedstep::settle(stages.read(), measured, [&](int64_t i, double factor) { table.turns[i].factor = factor; });

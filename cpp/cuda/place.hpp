@@ -24,7 +24,7 @@ constexpr int piece = 4;
 
 /// Those of a thread in the row that begins at an element of an array of `size`.
 template <class Index, class Team>
-RULE Place place_in(Index row_begin, Index size, int64_t offset, bool aligned, Team team) {
+FS_RULE Place place_in(Index row_begin, Index size, int64_t offset, bool aligned, Team team) {
     const Index at = row_begin + team.lane() * piece;
     const auto left = std::make_signed_t<Index>(size - at);
     return {int64_t(at), uint32_t(offset) + uint32_t(at), left < row ? int(left) : row,

@@ -29,7 +29,7 @@ struct Preparation {
     const Options<Method>& options =
         *reinterpret_cast<const Options<Method>*>(table.options + members.options);  // they are of this method
 
-    RULE Turn turn_at(int64_t step, double carry) const {
+    FS_RULE Turn turn_at(int64_t step, double carry) const {
         const double lr = table.rates[members.group];
         Turn turn;
         turn.step = step;
@@ -38,25 +38,25 @@ struct Preparation {
         return turn;
     }
 
-    RULE double carry_of(int task) const {
+    FS_RULE double carry_of(int task) const {
         const double* const carry = table.tasks[task].carry;
         return carry ? *carry : 1;
     }
 
     /// Counts the step, which one group does for all.
-    RULE void count() const {
+    FS_RULE void count() const {
         Progress& progress = *table.progress;
         if (!decision.pending) progress.last = decision.outcome;
         ++(progress.last.skipped ? progress.skipped : progress.calls);
     }
 
     /// The numbers of the group's first task, which most others share.
-    RULE Turn lead() const {
+    FS_RULE Turn lead() const {
         return turn_at(table.steps[table.tasks[members.begin].tensor] + 1, carry_of(members.begin));
     }
 
     /// The turn of a task; `leader` is what lead() found, with the carried scalar that it found it for.
-    RULE void follow(int task, const Turn& leader, double carried) const {
+    FS_RULE void follow(int task, const Turn& leader, double carried) const {
         const Task& own = table.tasks[task];
         Turn& turn = table.turns[task];
         if (decision.pending && table.progress->last.skipped) {

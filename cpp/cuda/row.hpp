@@ -37,8 +37,8 @@ struct Rows {
     struct Pack {
         Piece<Element> pieces[Rows::pieces];
 
-        RULE Element& operator[](int i) { return pieces[i / piece].elements[i % piece]; }
-        RULE const Element& operator[](int i) const { return pieces[i / piece].elements[i % piece]; }
+        FS_RULE Element& operator[](int i) { return pieces[i / piece].elements[i % piece]; }
+        FS_RULE const Element& operator[](int i) const { return pieces[i / piece].elements[i % piece]; }
     };
 
     /// What is read of a type, in words: smaller elements are taken out of them when they are needed.
@@ -50,7 +50,7 @@ struct Rows {
         };
         Piece pieces[Rows::pieces];
 
-        RULE Element operator[](int i) const {
+        FS_RULE Element operator[](int i) const {
             const uint32_t* const words = pieces[i / piece].words;
             const int first = i % piece * bits;
             if constexpr (bits == 64)
@@ -65,14 +65,14 @@ struct Rows {
     Real x[held];
 
     /// How far an element lies behind the thread's first.
-    static RULE constexpr int behind(int i) { return i / piece * piece * Team::lanes + i % piece; }
+    static FS_RULE constexpr int behind(int i) { return i / piece * piece * Team::lanes + i % piece; }
 
-    static RULE uint32_t drawn(const Array& array, const Place& place, int i) {
+    static FS_RULE uint32_t drawn(const Array& array, const Place& place, int i) {
         return random_bits(array.key, place.number + uint32_t(behind(i)));
     }
 
     template <Kinds kinds>
-    static RULE int bytes_of(const Format& format) {
+    static FS_RULE int bytes_of(const Format& format) {
         return kinds.are(Type::float32, format)   ? 4
                : kinds.are(Type::float64, format) ? 8
                : kinds.are(Type::code8, format)   ? 1
@@ -80,13 +80,13 @@ struct Rows {
     }
     /// A thread's first element in an array. Where that is near, one multiplication is enough for either type.
     template <class Element, Kinds kinds>
-    static RULE Element* first(void* data, const Format& format, const Place& place) {
+    static FS_RULE Element* first(void* data, const Format& format, const Place& place) {
         if constexpr (!kinds.near) return static_cast<Element*>(data) + place.at;
         return reinterpret_cast<Element*>(static_cast<char*>(data) + place.at * bytes_of<kinds>(format));
     }
 
     template <class Element>
-    static RULE Words<Element> fetch(const Element* from, const Place& place) {
+    static FS_RULE Words<Element> fetch(const Element* from, const Place& place) {
         Words<Element> fetched;
         for (int n = 0; n < pieces; ++n) {
             auto& here = fetched.pieces[n];
@@ -103,7 +103,7 @@ struct Rows {
     }
 
     template <class Element, class Packed>
-    static RULE void put(Element* to, const Place& place, const Packed& pack) {
+    static FS_RULE void put(Element* to, const Place& place, const Packed& pack) {
         if (place.whole) {
             for (int n = 0; n < pieces; ++n) Team::write(to + behind(n * piece), pack.pieces[n]);
         } else {
@@ -113,18 +113,18 @@ struct Rows {
     }
 
     template <class Element, class Narrow>
-    RULE Pack<Element> packed(Narrow narrow) const {
+    FS_RULE Pack<Element> packed(Narrow narrow) const {
         Pack<Element> pack;
         for (int i = 0; i < held; ++i) pack[i] = narrow(x[i], i);
         return pack;
     }
 
     /// In the arithmetic's own type
-    RULE void load(const void* array, const Place& place) {
+    FS_RULE void load(const void* array, const Place& place) {
         const auto pack = fetch(static_cast<const Real*>(array) + place.at, place);
         for (int i = 0; i < held; ++i) x[i] = pack[i];
     }
-    RULE void store(void* array, const Place& place) const {
+    FS_RULE void store(void* array, const Place& place) const {
         put(static_cast<Real*>(array) + place.at, place, packed<Real>([](Real own, int) { return own; }));
     }
 
@@ -134,26 +134,26 @@ struct Rows {
         Words<uint16_t> rest;
 
         template <class Element>
-        RULE Words<Element> as() const {
+        FS_RULE Words<Element> as() const {
             Words<Element> words;
             copy(words, own);
             return words;
         }
         template <class Packed>
-        RULE void keep(const Packed& pack) {
+        FS_RULE void keep(const Packed& pack) {
             copy(own, pack);
         }
         template <class Packed>
-        RULE void keep_rest(const Packed& pack) {
+        FS_RULE void keep_rest(const Packed& pack) {
             copy(rest, pack);
         }
-        RULE uint32_t& scale() { return rest.pieces[0].words[0]; }
-        RULE float scale() const { return fusedstep::as<float>(rest.pieces[0].words[0]); }
+        FS_RULE uint32_t& scale() { return rest.pieces[0].words[0]; }
+        FS_RULE float scale() const { return fusedstep::as<float>(rest.pieces[0].words[0]); }
 
     private:
         /// As many bytes of each piece as both have.
         template <class To, class From>
-        static RULE void copy(To& to, const From& from) {
+        static FS_RULE void copy(To& to, const From& from) {
             constexpr size_t bytes =
                 sizeof(to.pieces[0]) < sizeof(from.pieces[0]) ? sizeof(to.pieces[0]) : sizeof(from.pieces[0]);
             for (int n = 0; n < pieces; ++n) memcpy(&to.pieces[n], &from.pieces[n], bytes);
@@ -161,12 +161,12 @@ struct Rows {
     };
 
     /// Where the one scale of a row of codes lies.
-    static RULE uint32_t* scale_of(const Array& array, const Place& place) {
+    static FS_RULE uint32_t* scale_of(const Array& array, const Place& place) {
         return static_cast<uint32_t*>(array.format.rest) + uint64_t(place.at) / row;
     }
 
     template <Kinds kinds>
-    static RULE Raw look(const Array& array, const Place& place) {
+    static FS_RULE Raw look(const Array& array, const Place& place) {
         Raw raw;
         const auto fetched = [&](auto element) {
             return fetch(first<const decltype(element), kinds>(array.data, array.format, place), place);
@@ -190,19 +190,19 @@ struct Rows {
 
     /// Asks for a row that is read later: each thread for a sector of the cache, or less.
     template <Kinds kinds>
-    static RULE void ask(const Array& array, const Place& place, Team team) {
+    static FS_RULE void ask(const Array& array, const Place& place, Team team) {
         const int64_t at = place.at + team.lane() * (held - piece);
         Team::ask(static_cast<const char*>(array.data) + at * bytes_of<kinds>(array.format));
         if (kinds.are(Type::code8, array.format)) Team::ask(scale_of(array, place));
     }
 
     template <class Widen>
-    RULE void widen(Widen widen) {
+    FS_RULE void widen(Widen widen) {
         // From the last on: a GPU widens four halves where they lie, in the first two of four registers.
         for (int i = held; i-- > 0;) x[i] = Real(widen(i));
     }
     template <class Half>
-    RULE void widen_halves(const Raw& raw, bool pairs) {
+    FS_RULE void widen_halves(const Raw& raw, bool pairs) {
         const auto halves = raw.template as<uint16_t>();
         if (pairs)
             widen([&](int i) { return Pair<Half>::join(halves[i], raw.rest[i]); });
@@ -210,7 +210,7 @@ struct Rows {
             widen([&](int i) { return Half::widen(halves[i]); });
     }
     template <class Code, bool quick>
-    RULE bool decode(const Raw& raw) {
+    FS_RULE bool decode(const Raw& raw) {
         using Bits = typename Code::Bits;
         const auto codes = raw.template as<Bits>();
         const float scale = raw.scale();
@@ -223,7 +223,7 @@ struct Rows {
     }
     /// Whether all are numbers; where it is to be quick, what is none is not made NaN.
     template <Kinds kinds, bool quick = false>
-    RULE bool take(const Raw& raw, const Array& array, const Place& place) {
+    FS_RULE bool take(const Raw& raw, const Array& array, const Place& place) {
         const Rounding rounding = kinds.split ? array.format.rounding : Rounding::nearest;
         if (kinds.are(Type::float32, array.format)) {
             const auto pack = raw.template as<float>();
@@ -250,11 +250,11 @@ struct Rows {
     }
 
     template <Kinds kinds>
-    RULE void load(const Array& array, const Place& place) {
+    FS_RULE void load(const Array& array, const Place& place) {
         take<kinds>(look<kinds>(array, place), array, place);
     }
 
-    RULE bool numbers() const {
+    FS_RULE bool numbers() const {
         bool strange = false;
         for (int i = 0; i < held; i += 2) strange |= (x[i] != x[i]) | (x[i + 1] != x[i + 1]);
         return !strange;
@@ -262,7 +262,7 @@ struct Rows {
 
     /// Numbers in bfloat16, two in a word.
     template <class Round>
-    RULE Words<uint16_t> by_twos(Round round) const {
+    FS_RULE Words<uint16_t> by_twos(Round round) const {
         uint32_t rounded[held];
         for (int i = 0; i < held; ++i) rounded[i] = round(float(x[i]), i);
         Words<uint16_t> halves;
@@ -272,7 +272,7 @@ struct Rows {
     }
 
     template <class Half, Kinds kinds, bool quick>
-    RULE void give_halves(Raw& raw, const Array& array, const Place& place) const {
+    FS_RULE void give_halves(Raw& raw, const Array& array, const Place& place) const {
         const bool random = kinds.are_random(array.format);
         if constexpr (quick && std::is_same_v<Half, BFloat16>) {
             if (random)
@@ -291,14 +291,14 @@ struct Rows {
 
     /// The largest size of a row. Below `most` if all of its numbers are plain.
     template <class Code>
-    RULE uint32_t plain_size(Team team) const {
+    FS_RULE uint32_t plain_size(Team team) const {
         uint32_t bits[held];
         for (int i = 0; i < held; ++i) bits[i] = as<uint32_t>(float(x[i]));
         return team.largest(Code::largest(bits));
     }
 
     template <class Code, Kinds kinds, bool quick>
-    RULE void give_codes(Raw& raw, const Array& array, const Place& place, Team team, uint32_t size) const {
+    FS_RULE void give_codes(Raw& raw, const Array& array, const Place& place, Team team, uint32_t size) const {
         if constexpr (!quick) {
             for (int i = 0; i < held; ++i) {
                 const auto mine = uint32_t(Code::finite_size(float(x[i])));
@@ -328,7 +328,7 @@ struct Rows {
     }
 
     template <class Code>
-    RULE bool are_plain(Team team, uint32_t& size) const {
+    FS_RULE bool are_plain(Team team, uint32_t& size) const {
         size = plain_size<Code>(team);
         uint32_t smallest = ~0u;
         for (int i = 0; i < held; ++i) {
@@ -340,7 +340,7 @@ struct Rows {
 
     /// Whether a row can be stored the quick way; what is known of it then.
     template <Kinds kinds>
-    RULE bool is_plain(const Array& array, Team team, uint32_t& size) const {
+    FS_RULE bool is_plain(const Array& array, Team team, uint32_t& size) const {
         if (!kinds.are(Type::code8, array.format)) return numbers();
         return kinds.are_signed(array.format) ? are_plain<SignedCode8>(team, size)
                                               : are_plain<UnsignedCode8>(team, size);
@@ -348,7 +348,7 @@ struct Rows {
 
     /// As they are to lie there: what `take` undoes.
     template <Kinds kinds, bool quick>
-    RULE void give(Raw& raw, const Array& array, const Place& place, Team team, uint32_t size) const {
+    FS_RULE void give(Raw& raw, const Array& array, const Place& place, Team team, uint32_t size) const {
         const Format& format = array.format;
         if (kinds.are(Type::float32, format)) {
             if (sizeof(Real) == sizeof(double) && kinds.are_random(format))
@@ -369,7 +369,7 @@ struct Rows {
 
     /// `size` is what is_plain() said of the row.
     template <Kinds kinds, bool quick = false>
-    RULE void store(const Array& array, const Place& place, Team team, uint32_t size = 0) const {
+    FS_RULE void store(const Array& array, const Place& place, Team team, uint32_t size = 0) const {
         const Format& format = array.format;
         Raw raw;
         give<kinds, quick>(raw, array, place, team, size);
@@ -391,7 +391,7 @@ struct Rows {
             if (format.split()) Rows::put(static_cast<uint16_t*>(format.rest) + place.at, place, raw.rest);
     }
 
-    static RULE void zero(void* array, Type type, const Place& place) {
+    static FS_RULE void zero(void* array, Type type, const Place& place) {
         switch (size_of(type)) {
             case 8: return put(static_cast<uint64_t*>(array) + place.at, place, Pack<uint64_t>{});
             case 4: return put(static_cast<uint32_t*>(array) + place.at, place, Pack<uint32_t>{});

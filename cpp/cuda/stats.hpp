@@ -16,12 +16,12 @@ struct Counter {
 };
 
 struct Larger {
-    RULE double operator()(double x, double y) const { return x < y ? y : x; }
+    FS_RULE double operator()(double x, double y) const { return x < y ? y : x; }
 };
 
 /// Calls take(lane's place among its own, element) for a lane's elements of a block.
 template <class Team, class Take>
-RULE void each_own(int64_t begin, int64_t end, Team team, Take take) {
+FS_RULE void each_own(int64_t begin, int64_t end, Team team, Take take) {
     using Sums = Lanes<Team>;
     const int own = team.lane() % Sums::threads * Sums::held;
     for (int64_t at = begin + own; at < end; at += Sums::all)
@@ -30,8 +30,8 @@ RULE void each_own(int64_t begin, int64_t end, Team team, Take take) {
 }
 
 template <class Format, class Team>
-RULE void measure_block(const void* array, int64_t begin, int64_t end, Team team, Moments& moments,
-                        uint32_t* counters) {
+FS_RULE void measure_block(const void* array, int64_t begin, int64_t end, Team team, Moments& moments,
+                           uint32_t* counters) {
     using Real = typename Format::Real;
     const auto* const values = static_cast<const typename Format::Element*>(array);
     constexpr int held = Lanes<Team>::held;
@@ -55,8 +55,8 @@ RULE void measure_block(const void* array, int64_t begin, int64_t end, Team team
 }
 
 template <class Format, class Team>
-RULE void compare_block(const void* before, const void* after, int64_t begin, int64_t end, Team team, Change& change,
-                        uint32_t* counters) {
+FS_RULE void compare_block(const void* before, const void* after, int64_t begin, int64_t end, Team team, Change& change,
+                           uint32_t* counters) {
     using Element = typename Format::Element;
     using Word = typename Bits<Element>::Word;
     const auto* const old = static_cast<const Element*>(before);
@@ -75,7 +75,7 @@ RULE void compare_block(const void* before, const void* after, int64_t begin, in
 
 /// Calls work(format) with an array's type.
 template <class Work>
-RULE void with_format(Type type, Work work) {
+FS_RULE void with_format(Type type, Work work) {
     switch (type) {
         case Type::float64: return work(Double());
         case Type::float32: return work(Single());
@@ -86,8 +86,8 @@ RULE void with_format(Type type, Work work) {
 
 /// A stretch of a reading's blocks, `part` of `parts`.
 template <class Team>
-RULE void read(const Reading& reading, int64_t stretch, int part, int parts, Team team, BlockSums* blocks,
-               uint32_t* counters) {
+FS_RULE void read(const Reading& reading, int64_t stretch, int part, int parts, Team team, BlockSums* blocks,
+                  uint32_t* counters) {
     constexpr int halves = Team::lanes / Lanes<Team>::threads;
     const int64_t first = stretch * stats_stretch;
     for (int64_t i = part * halves + team.lane() / Lanes<Team>::threads; i < stats_stretch; i += parts * halves) {

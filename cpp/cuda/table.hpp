@@ -37,17 +37,17 @@ struct Task {
     bool like(const Task& other) const { return group == other.group && type == other.type && path == other.path; }
 
     /// The first chunk is short where a shard begins within one.
-    ANYWHERE int64_t begin(int64_t number) const {
+    FS_ANYWHERE int64_t begin(int64_t number) const {
         const int64_t at = number * chunk - offset % chunk;
         return at > 0 ? at : 0;
     }
-    ANYWHERE int64_t end(int64_t number) const {
+    FS_ANYWHERE int64_t end(int64_t number) const {
         const int64_t at = (number + 1) * chunk - offset % chunk;
         return at < size ? at : size;
     }
     /// The upper half of the numbers that a chunk's elements have in the whole tensor
-    ANYWHERE int64_t high(int64_t number) const { return (offset + begin(number)) >> 32; }
-    ANYWHERE int64_t chunks() const { return size ? (offset % chunk + size + chunk - 1) / chunk : 0; }
+    FS_ANYWHERE int64_t high(int64_t number) const { return (offset + begin(number)) >> 32; }
+    FS_ANYWHERE int64_t chunks() const { return size ? (offset % chunk + size + chunk - 1) / chunk : 0; }
 };
 
 /// What a tensor does in this step. The device writes it.

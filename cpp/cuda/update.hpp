@@ -28,11 +28,11 @@ struct Part {
 /// std::integral_constant's conversion is not for GPUs.
 template <int value>
 struct Constant {
-    RULE constexpr operator int() const { return value; }
+    FS_RULE constexpr operator int() const { return value; }
 };
 /// Calls work(0), work(1), … with constants.
 template <int count, class Work>
-RULE void each(const Work& work) {
+FS_RULE void each(const Work& work) {
     [&]<int... i>(std::integer_sequence<int, i...>) {
         (work(Constant<i>()), ...);
     }(std::make_integer_sequence<int, count>());
@@ -41,14 +41,14 @@ RULE void each(const Work& work) {
 /// Whether tensors of this rule can come this way. Rings are of no other type, nor are they codes, which only states
 /// are.
 template <class Rule>
-RULE constexpr bool is_taken(Path path) {
+FS_RULE constexpr bool is_taken(Path path) {
     if (path == Path::codes && Rule::states == 0) return false;
     return !has_window<Rule> || path == Path::bare || path == Path::full;
 }
 
 /// What a path meets in an array of a row: the parameter is 0, the gradient 1, states follow.
 template <class Rule, class Real>
-RULE constexpr Kinds kinds_of(Path path, int array) {
+FS_RULE constexpr Kinds kinds_of(Path path, int array) {
     const Kinds either = Kinds::only(Type::float32) | Kinds::only(Type::bfloat16);
     const auto of_state = [=](Kinds kinds) {
         kinds.sign = {true, bool(Rule::signs >> (array - 2) & 1)};
@@ -69,10 +69,10 @@ RULE constexpr Kinds kinds_of(Path path, int array) {
 }
 
 /// Whether a row is first tried in numbers without a look at each (cuda/quick.hpp).
-RULE constexpr bool is_quick(Path path) { return path == Path::halves || path == Path::codes; }
+FS_RULE constexpr bool is_quick(Path path) { return path == Path::halves || path == Path::codes; }
 
 /// Threads to a row. What has to be found out about a row, each of sixteen does for eight elements.
-RULE constexpr int lanes_of(Path path) { return is_quick(path) ? 16 : 32; }
+FS_RULE constexpr int lanes_of(Path path) { return is_quick(path) ? 16 : 32; }
 
 /// Rows that a team takes at a time: so many that enough is on its way from memory (48 KiB for each multiprocessor).
 template <Path path, class Real, int arrays>
@@ -94,12 +94,12 @@ struct Updater {
     static constexpr bool windowed = has_window<Rule>;
     static constexpr int own_states = windowed ? states - 2 : states;
 
-    RULE Updater(const Task& task, const Turn& turn, Team team) : task(task), turn(turn), team(team) {}
+    FS_RULE Updater(const Task& task, const Turn& turn, Team team) : task(task), turn(turn), team(team) {}
 
-    RULE void* plane(int64_t slot) const {
+    FS_RULE void* plane(int64_t slot) const {
         return static_cast<Real*>(task.ring.data) + slot % task.ring.planes * task.ring.stride;
     }
-    RULE void* state(int i) const {
+    FS_RULE void* state(int i) const {
         return i < own_states ? task.buffers.state[i] : plane(turn.update.slot + i - own_states);
     }
 
@@ -109,7 +109,7 @@ struct Updater {
     };
 
     template <class Number>
-    RULE In<Rule, Number> rule_in() const {
+    FS_RULE In<Rule, Number> rule_in() const {
         if constexpr (std::is_same_v<Number, Real>) {
             return rule;
         } else {
@@ -121,12 +121,12 @@ struct Updater {
 
     /// The rule's step of one element. How odd its numbers are.
     template <class... State>
-    RULE static uint32_t apply(const In<Rule, Real>& rule, Real& param, Real grad, State&... state) {
+    FS_RULE static uint32_t apply(const In<Rule, Real>& rule, Real& param, Real grad, State&... state) {
         rule(param, grad, state...);
         return 0;
     }
     template <class... State>
-    RULE static uint32_t apply(const In<Rule, Quick>& rule, Real& param, Real grad, State&... state) {
+    FS_RULE static uint32_t apply(const In<Rule, Quick>& rule, Real& param, Real grad, State&... state) {
         const auto quick = [&](Quick own_param, auto... own) {
             rule(own_param, Quick(grad), own...);
             param = own_param.value;
@@ -140,7 +140,7 @@ struct Updater {
 
     /// How odd the row is in numbers of this kind.
     template <class Number, size_t... i>
-    RULE uint32_t step(Row& row, Real sign, std::index_sequence<i...>) const {
+    FS_RULE uint32_t step(Row& row, Real sign, std::index_sequence<i...>) const {
         Real *const p = row.array[0].x, *const g = row.array[1].x;
         for (int j = 0; j < held; ++j) g[j] = sign * g[j];
         // Outside of the rule, of which there would be two else
@@ -154,13 +154,13 @@ struct Updater {
         return odd;
     }
     template <class Number>
-    RULE uint32_t step(Row& row, Real sign) const {
+    FS_RULE uint32_t step(Row& row, Real sign) const {
         return step<Number>(row, sign, std::make_index_sequence<states>());
     }
 
     /// Whether this step closes a round, and what that does to the ring.
-    RULE bool closes() const { return windowed && turn.update.slot + 1 == turn.update.window; }
-    RULE void fold(const Place& place, int64_t begin) const {
+    FS_RULE bool closes() const { return windowed && turn.update.slot + 1 == turn.update.window; }
+    FS_RULE void fold(const Place& place, int64_t begin) const {
         const auto stretch = [&](int64_t number) { return static_cast<Real*>(plane(number)) + begin; };
         for (int64_t number = task.ring.planes - 2; number >= 1; --number) {
             Own earlier, later;
@@ -172,13 +172,13 @@ struct Updater {
     }
 
     /// The arrays of a row by their number.
-    RULE void* data(int i) const {
+    FS_RULE void* data(int i) const {
         return i == 0 ? task.buffers.param : i == 1 ? const_cast<void*>(task.buffers.grad) : state(i - 2);
     }
-    RULE const Format& format(int i) const {
+    FS_RULE const Format& format(int i) const {
         return i == 0 ? task.cargo.param : i == 1 ? task.cargo.grad : task.cargo.state[i - 2];
     }
-    RULE uint32_t key(int i, int64_t at) const {
+    FS_RULE uint32_t key(int i, int64_t at) const {
         if (format(i).rounding != Rounding::stochastic) return 0;
         return random_key(turn.root, uint64_t(format(i).draw), uint64_t(task.offset + at) >> 32);
     }
@@ -192,7 +192,7 @@ struct Updater {
         bool folds;
     };
     template <Path path>
-    RULE Arrays arrays(int64_t begin, int64_t at) const {
+    FS_RULE Arrays arrays(int64_t begin, int64_t at) const {
         Arrays here;
         here.begin = begin;
         each<2 + states>([&](auto i) {
@@ -213,13 +213,13 @@ struct Updater {
     }
 
     template <Path path>
-    RULE void ask(const Arrays& here, const Place& place) const {
+    FS_RULE void ask(const Arrays& here, const Place& place) const {
         each<2 + states>([&](auto i) { Own::template ask<kinds_of<Rule, Real>(path, i)>(here.array[i], place, team); });
     }
 
     /// Whether the rows are done: they are not where one is odd in numbers of this kind.
     template <Path path, class Number, int rows>
-    RULE bool few(const Arrays& here, const Place (&places)[rows]) const {
+    FS_RULE bool few(const Arrays& here, const Place (&places)[rows]) const {
         constexpr bool quick = std::is_same_v<Number, Quick>;
         Row row[rows];
         bool plain = true;
@@ -262,7 +262,7 @@ struct Updater {
     }
 
     /// What becomes of gradients before the rule sees them; the sign for it.
-    RULE double touch(Own& grad) const {
+    FS_RULE double touch(Own& grad) const {
         const Cargo& cargo = task.cargo;
         if (!cargo.touches()) return turn.border.sign * turn.factor;
         const Touch<Real> touched(turn.factor, cargo.clip_value, cargo.flush_denormals);
@@ -274,14 +274,14 @@ struct Updater {
     struct Keys {
         uint32_t array[2 + states];
     };
-    RULE Keys keys(int64_t at) const {
+    FS_RULE Keys keys(int64_t at) const {
         Keys keys;
         each<2 + states>([&](auto i) { keys.array[i] = key(i, at); });
         return keys;
     }
 
     /// Any kinds, and everything that a step can carry along.
-    RULE void full(const Place& place, const Keys& keys) const {
+    FS_RULE void full(const Place& place, const Keys& keys) const {
         const Cargo& cargo = task.cargo;
         const auto array = [&](int i) { return Array{data(i), format(i), keys.array[i]}; };
         Row row;
@@ -318,7 +318,7 @@ struct Updater {
         if (cargo.zero) Own::zero(cargo.zero, cargo.grad.type, place);
     }
 
-    RULE void average(const Own& param, const Place& place) const {
+    FS_RULE void average(const Own& param, const Place& place) const {
         const Averaging<Real> averaged(task.cargo.average_decay);
         Own average;
         average.load(task.cargo.average, place);
@@ -329,7 +329,7 @@ struct Updater {
 
 /// Steps a stretch of a task, whose elements' numbers have one upper half.
 template <class Team, class Rule, class Real, Path path>
-RULE void update(const Task& task, const Turn& turn, int64_t begin, int64_t end, const Part& part, Team team) {
+FS_RULE void update(const Task& task, const Turn& turn, int64_t begin, int64_t end, const Part& part, Team team) {
     using Own = Updater<Team, Rule, Real>;
     const Own updater(task, turn, team);
     const int64_t offset = task.offset;
@@ -387,7 +387,7 @@ RULE void update(const Task& task, const Turn& turn, int64_t begin, int64_t end,
 
 /// Steps the tasks of a table that take this rule in this type on this path.
 template <class Team, class Rule, class Real, Path path>
-RULE void update(const Table& table, const Part& part, Team team) {
+FS_RULE void update(const Table& table, const Part& part, Team team) {
     constexpr Type type = sizeof(Real) == sizeof(double) ? Type::float64 : Type::float32;
     const int64_t run = int64_t(1) << table.run_bits;
     for (int64_t i = part.chunk * run; i < table.chunk_count;) {

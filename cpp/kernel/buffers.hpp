@@ -10,7 +10,7 @@ namespace fusedstep {
 /// What an element is. Rules calculate in the first two; `code8` is a byte in a block with a scale (storage/code8.hpp).
 enum class Type : int { float32, float64, float16, bfloat16, code8 };
 constexpr int arithmetic_types = 2, array_types = 4;
-RULE constexpr int64_t size_of(Type type) {
+FS_RULE constexpr int64_t size_of(Type type) {
     constexpr int64_t sizes[] = {4, 8, 2, 2, 1};
     return sizes[int(type)];
 }

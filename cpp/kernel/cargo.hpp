@@ -26,7 +26,7 @@ struct Format {
     bool operator==(const Format&) const = default;
 
     /// Whether each number lies in two arrays.
-    RULE bool split() const { return rounding == Rounding::kahan || rounding == Rounding::remainder; }
+    FS_RULE bool split() const { return rounding == Rounding::kahan || rounding == Rounding::remainder; }
 };
 
 struct Cargo {
@@ -50,10 +50,10 @@ struct Cargo {
     bool operator==(const Cargo&) const = default;
 
     /// Whether a step does more to gradients than to multiply them with a factor.
-    RULE bool touches() const { return clip_value < HUGE_VAL || flush_denormals; }
+    FS_RULE bool touches() const { return clip_value < HUGE_VAL || flush_denormals; }
 
     /// Whether it does more on its way than that multiplication.
-    RULE bool carries() const { return average || copy || zero || touches(); }
+    FS_RULE bool carries() const { return average || copy || zero || touches(); }
 
     /// Whether every array is of the rule's own type, and nothing is carried along.
     bool bare(Type type) const {

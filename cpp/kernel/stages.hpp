@@ -16,8 +16,8 @@ struct Maybe {
 
     Maybe() = default;
     Maybe(double number) : value(number), given(true) {}
-    ANYWHERE explicit operator bool() const { return given; }
-    ANYWHERE double operator*() const { return value; }
+    FS_ANYWHERE explicit operator bool() const { return given; }
+    FS_ANYWHERE double operator*() const { return value; }
 };
 
 /// A number in a device's memory, read there when the step runs.
@@ -25,8 +25,8 @@ struct Live {
     const void* at = nullptr;
     Type type = Type::float64;
 
-    ANYWHERE explicit operator bool() const { return at; }
-    ANYWHERE double operator*() const {
+    FS_ANYWHERE explicit operator bool() const { return at; }
+    FS_ANYWHERE double operator*() const {
         return type == Type::float32 ? double(*static_cast<const float*>(at)) : *static_cast<const double*>(at);
     }
 };
@@ -48,14 +48,16 @@ struct Stages {
     bool zero_grad = false, flush_denormals = false;
 
     /// Whether the gradients' squares must be added up before anything else.
-    ANYWHERE bool measure() const { return max_norm_per_tensor || (!norm && (max_norm || on_nonfinite != propagate)); }
+    FS_ANYWHERE bool measure() const {
+        return max_norm_per_tensor || (!norm && (max_norm || on_nonfinite != propagate));
+    }
 
     /// Whether what becomes of the step is known only where it runs.
-    ANYWHERE bool pending() const { return measure() || live_scale || live_norm; }
+    FS_ANYWHERE bool pending() const { return measure() || live_scale || live_norm; }
 
     /// With the numbers of the device's memory in their places. What nobody could give as a number is NaN; of such a
     /// scale the norm is NaN as well, so that no step is taken for a finite one.
-    ANYWHERE Stages read() const {
+    FS_ANYWHERE Stages read() const {
         Stages found = *this;
         if (live_scale) found.grad_scale = *live_scale;
         if (live_norm) found.norm.value = *live_norm;
@@ -72,7 +74,7 @@ struct Stages {
     }
 
     /// f of g ← f·g, for gradients of this norm. A NaN stays.
-    ANYWHERE double factor(Maybe most, double size) const {
+    FS_ANYWHERE double factor(Maybe most, double size) const {
         if (!most) return 1 / grad_scale;
         const double clip = *most / (size + clip_eps);
         return (clip > 1 ? 1 : clip) / grad_scale;
@@ -88,7 +90,7 @@ struct Outcome {
 
 /// Of two factors; a NaN stays.
 struct Smaller {
-    ANYWHERE double operator()(double x, double y) const { return x < y || std::isnan(x) ? x : y; }
+    FS_ANYWHERE double operator()(double x, double y) const { return x < y || std::isnan(x) ? x : y; }
 };
 
 /// The tensors' Σg², for one thread.
@@ -110,7 +112,7 @@ struct Measured {
 /// What becomes of a step. `scale(i, f)` is told the factor of each tensor that `measured` goes through, unless the
 /// step is skipped, and the outcome's is the smallest of those.
 template <class Tensors, class Scale>
-ANYWHERE Outcome settle(const Stages& stages, const Tensors& measured, const Scale& scale) {
+FS_ANYWHERE Outcome settle(const Stages& stages, const Tensors& measured, const Scale& scale) {
     Outcome outcome;
     if (stages.norm)
         outcome.norm = *stages.norm;

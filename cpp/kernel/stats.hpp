@@ -37,7 +37,7 @@ struct Reading {
     const void* after = nullptr;
     Type param_type = Type::float32;
 
-    ANYWHERE int64_t blocks() const { return (size + stats_block - 1) / stats_block; }
+    FS_ANYWHERE int64_t blocks() const { return (size + stats_block - 1) / stats_block; }
 };
 
 /// What is kept of each block until all are there.

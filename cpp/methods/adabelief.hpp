@@ -18,7 +18,7 @@ struct AdaBelief {
 
     States states() const { return {{"exp_avg"}, State::squares("exp_avg_var")}; }
 
-    ANYWHERE Update at(const Clock& clock) const {
+    FS_ANYWHERE Update at(const Clock& clock) const {
         const double step = clock.lr / double(beta1.correction(clock.step));
         const Root<double> root = epsilon.root(double(beta2.correction(clock.step)));
         return Update::of(fusedstep::AdaBelief<double>{beta1.beta(), beta1.rest(), beta2.beta(), beta2.rest(),

@@ -18,7 +18,7 @@ struct Adadelta {
 
     States states() const { return {State::squares("square_avg"), State::squares("acc_delta")}; }
 
-    ANYWHERE Update at(const Clock& clock) const {
+    FS_ANYWHERE Update at(const Clock& clock) const {
         return Update::of(fusedstep::Adadelta<double>{rho, 1 - rho, eps, clock.lr});
     }
 };

@@ -23,7 +23,7 @@ struct Adagrad {
         return states;
     }
 
-    ANYWHERE Update at(const Clock& clock) const {
+    FS_ANYWHERE Update at(const Clock& clock) const {
         return Update::of(Gradient<double>{accumulator.lr(clock)}, accumulator.psi(epsilon));
     }
 };
@@ -46,7 +46,7 @@ struct WindowedAdagrad {
         return states;
     }
 
-    ANYWHERE Update at(const Clock& clock) const {
+    FS_ANYWHERE Update at(const Clock& clock) const {
         Update update = Update::of(Gradient<double>{clock.lr}, recent.psi(epsilon, clock));
         update.window = recent.window;
         update.slot = recent.slot(clock);

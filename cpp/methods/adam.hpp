@@ -33,7 +33,7 @@ struct Adam {
         return states;
     }
 
-    ANYWHERE Update at(const Clock& clock) const {
+    FS_ANYWHERE Update at(const Clock& clock) const {
         const double correction2 = bias_correction ? double(beta2.correction(clock.step)) : 1;
         const Moment<double> moment{beta2.beta(), beta2.rest(), epsilon.root(correction2)};
         const Peak<double> peak = largest.psi(beta2, epsilon, correction2);

@@ -20,12 +20,12 @@ struct Adamax {
 
     States states() const { return {{"exp_avg"}, State::squares("exp_inf")}; }
 
-    ANYWHERE Update at(const Clock& clock) const {
+    FS_ANYWHERE Update at(const Clock& clock) const {
         const double step = clock.lr / double(beta1.correction(clock.step));
         return Update::of(Momentum<double>{beta1.beta(), beta1.rest(), step}, infinity(beta2, epsilon));
     }
 
-    ANYWHERE static Infinity<double> infinity(const Power& beta2, const Epsilon& epsilon) {
+    FS_ANYWHERE static Infinity<double> infinity(const Power& beta2, const Epsilon& epsilon) {
         const bool in = epsilon.place == Epsilon::max;
         return {beta2.beta(), in ? epsilon.eps : 0, in ? 0 : epsilon.eps};
     }

@@ -51,7 +51,7 @@ struct Adaptive {
         return states;
     }
 
-    ANYWHERE Update at(Clock clock) const {
+    FS_ANYWHERE Update at(Clock clock) const {
         const bool averages = psi == ema_square || psi == ema_max;
         const double correction = averages && bias_correction ? double(beta2.correction(clock.step)) : 1;
         // A buffer that holds η would keep the factors of earlier steps, which belong to their ψ.
@@ -70,7 +70,7 @@ struct Adaptive {
 
 private:
     template <class Then>
-    ANYWHERE Update phi_at(const Clock& clock, const Then& then) const {
+    FS_ANYWHERE Update phi_at(const Clock& clock, const Then& then) const {
         switch (phi) {
             case gradient: return then(Gradient<double>{clock.lr});
             case ema: {
@@ -82,7 +82,7 @@ private:
     }
 
     template <class Then>
-    ANYWHERE Update psi_at(const Clock& clock, const Epsilon& form, double correction, const Then& then) const {
+    FS_ANYWHERE Update psi_at(const Clock& clock, const Epsilon& form, double correction, const Then& then) const {
         switch (psi) {
             case sum: return then(accumulator.psi(form));
             case window: return then(recent.psi(form, clock));

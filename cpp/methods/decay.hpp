@@ -26,7 +26,7 @@ struct Decay {
         option("maximize", maximize);
     }
 
-    ANYWHERE Border at(double lr, bool moves) const {
+    FS_ANYWHERE Border at(double lr, bool moves) const {
         Border border;
         border.sign = maximize ? -1 : 1;
         if (!moves || weight_decay == 0) return border;

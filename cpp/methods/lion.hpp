@@ -17,7 +17,7 @@ struct Lion {
 
     States states() const { return {{"exp_avg"}}; }
 
-    ANYWHERE Update at(const Clock& clock) const {
+    FS_ANYWHERE Update at(const Clock& clock) const {
         return Update::of(fusedstep::Lion<double>{beta1, 1 - beta1, beta2, 1 - beta2, clock.lr});
     }
 };

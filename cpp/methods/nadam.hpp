@@ -29,7 +29,7 @@ struct NAdam {
 
     States states() const { return {{"exp_avg"}, State::squares("exp_avg_sq"), {"mu_product", 1, State::scalar}}; }
 
-    ANYWHERE Update at(const Clock& clock) const {
+    FS_ANYWHERE Update at(const Clock& clock) const {
         const double now = mu(clock.step), next = mu(clock.step + 1);
         const double product = clock.carry * now;
         const double of_average = clock.lr * next / (1 - product * next);
@@ -43,7 +43,7 @@ struct NAdam {
 
 private:
     /// μ_t = β₁(1 − (0.96^ψ)ᵗ/2)
-    ANYWHERE double mu(int64_t t) const { return beta1.beta() * (1 - 0.5 * double(fading.at(t))); }
+    FS_ANYWHERE double mu(int64_t t) const { return beta1.beta() * (1 - 0.5 * double(fading.at(t))); }
 };
 
 }  // namespace fusedstep::method

@@ -31,7 +31,7 @@ struct HeavyBall {
     }
 
     template <class Then>
-    ANYWHERE Update at(const Clock& clock, const Then& then) const {
+    FS_ANYWHERE Update at(const Clock& clock, const Then& then) const {
         const double lr = clock.lr;
         if (momentum == 0) return then(Gradient<double>{lr});
         // The first gradient enters the buffer undampened, as in torch.
@@ -51,7 +51,7 @@ struct Epsilon {
     Place place = outside;
 
     /// `correction` is 1 − β₂ᵗ, or what else v is to be divided by.
-    ANYWHERE Root<double> root(double correction) const {
+    FS_ANYWHERE Root<double> root(double correction) const {
         const double q = 1 / std::sqrt(correction);
         switch (place) {
             case inside: return {(eps + eps_root) * correction, q, 0};
@@ -60,15 +60,15 @@ struct Epsilon {
         }
     }
     /// The same for a v that is corrected already: `hat` puts back what its learning rate takes.
-    ANYWHERE Root<double> root_of_corrected(double correction) const {
+    FS_ANYWHERE Root<double> root_of_corrected(double correction) const {
         Root<double> made = root(1);
         if (place == hat) made.q = std::sqrt(correction);
         return made;
     }
-    ANYWHERE double lr_factor(double correction) const { return place == hat ? std::sqrt(correction) : 1; }
+    FS_ANYWHERE double lr_factor(double correction) const { return place == hat ? std::sqrt(correction) : 1; }
 
     /// The same D, for a learning rate that stays as it is.
-    ANYWHERE Epsilon without_lr_factor(double correction) const {
+    FS_ANYWHERE Epsilon without_lr_factor(double correction) const {
         if (place != hat) return *this;
         return {eps / std::sqrt(correction), eps_root, outside};
     }
@@ -88,9 +88,9 @@ struct Accumulator {
 
     void add_states(States& states) const { states.push_back(State::squares("sum", initial)); }
 
-    ANYWHERE double lr(const Clock& clock) const { return clock.lr / (1 + double(clock.step - 1) * lr_decay); }
+    FS_ANYWHERE double lr(const Clock& clock) const { return clock.lr / (1 + double(clock.step - 1) * lr_decay); }
 
-    ANYWHERE Sum<double> psi(const Epsilon& epsilon) const { return {epsilon.root(1), zero_at_zero ? HUGE_VAL : 0}; }
+    FS_ANYWHERE Sum<double> psi(const Epsilon& epsilon) const { return {epsilon.root(1), zero_at_zero ? HUGE_VAL : 0}; }
 };
 
 /// The sum or the mean of the last squares.
@@ -111,12 +111,12 @@ struct Recent {
         states.push_back({"ring", 0, State::ring, window});
     }
 
-    ANYWHERE Window<double> psi(const Epsilon& epsilon, const Clock& clock) const {
+    FS_ANYWHERE Window<double> psi(const Epsilon& epsilon, const Clock& clock) const {
         const int64_t count = reduce == sum ? 1 : clock.step < window ? clock.step : window;
         return {epsilon.root(double(count)), slot(clock) == window - 1 ? 1.0 : 0.0};
     }
 
-    ANYWHERE int64_t slot(const Clock& clock) const { return (clock.step - 1) % window; }
+    FS_ANYWHERE int64_t slot(const Clock& clock) const { return (clock.step - 1) % window; }
 };
 
 /// A moment's largest value so far, of v or of the corrected v.
@@ -130,7 +130,7 @@ struct Largest {
         option("amsgrad_order", order, {"v", "v_hat"});
     }
 
-    ANYWHERE Peak<double> psi(const Power& beta, const Epsilon& epsilon, double correction) const {
+    FS_ANYWHERE Peak<double> psi(const Power& beta, const Epsilon& epsilon, double correction) const {
         if (order == v) return {beta.beta(), beta.rest(), 1, epsilon.root(correction)};
         return {beta.beta(), beta.rest(), 1 / correction, epsilon.root_of_corrected(correction)};
     }

@@ -19,16 +19,16 @@ namespace fusedstep {
 struct DoubleDouble {
     double high, low = 0;
 
-    ANYWHERE explicit operator double() const { return high + low; }
+    FS_ANYWHERE explicit operator double() const { return high + low; }
 };
 
-ANYWHERE inline DoubleDouble two_sum(double x, double y) {
+FS_ANYWHERE inline DoubleDouble two_sum(double x, double y) {
     const double sum = x + y;
     const double part = sum - x;
     return {sum, (x - (sum - part)) + (y - part)};
 }
 
-ANYWHERE inline DoubleDouble two_product(double x, double y) {
+FS_ANYWHERE inline DoubleDouble two_product(double x, double y) {
     constexpr double splitter = 134217729.0;  // 2^27 + 1
     const double p = splitter * x, q = splitter * y;
     const double x_high = p - (p - x), y_high = q - (q - y);
@@ -37,19 +37,19 @@ ANYWHERE inline DoubleDouble two_product(double x, double y) {
     return {product, ((x_high * y_high - product) + x_high * y_low + x_low * y_high) + x_low * y_low};
 }
 
-ANYWHERE inline DoubleDouble operator*(DoubleDouble x, DoubleDouble y) {
+FS_ANYWHERE inline DoubleDouble operator*(DoubleDouble x, DoubleDouble y) {
     const DoubleDouble product = two_product(x.high, y.high);
     return two_sum(product.high, product.low + (x.high * y.low + x.low * y.high));
 }
 
-ANYWHERE inline DoubleDouble operator-(DoubleDouble x, DoubleDouble y) {
+FS_ANYWHERE inline DoubleDouble operator-(DoubleDouble x, DoubleDouble y) {
     const DoubleDouble high = two_sum(x.high, -y.high);
     const DoubleDouble low = two_sum(x.low, -y.low);
     const DoubleDouble sum = two_sum(high.high, high.low + low.high);
     return two_sum(sum.high, sum.low + low.low);
 }
 
-ANYWHERE inline DoubleDouble operator/(DoubleDouble x, DoubleDouble y) {
+FS_ANYWHERE inline DoubleDouble operator/(DoubleDouble x, DoubleDouble y) {
     const double first = x.high / y.high;
     const DoubleDouble rest = x - y * DoubleDouble{first};
     const double second = rest.high / y.high;
@@ -72,15 +72,15 @@ inline DoubleDouble exponential(DoubleDouble x) {
 /// and multiplied with β where the digit is 1.
 class Power {
 public:
-    ANYWHERE Power(double beta = 0) : beta_(beta) {}
+    FS_ANYWHERE Power(double beta = 0) : beta_(beta) {}
 
-    ANYWHERE double beta() const { return beta_; }
+    FS_ANYWHERE double beta() const { return beta_; }
 
     /// 1 − β
-    ANYWHERE double rest() const { return 1 - beta_; }
+    FS_ANYWHERE double rest() const { return 1 - beta_; }
 
     /// βᵗ
-    ANYWHERE DoubleDouble at(int64_t t) const {
+    FS_ANYWHERE DoubleDouble at(int64_t t) const {
 #ifdef __CUDA_ARCH__
         DoubleDouble power{1};
         for (int digit = 63 - __clzll(t); digit >= 0; --digit) power = next(power, t, digit);
@@ -95,10 +95,10 @@ public:
     }
 
     /// 1 − βᵗ
-    ANYWHERE DoubleDouble correction(int64_t t) const { return DoubleDouble{1} - at(t); }
+    FS_ANYWHERE DoubleDouble correction(int64_t t) const { return DoubleDouble{1} - at(t); }
 
 private:
-    ANYWHERE DoubleDouble next(DoubleDouble power, int64_t t, int digit) const {
+    FS_ANYWHERE DoubleDouble next(DoubleDouble power, int64_t t, int digit) const {
         const DoubleDouble square = power * power;
         return t >> digit & 1 ? square * DoubleDouble{beta_} : square;
     }

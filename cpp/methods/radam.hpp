@@ -27,7 +27,7 @@ struct RAdam {
 
     States states() const { return {{"exp_avg"}, State::squares("exp_avg_sq")}; }
 
-    ANYWHERE Update at(const Clock& clock) const {
+    FS_ANYWHERE Update at(const Clock& clock) const {
         const double correction1 = double(beta1.correction(clock.step));
         const double correction2 = double(beta2.correction(clock.step));
         const Moment<double> moment{beta2.beta(), beta2.rest(), epsilon.root(correction2)};
@@ -48,16 +48,16 @@ struct RAdam {
     }
 
     /// ρ∞ = 2/(1−β₂) − 1, the length of the simple average that the exponential one approaches
-    ANYWHERE double rho_limit() const { return double(long_run()); }
+    FS_ANYWHERE double rho_limit() const { return double(long_run()); }
 
     /// ρ_t = ρ∞ − 2tβ₂ᵗ/(1−β₂ᵗ): the two terms are nearly equal at first, hence double-double throughout
-    ANYWHERE double rho_at(int64_t t) const {
+    FS_ANYWHERE double rho_at(int64_t t) const {
         const DoubleDouble power = beta2.at(t);
         return double(long_run() - DoubleDouble{2.0 * double(t)} * power / beta2.correction(t));
     }
 
 private:
-    ANYWHERE DoubleDouble long_run() const { return DoubleDouble{2} / beta2.correction(1) - DoubleDouble{1}; }
+    FS_ANYWHERE DoubleDouble long_run() const { return DoubleDouble{2} / beta2.correction(1) - DoubleDouble{1}; }
 };
 
 }  // namespace fusedstep::method

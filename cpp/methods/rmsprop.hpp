@@ -32,7 +32,7 @@ struct RMSprop {
         return states;
     }
 
-    ANYWHERE Update at(const Clock& clock) const {
+    FS_ANYWHERE Update at(const Clock& clock) const {
         const Root<double> root = epsilon.root(1);
         if (centered) return with(Centered<double>{alpha, 1 - alpha, root}, clock.lr);
         return with(Moment<double>{alpha, 1 - alpha, root}, clock.lr);
@@ -40,7 +40,7 @@ struct RMSprop {
 
 private:
     template <class Psi>
-    ANYWHERE Update with(const Psi& psi, double lr) const {
+    FS_ANYWHERE Update with(const Psi& psi, double lr) const {
         if (momentum == 0) return Update::of(Gradient<double>{lr}, psi);
         const bool in = momentum_lr == inside;
         return Update::of(Preconditioned<double, Psi>{momentum, in ? lr : 1, in ? 1 : lr, psi});

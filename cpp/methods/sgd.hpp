@@ -20,7 +20,7 @@ struct SGD {
         return states;
     }
 
-    ANYWHERE Update at(const Clock& clock) const {
+    FS_ANYWHERE Update at(const Clock& clock) const {
         return ball.at(clock, [](const auto& phi) { return Update::of(phi, One<double>{}); });
     }
 };

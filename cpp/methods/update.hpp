@@ -27,7 +27,7 @@ struct Update {
     double carry = 1;    ///< the next Clock's
 
     template <class Rule>
-    ANYWHERE static Update of(const Rule& rule) {
+    FS_ANYWHERE static Update of(const Rule& rule) {
         static_assert(sizeof(Rule) % sizeof(double) == 0 && sizeof(Rule) <= sizeof(numbers));
         Update update;
         update.rule = Rules::place<Rule>;
@@ -36,7 +36,7 @@ struct Update {
     }
 
     template <class Phi, class Psi>
-    ANYWHERE static Update of(const Phi& phi, const Psi& psi) {
+    FS_ANYWHERE static Update of(const Phi& phi, const Psi& psi) {
         return of(Adaptive<Phi, Psi>{phi, psi});
     }
 };

@@ -20,7 +20,7 @@ struct Yogi {
 
     States states() const { return {{"exp_avg"}, State::squares("exp_avg_sq", initial)}; }
 
-    ANYWHERE Update at(const Clock& clock) const {
+    FS_ANYWHERE Update at(const Clock& clock) const {
         const double step = clock.lr / double(beta1.correction(clock.step));
         return Update::of(Momentum<double>{beta1.beta(), beta1.rest(), step},
                           Additive<double>{beta2.rest(), epsilon.root(double(beta2.correction(clock.step)))});

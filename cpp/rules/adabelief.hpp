@@ -12,7 +12,7 @@ struct AdaBelief {
     static constexpr unsigned slow = 0b10, signs = 0b01;
     Real beta1, rest1, beta2, rest2, eps, c;
     Root<Real> root;
-    RULE void operator()(Real& param, Real grad, Real& m, Real& s) const {
+    FS_RULE void operator()(Real& param, Real grad, Real& m, Real& s) const {
         m = beta1 * m + rest1 * grad;
         const Real surprise = grad - m;
         s = beta2 * s + rest2 * (surprise * surprise) + eps;

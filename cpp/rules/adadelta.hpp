@@ -11,7 +11,7 @@ struct Adadelta {
     static constexpr int states = 2;
     static constexpr unsigned slow = 0b11, signs = 0;
     Real rho, rest, eps, lr;
-    RULE void operator()(Real& param, Real grad, Real& v, Real& u) const {
+    FS_RULE void operator()(Real& param, Real grad, Real& v, Real& u) const {
         v = rho * v + rest * (grad * grad);
         const Real delta = square_root(u + eps) / square_root(v + eps) * grad;
         u = rho * u + rest * (delta * delta);

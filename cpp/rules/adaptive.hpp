@@ -11,17 +11,17 @@ struct Adaptive {
     static constexpr int states = Phi::states + Psi::states;
     static constexpr unsigned slow = Psi::slow << Phi::states,
                               signs = Psi::signs << Phi::states | ((1u << Phi::states) - 1);
-    PART Phi phi;
-    PART Psi psi;
+    FS_PART Phi phi;
+    FS_PART Psi psi;
 
     template <class Real, class... State>
-    RULE void operator()(Real& param, Real grad, State&... v) const
+    FS_RULE void operator()(Real& param, Real grad, State&... v) const
         requires(Phi::states == 0)
     {
         param -= psi(phi(grad), grad, v...);
     }
     template <class Real, class... State>
-    RULE void operator()(Real& param, Real grad, Real& m, State&... v) const
+    FS_RULE void operator()(Real& param, Real grad, Real& m, State&... v) const
         requires(Phi::states == 1)
     {
         param -= psi(phi(grad, m), grad, v...);
@@ -37,7 +37,7 @@ struct Preconditioned {
     Real a, b, c;
     Psi psi;
     template <class... State>
-    RULE void operator()(Real& param, Real grad, Real& m, State&... v) const {
+    FS_RULE void operator()(Real& param, Real grad, Real& m, State&... v) const {
         m = a * m + psi(b * grad, grad, v...);
         param -= c * m;
     }

@@ -11,7 +11,7 @@ struct Lion {
     static constexpr int states = 1;
     static constexpr unsigned slow = 0, signs = 0b1;
     Real beta1, rest1, beta2, rest2, lr;
-    RULE void operator()(Real& param, Real grad, Real& m) const {
+    FS_RULE void operator()(Real& param, Real grad, Real& m) const {
         param -= lr * sign(beta1 * m + rest1 * grad);
         m = beta2 * m + rest2 * grad;
     }

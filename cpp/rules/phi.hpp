@@ -12,7 +12,7 @@ template <class Real>
 struct Gradient {
     static constexpr int states = 0;
     Real c;
-    RULE Real operator()(Real grad) const { return c * grad; }
+    FS_RULE Real operator()(Real grad) const { return c * grad; }
 };
 
 /// m ← a·m + b·g,  u = c·m: heavy ball (Qian 1999) and the exponential average of Adam.
@@ -20,7 +20,7 @@ template <class Real>
 struct Momentum {
     static constexpr int states = 1;
     Real a, b, c;
-    RULE Real operator()(Real grad, Real& m) const {
+    FS_RULE Real operator()(Real grad, Real& m) const {
         m = a * m + b * grad;
         return c * m;
     }
@@ -31,7 +31,7 @@ template <class Real>
 struct Nesterov {
     static constexpr int states = 1;
     Real a, b, c, d;
-    RULE Real operator()(Real grad, Real& m) const {
+    FS_RULE Real operator()(Real grad, Real& m) const {
         m = a * m + b * grad;
         return c * m + d * grad;
     }
@@ -42,7 +42,7 @@ template <class Real>
 struct Gathered {
     static constexpr int states = 1;
     Real a, b;
-    RULE Real operator()(Real grad, Real& m) const {
+    FS_RULE Real operator()(Real grad, Real& m) const {
         m = a * m + b * grad;
         return Real(0);
     }
@@ -52,7 +52,7 @@ struct Gathered {
 template <class Real>
 struct Frozen {
     static constexpr int states = 1;
-    RULE Real operator()(Real, Real&) const { return Real(0); }
+    FS_RULE Real operator()(Real, Real&) const { return Real(0); }
 };
 
 }  // namespace fusedstep

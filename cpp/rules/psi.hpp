@@ -11,7 +11,7 @@ namespace fusedstep {
 template <class Real>
 struct Root {
     Real eps_in, q, eps_out;
-    RULE Real operator()(Real v) const { return square_root(v + eps_in) * q + eps_out; }
+    FS_RULE Real operator()(Real v) const { return square_root(v + eps_in) * q + eps_out; }
 };
 
 /// D = 1
@@ -19,7 +19,7 @@ template <class Real>
 struct One {
     static constexpr int states = 0;
     static constexpr unsigned slow = 0, signs = 0;
-    RULE Real operator()(Real u, Real) const { return u; }
+    FS_RULE Real operator()(Real u, Real) const { return u; }
 };
 
 /// v ← v + g² (Duchi et al. 2011). `at_zero` is added to D where v is 0: infinity makes the step 0 there.
@@ -29,7 +29,7 @@ struct Sum {
     static constexpr unsigned slow = 0b1, signs = 0;
     Root<Real> root;
     Real at_zero;
-    RULE Real operator()(Real u, Real grad, Real& v) const {
+    FS_RULE Real operator()(Real u, Real grad, Real& v) const {
         v = v + grad * grad;
         return u / (root(v) + (v == 0 ? at_zero : Real(0)));
     }
@@ -42,7 +42,7 @@ struct Moment {
     static constexpr unsigned slow = 0b1, signs = 0;
     Real a, b;
     Root<Real> root;
-    RULE Real operator()(Real u, Real grad, Real& v) const {
+    FS_RULE Real operator()(Real u, Real grad, Real& v) const {
         v = a * v + b * (grad * grad);
         return u / root(v);
     }
@@ -55,7 +55,7 @@ struct Peak {
     static constexpr unsigned slow = 0b1, signs = 0;
     Real a, b, h;
     Root<Real> root;
-    RULE Real operator()(Real u, Real grad, Real& v, Real& peak) const {
+    FS_RULE Real operator()(Real u, Real grad, Real& v, Real& peak) const {
         v = a * v + b * (grad * grad);
         peak = larger(peak, h * v);
         return u / root(peak);
@@ -69,7 +69,7 @@ struct Centered {
     static constexpr unsigned slow = 0b1, signs = 0b10;
     Real a, b;
     Root<Real> root;
-    RULE Real operator()(Real u, Real grad, Real& v, Real& mean) const {
+    FS_RULE Real operator()(Real u, Real grad, Real& v, Real& mean) const {
         v = a * v + b * (grad * grad);
         mean = a * mean + b * grad;
         const Real variance = v - mean * mean;
@@ -83,7 +83,7 @@ struct Infinity {
     static constexpr int states = 1;
     static constexpr unsigned slow = 0b1, signs = 0;
     Real a, eps_in, eps_out;
-    RULE Real operator()(Real u, Real grad, Real& v) const {
+    FS_RULE Real operator()(Real u, Real grad, Real& v) const {
         v = larger(a * v, magnitude(grad) + eps_in);
         return u / (v + eps_out);
     }
@@ -96,7 +96,7 @@ struct Additive {
     static constexpr unsigned slow = 0b1, signs = 0;
     Real b;
     Root<Real> root;
-    RULE Real operator()(Real u, Real grad, Real& v) const {
+    FS_RULE Real operator()(Real u, Real grad, Real& v) const {
         const Real square = grad * grad;
         v = v - b * (sign(v - square) * square);
         return u / root(v);
@@ -112,7 +112,7 @@ struct Window {
     static constexpr unsigned slow = 0b1, signs = 0;
     Root<Real> root;
     Real closes;  ///< 1 in the last step of a round, otherwise 0
-    RULE Real operator()(Real u, Real grad, Real& sum, Real& newest, const Real& suffix) const {
+    FS_RULE Real operator()(Real u, Real grad, Real& sum, Real& newest, const Real& suffix) const {
         const Real older = suffix;
         const Real square = grad * grad;
         const Real round = sum + square;
@@ -122,7 +122,7 @@ struct Window {
     }
 
     /// What a closed round does to the ring, from its last plane down to the second.
-    RULE static void fold(Real& earlier, Real later) { earlier = earlier + later; }
+    FS_RULE static void fold(Real& earlier, Real later) { earlier = earlier + later; }
 };
 
 /// ψ moves its state and leaves u alone.
@@ -132,7 +132,7 @@ struct Observed {
     static constexpr unsigned slow = Psi::slow, signs = Psi::signs;
     Psi psi;
     template <class Real, class... State>
-    RULE Real operator()(Real u, Real grad, State&... state) const {
+    FS_RULE Real operator()(Real u, Real grad, State&... state) const {
         psi(u, grad, state...);
         return u;
     }

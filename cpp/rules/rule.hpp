@@ -19,53 +19,55 @@
 #include <string.h>
 
 // The element functions leave no symbol behind: objects compiled for different instruction sets can be linked
-// together only if they share no code.
+// together only if they share no code. Where there is but one set, `inline` compiles in a fifth of the time.
+#ifndef FS_RULE
 #if defined(__CUDACC__)
-#define RULE __host__ __device__ __forceinline__
+#define FS_RULE __host__ __device__ __forceinline__
 #elif defined(_MSC_VER)
-#define RULE __forceinline
+#define FS_RULE __forceinline
 #else
-#define RULE inline __attribute__((always_inline))
+#define FS_RULE inline __attribute__((always_inline))
+#endif
 #endif
 
 // What is computed once per step, and a GPU computes for itself where the processor cannot know the step.
 #ifdef __CUDACC__
-#define ANYWHERE __host__ __device__
+#define FS_ANYWHERE __host__ __device__
 #else
-#define ANYWHERE
+#define FS_ANYWHERE
 #endif
 
 #ifdef _MSC_VER
-#define PART [[msvc::no_unique_address]]
+#define FS_PART [[msvc::no_unique_address]]
 #else
-#define PART [[no_unique_address]]
+#define FS_PART [[no_unique_address]]
 #endif
 
 namespace fusedstep {
 
-RULE float square_root(float x) { return ::sqrtf(x); }
-RULE double square_root(double x) { return ::sqrt(x); }
+FS_RULE float square_root(float x) { return ::sqrtf(x); }
+FS_RULE double square_root(double x) { return ::sqrt(x); }
 
 /// The larger of two; a NaN on either side stays.
 template <class Real>
-RULE Real larger(Real x, Real y) {
+FS_RULE Real larger(Real x, Real y) {
     return x >= y || x != x ? x : y;
 }
 
 template <class Real>
-RULE Real magnitude(Real x) {
+FS_RULE Real magnitude(Real x) {
     return x < 0 ? -x : x;
 }
 
 /// -1, 0 or 1; zero and NaN are returned as they came.
 template <class Real>
-RULE Real sign(Real x) {
+FS_RULE Real sign(Real x) {
     return x > 0 ? Real(1) : x < 0 ? Real(-1) : x;
 }
 
 /// Weight decay, which stands before every rule: g ← g + decay·θ where it is coupled, otherwise θ ← decay·θ.
 template <bool coupled, class Real>
-RULE void apply_decay(Real& param, Real& grad, Real decay) {
+FS_RULE void apply_decay(Real& param, Real& grad, Real decay) {
     if constexpr (coupled)
         grad = grad + decay * param;
     else
@@ -88,7 +90,7 @@ using In = typename Rebind<Rule, Real>::type;
 
 /// A rule with its numbers, which are rounded here, once: a method makes them in double.
 template <class Rule, class Real, class Number>
-RULE In<Rule, Real> rule_of(const Number* numbers) {
+FS_RULE In<Rule, Real> rule_of(const Number* numbers) {
     constexpr size_t count = sizeof(Rule) / sizeof(double);
     static_assert(sizeof(In<Rule, Real>) == count * sizeof(Real), "a rule is an aggregate of numbers");
     Real rounded[count];

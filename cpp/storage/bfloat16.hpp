@@ -9,42 +9,42 @@ namespace fusedstep {
 struct BFloat16 {
     using Bits = uint16_t;
 
-    static RULE float widen(Bits bits) { return as<float>(uint32_t(bits) << 16); }
+    static FS_RULE float widen(Bits bits) { return as<float>(uint32_t(bits) << 16); }
 
     /// To nearest, ties to even.
-    static RULE Bits nearest(float x) { return kept(x, rounded(x)); }
+    static FS_RULE Bits nearest(float x) { return kept(x, rounded(x)); }
 
     /// Up with the probability of what is cut off; `random` has 16 bits.
-    static RULE Bits stochastic(float x, uint32_t random) { return kept(x, rounded(x, random)); }
+    static FS_RULE Bits stochastic(float x, uint32_t random) { return kept(x, rounded(x, random)); }
 
     /// The rounded word, of which the upper half is kept; x is no NaN, or one whose lower half is 0. Such are all that
     /// arithmetic makes of bfloat16 and of the NaN.
-    static RULE uint32_t rounded(float x) { return as<uint32_t>(x) + 0x7fff + (as<uint32_t>(x) >> 16 & 1); }
-    static RULE uint32_t rounded(float x, uint32_t random) { return as<uint32_t>(x) + random; }
+    static FS_RULE uint32_t rounded(float x) { return as<uint32_t>(x) + 0x7fff + (as<uint32_t>(x) >> 16 & 1); }
+    static FS_RULE uint32_t rounded(float x, uint32_t random) { return as<uint32_t>(x) + random; }
 
     /// Two of these in a word, and of a word
-    static RULE uint32_t joined(uint32_t first, uint32_t second) { return upper_halves(first, second); }
-    static RULE float widen_first(uint32_t word) { return as<float>(word << 16); }
-    static RULE float widen_second(uint32_t word) { return as<float>(word & 0xffff0000); }
+    static FS_RULE uint32_t joined(uint32_t first, uint32_t second) { return upper_halves(first, second); }
+    static FS_RULE float widen_first(uint32_t word) { return as<float>(word << 16); }
+    static FS_RULE float widen_second(uint32_t word) { return as<float>(word & 0xffff0000); }
 
     static constexpr uint32_t not_a_number = 0x7fc0;
 
     /// A float32 in two: the nearer bfloat16 (ties up) and, signed, the 16 bits that are left. A NaN has no rest.
-    static RULE Bits upper(float x) {
+    static FS_RULE Bits upper(float x) {
         const uint32_t bits = as<uint32_t>(x);
         return kept(x, bits + 0x8000);
     }
-    static RULE int16_t rest(float x) {
+    static FS_RULE int16_t rest(float x) {
         const uint32_t bits = as<uint32_t>(x);
         return int16_t(x != x ? 0 : uint16_t(bits));
     }
-    static RULE float join(Bits upper, int16_t rest) {
+    static FS_RULE float join(Bits upper, int16_t rest) {
         return as<float>((uint32_t(upper) << 16) + uint32_t(int32_t(rest)));
     }
 
 private:
     /// A NaN is the NaN: rounding could carry it into the sign.
-    static RULE Bits kept(float x, uint32_t rounded) { return Bits(x != x ? not_a_number : rounded >> 16); }
+    static FS_RULE Bits kept(float x, uint32_t rounded) { return Bits(x != x ? not_a_number : rounded >> 16); }
 };
 
 }  // namespace fusedstep

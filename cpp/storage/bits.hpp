@@ -8,7 +8,7 @@
 namespace fusedstep {
 
 template <class To, class From>
-RULE To as(From from) {
+FS_RULE To as(From from) {
     static_assert(sizeof(To) == sizeof(From));
     return __builtin_bit_cast(To, from);
 }
@@ -16,6 +16,6 @@ RULE To as(From from) {
 constexpr uint32_t sign_bit = 0x80000000, infinity_bits = 0x7f800000, magnitude_bits = 0x7fffffff;
 
 /// `yes` where the condition holds, in a form that every compiler turns into a selection.
-RULE uint32_t choose(bool condition, uint32_t yes, uint32_t no) { return condition ? yes : no; }
+FS_RULE uint32_t choose(bool condition, uint32_t yes, uint32_t no) { return condition ? yes : no; }
 
 }  // namespace fusedstep

@@ -9,7 +9,7 @@ namespace fusedstep {
 
 /// Four bytes out of the eight of `low` and `high`, by the digits of `choice`, the last one first: 0 to 7 is a byte, 8
 /// to 15 the sign of one, in all of its bits.
-RULE uint32_t permuted(uint32_t low, uint32_t high, uint32_t choice) {
+FS_RULE uint32_t permuted(uint32_t low, uint32_t high, uint32_t choice) {
 #ifdef __CUDA_ARCH__
     uint32_t made;
     asm("prmt.b32 %0, %1, %2, %3;" : "=r"(made) : "r"(low), "r"(high), "r"(choice));
@@ -26,7 +26,7 @@ RULE uint32_t permuted(uint32_t low, uint32_t high, uint32_t choice) {
 }
 
 /// The upper halves of two words in one.
-RULE uint32_t upper_halves(uint32_t first, uint32_t second) {
+FS_RULE uint32_t upper_halves(uint32_t first, uint32_t second) {
 #ifdef __CUDA_ARCH__
     return permuted(first, second, 0x7632);
 #else

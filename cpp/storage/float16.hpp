@@ -8,7 +8,7 @@ namespace fusedstep {
 struct Float16 {
     using Bits = uint16_t;
 
-    static RULE float widen(Bits half) {
+    static FS_RULE float widen(Bits half) {
         const uint32_t sign = uint32_t(half & 0x8000) << 16, rest = half & 0x7fff;
         const uint32_t small = as<uint32_t>(float(int32_t(rest)) * 0x1p-24f);
         const uint32_t large = (rest << 13) + (rest >= 0x7c00 ? (255u - 31) << 23 : (127u - 15) << 23);
@@ -16,7 +16,7 @@ struct Float16 {
     }
 
     /// To nearest, ties to even.
-    static RULE Bits nearest(float x) {
+    static FS_RULE Bits nearest(float x) {
         const uint32_t bits = as<uint32_t>(x), size = bits & magnitude_bits;
         // Where a half is subnormal, the sum with 1/2 leaves exactly its bits at the end.
         const uint32_t small = as<uint32_t>(as<float>(size) + 0.5f) - as<uint32_t>(0.5f);
@@ -24,7 +24,7 @@ struct Float16 {
     }
 
     /// Up with the probability of what is cut off; `random` has 16 bits.
-    static RULE Bits stochastic(float x, uint32_t random) {
+    static FS_RULE Bits stochastic(float x, uint32_t random) {
         const uint32_t bits = as<uint32_t>(x), size = bits & magnitude_bits;
         // Subnormals count 2^-24, of which 13 more bits are looked at.
         const bool subnormal = size < smallest;
@@ -35,7 +35,7 @@ struct Float16 {
 private:
     static constexpr uint32_t smallest = (127 - 14) << 23, beyond = (127 + 16) << 23;  ///< 2^-14, 2^16
 
-    static RULE Bits kept(uint32_t bits, uint32_t size, uint32_t subnormal, uint32_t rounded) {
+    static FS_RULE Bits kept(uint32_t bits, uint32_t size, uint32_t subnormal, uint32_t rounded) {
         const uint32_t sign = bits >> 16 & 0x8000;
         const uint32_t normal = rounded >= beyond ? 0x7c00 : (rounded >> 13) - ((127 - 15) << 10);
         const uint32_t number = size < smallest ? subnormal : normal;

@@ -9,18 +9,18 @@ namespace fusedstep {
 struct Single {
     using Element = float;
     using Real = float;
-    static RULE float widen(float x) { return x; }
+    static FS_RULE float widen(float x) { return x; }
 };
 struct Double {
     using Element = double;
     using Real = double;
-    static RULE double widen(double x) { return x; }
+    static FS_RULE double widen(double x) { return x; }
 };
 template <class Format>
 struct Half {
     using Element = uint16_t;
     using Real = float;
-    static RULE float widen(uint16_t x) { return Format::widen(x); }
+    static FS_RULE float widen(uint16_t x) { return Format::widen(x); }
 };
 
 template <class Real>
@@ -29,7 +29,7 @@ template <>
 struct Bits<float> {
     using Word = int32_t;
     static constexpr Word magnitude = magnitude_bits, infinity = infinity_bits;
-    static RULE uint8_t bin(Word size) { return uint8_t(size >> 23); }
+    static FS_RULE uint8_t bin(Word size) { return uint8_t(size >> 23); }
 };
 template <>
 struct Bits<uint16_t> {
@@ -39,7 +39,7 @@ template <>
 struct Bits<double> {
     using Word = int64_t;
     static constexpr Word magnitude = INT64_MAX, infinity = Word(0x7ff) << 52;
-    static RULE uint8_t bin(Word size) {
+    static FS_RULE uint8_t bin(Word size) {
         const int32_t exponent = int32_t(size >> 52) - (1023 - 127);
         return uint8_t(exponent < 0 ? 0 : exponent > 255 ? 255 : exponent);
     }
@@ -47,7 +47,7 @@ struct Bits<double> {
 
 /// The bits of |x|, which are in the order of the numbers.
 template <class Real>
-RULE auto size_of_number(Real x) {
+FS_RULE auto size_of_number(Real x) {
     return as<typename Bits<Real>::Word>(x) & Bits<Real>::magnitude;
 }
 

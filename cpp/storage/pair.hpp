@@ -9,10 +9,10 @@ template <class Half>
 struct Pair {
     using Bits = typename Half::Bits;
 
-    static RULE float join(Bits half, Bits rest) { return Half::widen(half) + Half::widen(rest); }
+    static FS_RULE float join(Bits half, Bits rest) { return Half::widen(half) + Half::widen(rest); }
 
     /// Nothing where the half is infinite.
-    static RULE Bits rest(float x, Bits half) {
+    static FS_RULE Bits rest(float x, Bits half) {
         const float lacks = x - Half::widen(half);
         return Half::nearest(lacks - lacks == 0 ? lacks : 0);
     }

@@ -12,14 +12,14 @@ constexpr uint64_t golden = 0x9e3779b97f4a7c15u;
 constexpr uint32_t golden_32 = 0x9e3779b1;
 
 /// The finalizer of SplitMix64 (Steele, Lea & Flood 2014).
-RULE uint64_t mixed(uint64_t x) {
+FS_RULE uint64_t mixed(uint64_t x) {
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
     return x ^ (x >> 31);
 }
 
 /// What the elements of a tensor have in common in one step.
-RULE uint64_t random_root(uint64_t seed, uint64_t step, uint64_t tensor) {
+FS_RULE uint64_t random_root(uint64_t seed, uint64_t step, uint64_t tensor) {
     uint64_t root = mixed(seed + golden);
     root = mixed((root ^ step) + golden);
     return mixed((root ^ tensor) + golden);
@@ -27,7 +27,7 @@ RULE uint64_t random_root(uint64_t seed, uint64_t step, uint64_t tensor) {
 
 /// What those of one array have in common. `draw` tells a tensor's arrays apart, `high` is the upper half of the
 /// elements' numbers.
-RULE uint32_t random_key(uint64_t root, uint64_t draw, uint64_t high) {
+FS_RULE uint32_t random_key(uint64_t root, uint64_t draw, uint64_t high) {
     return uint32_t(mixed((root ^ (draw << 32 | high)) + golden) >> 32);
 }
 
@@ -37,11 +37,11 @@ RULE uint32_t random_key(uint64_t root, uint64_t draw, uint64_t high) {
 struct Draws {
     uint32_t sum;
 
-    RULE Draws(uint32_t key, uint32_t element) : sum(element * golden_32 + key) {}
+    FS_RULE Draws(uint32_t key, uint32_t element) : sum(element * golden_32 + key) {}
 
-    RULE uint32_t bits() const { return sum >> 16; }
-    RULE void advance() { sum += golden_32; }  ///< to the next element, without a product
+    FS_RULE uint32_t bits() const { return sum >> 16; }
+    FS_RULE void advance() { sum += golden_32; }  ///< to the next element, without a product
 };
-RULE uint32_t random_bits(uint32_t key, uint32_t element) { return Draws(key, element).bits(); }
+FS_RULE uint32_t random_bits(uint32_t key, uint32_t element) { return Draws(key, element).bits(); }
 
 }  // namespace fusedstep
