@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "answer.hpp"
+#include "cut.hpp"
 #include "options.hpp"
 #include "released.hpp"
 
@@ -61,10 +62,7 @@ void Plan::shorten(size_t groups) {
     }
     if (all) engine_.leave_device();
     roster_.cut_entries(groups);
-    while (watches_.size() > groups) {
-        const Watch last = std::move(watches_.back());  // whose end may run anything
-        watches_.pop_back();
-    }
+    cut(watches_, groups);
 }
 
 void Plan::refresh(const std::vector<size_t>& groups, const py::function& provide) {

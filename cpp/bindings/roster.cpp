@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cut.hpp"
 #include "released.hpp"
 
 namespace fusedstep::bindings {
@@ -12,15 +13,6 @@ namespace {
 /// What Python may see of an array: NumPy's description of memory that it can read, or what the user gave.
 py::object visible(const py::array& array) {
     return device_of(array).kind == Device::cpu ? py::object(array) : as_given(array);
-}
-
-/// Leaves so many, at most.
-template <class Item>
-void cut(std::vector<Item>& all, size_t count) {
-    while (all.size() > count) {
-        const Item last = std::move(all.back());  // whose end may run anything
-        all.pop_back();
-    }
 }
 
 }  // namespace

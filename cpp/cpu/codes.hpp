@@ -84,9 +84,9 @@ struct Halfway {
     FS_RULE void advance() {}
 };
 
-template <class Code, class Real, class Bits>
+template <class Code, class Real, class Random>
 FS_RULE void encode(typename Code::Bits* RESTRICT to, float* RESTRICT scales, const Real* RESTRICT from, int count,
-                    Bits draws, Next& next) {
+                    Random draws, Next& next) {
     // All scales first: finding the largest of a block takes long, but not long for several at a time.
     bool plain[blocks];
     for (int block = 0; block < count; block += Code::block) {

@@ -18,7 +18,7 @@ struct BFloat16 {
     static FS_RULE Bits stochastic(float x, uint32_t random) { return kept(x, rounded(x, random)); }
 
     /// The rounded word, of which the upper half is kept; x is no NaN, or one whose lower half is 0. Such are all that
-    /// arithmetic makes of bfloat16 and of the NaN.
+    /// a processor makes of bfloat16 and of the NaN; a GPU's have all bits set.
     static FS_RULE uint32_t rounded(float x) { return as<uint32_t>(x) + 0x7fff + (as<uint32_t>(x) >> 16 & 1); }
     static FS_RULE uint32_t rounded(float x, uint32_t random) { return as<uint32_t>(x) + random; }
 
